@@ -1,0 +1,1 @@
+"""Durable AI chat runs: what every service shares."""

@@ -1,0 +1,1 @@
+"""Every subject, event, command, frame and watch event, declared once."""

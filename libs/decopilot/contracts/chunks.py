@@ -1,0 +1,31 @@
+"""Chunks: AI SDK UI-message-stream objects, and their form on the wire.
+
+A chunk is plain JSON, because the gateway hands it on without looking into it. Names, fields and
+order are those of the AI SDK (`ai` 5, 6 and 7).
+"""
+
+from typing import Any, Literal
+
+from pydantic_core import to_json
+
+Chunk = dict[str, Any]
+FinishReason = Literal["stop", "length", "content-filter", "tool-calls", "error", "other"]
+
+RESET = "data-thread-reset"
+RUN = "data-run"
+USER_MESSAGE = "data-user-message"
+
+
+def encode_chunk(chunk: Chunk) -> bytes:
+    """Encode one chunk as one line of JSON, without the line's end; NaN and infinity become null.
+
+    Raises:
+        ValueError: the chunk holds what JSON can't (a lone surrogate, an object).
+
+    """
+    return to_json(chunk, inf_nan_mode="null")
+
+
+def transient(name: str, data: Any) -> Chunk:  # noqa: ANN401  the payload is any JSON
+    """Make a data chunk that clients see but never fold into a message."""
+    return {"type": name, "data": data, "transient": True}

@@ -1,0 +1,55 @@
+"""Messages as the AI SDK knows them, the configuration of a run, and what a run used."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from decopilot.contracts.ids import Message
+
+Part = dict[str, Any]
+
+
+class Frozen(BaseModel):
+    """Base of what crosses a border: immutable, and tolerant of fields from a newer version."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class UIMessage(Frozen):
+    """An AI SDK `UIMessage`."""
+
+    id: Message
+    role: Literal["system", "user", "assistant"]
+    parts: list[Part]
+    metadata: dict[str, Any] | None = None
+
+    @property
+    def text(self) -> str:
+        """Join the text parts, one a line."""
+        return "\n".join(str(part.get("text", "")) for part in self.parts if part.get("type") == "text")
+
+
+class Usage(Frozen):
+    """Tokens used."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def plus(self, other: "Usage") -> "Usage":
+        """Add up."""
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+        )
+
+
+class RunConfig(Frozen):
+    """How a run is to be done: fixed when it is requested, the same for every attempt."""
+
+    agent_id: str = Field(default="default", min_length=1, max_length=128)
+    tier: Literal["fast", "smart", "thinking", "image", "web_research"] = "smart"
+    mode: Literal["default", "plan", "web-search", "gen-image"] = "default"
+    tool_approval_level: Literal["auto", "readonly"] = "auto"
+    temperature: float = 0.5
+    window_size: int = Field(default=50, ge=1, le=1000)
+    instructions: tuple[str, ...] = ()

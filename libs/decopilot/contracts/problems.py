@@ -1,0 +1,33 @@
+"""Stable codes of refusals, and what each means in HTTP (RFC 9457)."""
+
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """HTTP status and title of a code."""
+
+    status: int
+    title: str
+
+
+PROBLEMS: dict[str, Problem] = {
+    "invalid_json": Problem(400, "The body is not JSON"),
+    "invalid_body": Problem(400, "The body breaks its schema"),
+    "invalid_id": Problem(400, "An id is malformed"),
+    "invalid_cursor": Problem(400, "The cursor is malformed"),
+    "invalid_query": Problem(400, "A query parameter is malformed"),
+    "thread_mismatch": Problem(400, "URL and body name different threads"),
+    "unauthenticated": Problem(401, "A valid token is needed"),
+    "forbidden": Problem(403, "The token does not allow this"),
+    "not_found": Problem(404, "There is nothing at this path"),
+    "thread_not_found": Problem(404, "There is no such thread"),
+    "method_not_allowed": Problem(405, "The path does not know this method"),
+    "message_conflict": Problem(409, "The message id stands for another message"),
+    "run_active": Problem(409, "The thread is busy with a run"),
+    "body_too_large": Problem(413, "The body is too large"),
+    "unsupported_media_type": Problem(415, "The body must be application/json"),
+    "internal": Problem(500, "The server failed"),
+    "broker_unavailable": Problem(503, "The broker can't be reached"),
+    "command_unavailable": Problem(503, "No command service answers"),
+    "storage_full": Problem(503, "The chunk log is nearly full"),
+}

@@ -1,0 +1,108 @@
+"""Subjects, streams and buckets by name (DESIGN of the broker: docs/adr/0004)."""
+
+from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId
+
+EVENTS_STREAM = "DECOPILOT_EVENTS"
+CHUNKS_STREAM = "DECOPILOT_CHUNKS"
+WATCH_STREAM = "DECOPILOT_WATCH"
+THREADS_BUCKET = "decopilot_threads"
+MESSAGES_BUCKET = "decopilot_messages"
+BLOBS_BUCKET = "decopilot_blobs"
+
+RUNNER_CONSUMER = "runner"
+REACTOR_CONSUMER = "reactor"
+JANITOR_CONSUMER = "janitor"
+
+EVENT_PREFIX = "decopilot.event"
+CHUNK_PREFIX = "decopilot.chunk"
+TAIL_PREFIX = "decopilot.tail"
+WATCH_PREFIX = "decopilot.watch"
+WATCHTAIL_PREFIX = "decopilot.watchtail"
+COMMAND_PREFIX = "decopilot.command"
+COMMAND_QUEUE = "command"
+
+
+def event(org: OrgId, thread: ThreadId, event_type: str) -> str:
+    """Subject of one event."""
+    return f"{EVENT_PREFIX}.{org}.{thread}.{event_type}"
+
+
+def events_of(org: OrgId, thread: ThreadId) -> str:
+    """Filter over every event of a thread; also what guards an append to it."""
+    return f"{EVENT_PREFIX}.{org}.{thread}.>"
+
+
+def events_of_type(event_type: str) -> str:
+    """Filter over one type of event in all threads."""
+    return f"{EVENT_PREFIX}.*.*.{event_type}"
+
+
+def chunks(org: OrgId, thread: ThreadId, run: RunId) -> str:
+    """Subject of a run's chunk frames."""
+    return f"{CHUNK_PREFIX}.{org}.{thread}.{run}"
+
+
+def chunks_of(org: OrgId, thread: ThreadId) -> str:
+    """Filter over the chunk frames of all runs of a thread."""
+    return f"{CHUNK_PREFIX}.{org}.{thread}.>"
+
+
+def tail_of(org: OrgId, thread: ThreadId) -> str:
+    """Where the chunk frames of a thread are re-published once stored."""
+    return f"{TAIL_PREFIX}.{org}.{thread}.>"
+
+
+def watch(org: OrgId, thread: ThreadId, event_type: str) -> str:
+    """Subject of one watch event; its type keeps its dots."""
+    return f"{WATCH_PREFIX}.{org}.{thread}.{event_type}"
+
+
+def watch_of_thread(org: OrgId, thread: ThreadId) -> str:
+    """Filter over the watch events of a thread; also what guards an append to them."""
+    return f"{WATCH_PREFIX}.{org}.{thread}.>"
+
+
+def watch_of(org: OrgId) -> str:
+    """Filter over the watch events of an org."""
+    return f"{WATCH_PREFIX}.{org}.>"
+
+
+def watchtail_of(org: OrgId) -> str:
+    """Where the watch events of an org are re-published once stored."""
+    return f"{WATCHTAIL_PREFIX}.{org}.>"
+
+
+def command(name: str) -> str:
+    """Subject on which `command` answers one kind of request."""
+    return f"{COMMAND_PREFIX}.{name}"
+
+
+def signal(org: OrgId, run: RunId) -> str:
+    """Wake-ups and are-you-there questions to whoever drives a run; never truth."""
+    return f"decopilot.signal.{org}.{run}"
+
+
+def track(org: OrgId, name: str) -> str:
+    """Product analytics, at most once: for whoever cares to subscribe."""
+    return f"decopilot.track.{org}.{name}"
+
+
+def thread_key(org: OrgId, thread: ThreadId) -> str:
+    """Key of a thread's view."""
+    return f"{org}.{thread}"
+
+
+def message_key(org: OrgId, thread: ThreadId, message: MessageId) -> str:
+    """Key of a finished message."""
+    return f"{org}.{thread}.{message}"
+
+
+def owner_of(subject: str) -> tuple[OrgId, ThreadId, str]:
+    """Take org, thread and the rest out of an event, chunk, tail, watch or watchtail subject.
+
+    Raises:
+        ValueError: the subject is not one of those.
+
+    """
+    _, _, org, thread, rest = subject.split(".", 4)
+    return OrgId(org), ThreadId(thread), rest

@@ -1,0 +1,24 @@
+"""Watch events: what an org's event stream tells of its threads."""
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime
+
+from decopilot.contracts.messages import Frozen
+
+CAUSE = "Decopilot-Cause"
+
+THREAD_STATUS = "thread.status"
+STEP = "step"
+FINISH = "finish"
+
+
+class WatchEvent(Frozen):
+    """The envelope: `id` is `<event sequence>-<ordinal>`, `subject` is the thread."""
+
+    id: str
+    type: str
+    source: Literal["decopilot"] = "decopilot"
+    subject: str
+    data: dict[str, Any]
+    time: AwareDatetime

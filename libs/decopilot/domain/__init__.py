@@ -1,0 +1,1 @@
+"""The rules: pure functions over contracts, without clock, chance or input and output."""
