@@ -1,0 +1,170 @@
+"""The command line `decopilot`: everything on one machine with `up`, or one service at a time."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from decopilot.cli.errors import CliError
+from decopilot.cli.tokens import Role
+
+app = typer.Typer(
+    name="decopilot",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # `up` streams the traceback of its children line by line: plain is readable there
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Durable AI chat runs. [bold]decopilot up[/bold] starts everything on this machine and prints a link.",
+    rich_markup_mode="rich",
+)
+ONE_MACHINE = "On one machine"
+ONE_SERVICE = "One service, configured by environment"
+
+DataDir = Annotated[Path, typer.Option("--data-dir", metavar="DIR", help="Where `up` keeps its data.")]
+DEFAULT_DATA_DIR = Path(".decopilot")
+
+
+def main() -> None:
+    """Run the command line; a refusal is one message on stderr and exit code 1."""
+    try:
+        app()
+    except CliError as error:
+        typer.secho(str(error), err=True, fg=typer.colors.RED)
+        sys.exit(1)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - only here
+
+        typer.echo(f"decopilot {version('decopilot')}")
+        raise typer.Exit
+
+
+@app.callback()
+def decopilot(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
+    del version
+
+
+@app.command(rich_help_panel=ONE_MACHINE)
+def up(
+    *,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65_535, show_default="8080, or the next free one", help="Where the web page is served."
+        ),
+    ] = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    scale: Annotated[
+        list[str] | None, typer.Option(metavar="SERVICE=N,…", help="Copies per service, such as runner=2,gateway=2.")
+    ] = None,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the link in a browser.")] = False,
+    ready_timeout: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="How long the processes may take to become ready.")
+    ] = 60,
+) -> None:
+    """Start NATS and all services on this machine, print a link, stay until Ctrl-C.
+
+    Data stays in --data-dir: the next `up` goes on with it. Nothing listens beyond 127.0.0.1.
+    """
+    from decopilot.cli.up import Options, parse_scale  # noqa: PLC0415 - `--help` must not wait for it
+    from decopilot.cli.up import up as run_up  # noqa: PLC0415 - as above
+
+    options = Options(data_dir, port, parse_scale(scale or []), open_browser, ready_timeout)
+    run_up(options, os.environ)
+
+
+@app.command(rich_help_panel=ONE_MACHINE)
+def ps(
+    *,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, for programs.")] = False,
+) -> None:
+    """Show the processes of a running `up` and whether they are ready."""
+    from decopilot.cli.running import list_processes, show_table  # noqa: PLC0415 - `--help` must not wait for it
+
+    processes = list_processes(data_dir)
+    if as_json:
+        import json  # noqa: PLC0415 - as above
+
+        typer.echo(json.dumps([process.model_dump() for process in processes], indent=2))
+    else:
+        show_table(processes)
+
+
+@app.command(rich_help_panel=ONE_MACHINE)
+def down(*, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """End a running `up` and wait until everything has ended; fine if nothing runs."""
+    from decopilot.cli.running import end  # noqa: PLC0415 - `--help` must not wait for it
+
+    typer.echo(end(data_dir), err=True)
+
+
+@app.command(rich_help_panel=ONE_MACHINE)
+def token(
+    *,
+    org: Annotated[str, typer.Option(help="Org the token opens: 1 to 64 letters, digits, '_' or '-'.")],
+    user: Annotated[str, typer.Option(help="Who holds it, 1 to 256 characters.")],
+    role: Annotated[Role, typer.Option(help="What the user may do in the org.")] = Role.MEMBER,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    hours: Annotated[int, typer.Option(min=1, max=87_600, help="How long it is valid.")] = 720,
+) -> None:
+    """Print a token for the gateway, and nothing else.
+
+    Signed with DECOPILOT_JWT_SECRET, else with the secret in --data-dir (made if it is missing).
+    """
+    from datetime import UTC, datetime  # noqa: PLC0415 - `--help` must not wait for it
+
+    from decopilot.cli.state import DataFolder  # noqa: PLC0415 - as above
+    from decopilot.cli.tokens import issue_token  # noqa: PLC0415 - as above
+
+    secret = DataFolder(data_dir).jwt_secret(os.environ)
+    typer.echo(issue_token(secret, org=org, user=user, role=role, hours=hours, now=datetime.now(UTC)))
+
+
+@app.command(rich_help_panel=ONE_SERVICE)
+def command() -> None:
+    """Run the command service in the foreground."""
+    _become("decopilot_command")
+
+
+@app.command(rich_help_panel=ONE_SERVICE)
+def runner() -> None:
+    """Run a runner in the foreground."""
+    _become("decopilot_runner")
+
+
+@app.command(rich_help_panel=ONE_SERVICE)
+def reactor() -> None:
+    """Run the reactor in the foreground."""
+    _become("decopilot_reactor")
+
+
+@app.command(rich_help_panel=ONE_SERVICE)
+def gateway() -> None:
+    """Run the gateway in the foreground."""
+    _become("decopilot_gateway")
+
+
+@app.command(rich_help_panel=ONE_SERVICE)
+def provision() -> None:
+    """Create or update all streams, buckets and consumers in NATS; safe to repeat.
+
+    DECOPILOT_NATS_URL and DECOPILOT_NATS_TOKEN say where, DECOPILOT_REPLICAS how many copies the cluster keeps.
+    """
+    from decopilot.cli.provision import run  # noqa: PLC0415 - `--help` must not wait for it
+
+    run()
+
+
+def _become(module: str) -> NoReturn:
+    # The service takes the place of this process: signals and the exit code go straight to and from it.
+    os.execv(sys.executable, [sys.executable, "-m", module])  # noqa: S606 - no shell is the point

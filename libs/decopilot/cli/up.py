@@ -1,0 +1,272 @@
+"""`decopilot up`: the broker and the four services as child processes of one terminal."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+import webbrowser
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+from rich.status import Status
+
+from decopilot.cli.broker import EmbeddedBroker
+from decopilot.cli.crew import Crew
+from decopilot.cli.errors import CliError
+from decopilot.cli.logs import Journal
+from decopilot.cli.ports import HOST, is_free, next_port, random_port
+from decopilot.cli.processes import Child, Program
+from decopilot.cli.state import DataFolder, ProcessInfo, RunInfo, write_private
+from decopilot.cli.tokens import Role, issue_token
+
+SERVICES = ("command", "runner", "reactor", "gateway")
+ORG, USER = "local", "me"
+LINK_HOURS = 30 * 24
+DEFAULT_PORT = 8080
+MAX_COPIES = 64
+PORT_PATIENCE_S = 1.0
+STATUS_POLL_S = 0.2
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Programs such as `timeout` send their signal twice, to the process and to its group: that is one wish.
+SAME_SIGNAL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user of `up` asked for; `port` None takes the first free one from 8080 on."""
+
+    data_dir: Path
+    port: int | None = None
+    scale: Mapping[str, int] = field(default_factory=dict)
+    open_browser: bool = False
+    ready_timeout_s: float = 60.0
+
+
+class Up:
+    """One run of `decopilot up` in a data folder that is ours."""
+
+    def __init__(self, options: Options, folder: DataFolder, environment: Mapping[str, str]) -> None:
+        self._options = options
+        self._folder = folder
+        self._environment = environment
+        self._jwt_secret = folder.jwt_secret(environment)
+        self._nats_token = folder.nats_token()
+        self._broker = EmbeddedBroker(folder.nats_store, token=self._nats_token)
+        self._web_url = ""
+        self._journal = Journal()
+        self._status: Status | None = None
+        self._crew: Crew | None = None
+        self._started_at = datetime.now(UTC)
+        self._began = time.monotonic()
+
+    async def run(self) -> None:
+        """Bring everything up, hold it until a signal comes, end it in order; raises `CliError` if it can't start."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._crew = crew = Crew(tasks, self._journal, self._tell)
+                serving = tasks.create_task(self._serve(crew))
+                with self._signals(serving, crew):
+                    try:
+                        await asyncio.wait([serving])
+                    finally:
+                        await crew.stop()
+        finally:
+            self._folder.forget_run()
+            self._broker.release()
+        if not serving.cancelled() and (refusal := serving.result()):
+            raise refusal
+        self._journal.say("info", "ended")
+
+    async def _serve(self, crew: Crew) -> CliError | None:
+        """Bring everything up and stay until cancelled; a refusal is returned, raising it would skip the order."""
+        try:
+            with self._progress():
+                await self._bring_up(crew)
+            self._announce()
+            await asyncio.Event().wait()
+        except CliError as refusal:
+            return refusal
+        return None
+
+    async def _bring_up(self, crew: Crew) -> None:
+        timeout_s = self._options.ready_timeout_s
+        web_port = await self._choose_web_port()
+        self._web_url = f"http://{HOST}:{web_port}/"
+        argv = self._broker.prepare()
+        nats = Program(
+            "nats",
+            1,
+            argv,
+            self._environment,
+            self._broker.port,
+            self._broker.health_url,
+            death_signal=signal.SIGTERM,
+            pass_fds=() if self._broker.lock_descriptor is None else (self._broker.lock_descriptor,),
+        )
+        await crew.ready([crew.start(nats)], timeout_s)
+        await self._provision()
+        await crew.ready([crew.start(program) for program in self._services(web_port)], timeout_s)
+
+    async def _choose_web_port(self) -> int:
+        port = self._options.port
+        if port is None:
+            free = next_port(DEFAULT_PORT)
+            if free != DEFAULT_PORT:
+                self._journal.say("info", "port_taken", port=DEFAULT_PORT, instead=free)
+            return free
+        deadline = time.monotonic() + PORT_PATIENCE_S  # the gateway of an `up` that was killed needs a moment to end
+        while not is_free(port):
+            if time.monotonic() > deadline:
+                message = f"Port {port} is taken. Choose another with --port, or leave --port out."
+                raise CliError(message)
+            await asyncio.sleep(STATUS_POLL_S)
+        return port
+
+    async def _provision(self) -> None:
+        program = Program(
+            "provision", 1, (sys.executable, "-m", "decopilot.cli", "provision"), self._child_environment()
+        )
+        child = Child(program, self._journal)
+        try:
+            async with asyncio.timeout(self._options.ready_timeout_s):
+                code = await child.run_once()
+        except TimeoutError:
+            message = f"Provisioning did not end within {self._options.ready_timeout_s:g} s."
+            raise CliError(message) from None
+        if code != 0:
+            message = f"Provisioning failed with exit code {code}; the lines above say why."
+            raise CliError(message)
+
+    def _services(self, web_port: int) -> list[Program]:
+        taken = {self._broker.port, self._broker.monitor_port}
+        programs = []
+        for service in SERVICES:
+            for index in range(1, self._options.scale.get(service, 1) + 1):
+                environment = self._child_environment()
+                if service == "gateway":
+                    port = web_port if index == 1 else next_port(web_port + 1, taken)
+                    environment |= {"DECOPILOT_HTTP_HOST": HOST, "DECOPILOT_HTTP_PORT": str(port)}
+                else:
+                    port = random_port(taken)
+                    environment |= {"DECOPILOT_HEALTH_PORT": str(port)}
+                taken.add(port)
+                argv = (sys.executable, "-m", f"decopilot_{service}")
+                programs.append(Program(service, index, argv, environment, port, f"http://{HOST}:{port}/readyz"))
+        return programs
+
+    def _child_environment(self) -> dict[str, str]:
+        ours = {
+            "DECOPILOT_NATS_URL": self._broker.url,
+            "DECOPILOT_NATS_TOKEN": self._nats_token,
+            "DECOPILOT_JWT_SECRET": self._jwt_secret,
+            "DECOPILOT_LOG_FORMAT": "json",
+            "PYTHONUNBUFFERED": "1",  # a line printed by a user's agent shows when it is printed
+        }
+        passed_on = {key: value for key, value in self._environment.items() if key != "DECOPILOT_HEALTH_PORT"}
+        return passed_on | ours
+
+    def _announce(self) -> None:
+        token = issue_token(
+            self._jwt_secret, org=ORG, user=USER, role=Role.OWNER, hours=LINK_HOURS, now=datetime.now(UTC)
+        )
+        link = f"{self._web_url}?token={token}"
+        took_s = time.monotonic() - self._began
+        with contextlib.suppress(OSError):
+            # On stdout, the logs are on stderr; never wrapped: a link cut in two can't be clicked.
+            typer.echo(f"\nDecopilot is ready after {took_s:.1f} s. Open\n\n    {link}\n")
+            typer.echo(f"Data in {self._folder.path}; Ctrl-C ends it.\n")
+        if self._options.open_browser:
+            # The browser's command line is visible to every user of the machine: it gets a private page, not the link.
+            page = f'<meta http-equiv="refresh" content="0; url={link}"><a href="{link}">Decopilot</a>\n'
+            write_private(self._folder.link_page, page)
+            webbrowser.open(self._folder.link_page.as_uri())
+
+    @contextlib.contextmanager
+    def _signals(self, serving: asyncio.Task[CliError | None], crew: Crew) -> Iterator[None]:
+        """First signal: end in order. Second one: kill."""
+        loop = asyncio.get_running_loop()
+        first_at: float | None = None
+
+        def asked(number: signal.Signals) -> None:
+            nonlocal first_at
+            if first_at is None:
+                first_at = time.monotonic()
+                self._journal.say("info", "ending", signal=number.name)
+                serving.cancel()
+            elif time.monotonic() - first_at > SAME_SIGNAL_S:
+                self._journal.say("warning", "killing", signal=number.name)
+                crew.kill()
+
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores SIGHUP
+        for number in heard:
+            loop.add_signal_handler(number, asked, number)
+        try:
+            yield
+        finally:
+            for number in heard:
+                loop.remove_signal_handler(number)
+
+    @contextlib.contextmanager
+    def _progress(self) -> Iterator[None]:
+        """Show on a terminal what is still awaited; elsewhere the lines of the journal say what became ready."""
+        with self._journal.console.status("Starting") as self._status:
+            yield
+        self._status = None
+
+    def _tell(self) -> None:
+        """Write down how every process is doing, for `ps` and for programs."""
+        children = self._crew.children if self._crew else []
+        if self._status:
+            late = [child.program.name for child in children if not child.ready.is_set()]
+            self._status.update(f"Starting: waiting for {', '.join(late) or 'the next step'}")
+        processes = tuple(
+            ProcessInfo(
+                service=child.program.service,
+                index=child.program.index,
+                pid=child.pid,
+                port=child.program.port,
+                health_url=child.program.health_url,
+                state=child.state.value,
+            )
+            for child in children
+        )
+        info = RunInfo(
+            pid=os.getpid(),
+            started_at=self._started_at,
+            nats_url=self._broker.url,
+            web_url=self._web_url,
+            processes=processes,
+        )
+        try:
+            self._folder.write_run(info)
+        except OSError as error:  # a full disk must not end what still runs
+            self._journal.say("error", "run_file_not_written", reason=error.strerror)
+
+
+def up(options: Options, environment: Mapping[str, str]) -> None:
+    """Run `decopilot up` until a signal ends it; raises `CliError` where it can't start."""
+    folder = DataFolder(options.data_dir)
+    folder.create()
+    with folder.locked():
+        folder.forget_run()  # of an `up` that was killed
+        asyncio.run(Up(options, folder, environment).run())
+
+
+def parse_scale(texts: Sequence[str]) -> dict[str, int]:
+    """Read `runner=2,gateway=2`; raises `CliError` for an unknown service or a number out of range."""
+    scale = {}
+    for part in ",".join(texts).split(","):
+        if not part.strip():
+            continue
+        service, _, number = part.strip().partition("=")
+        least = 1 if service == "gateway" else 0
+        if service not in SERVICES or not number.isdecimal() or not least <= int(number) <= MAX_COPIES:
+            message = f"--scale {part!r}: say SERVICE=COPIES, of {', '.join(SERVICES)}, {least} to {MAX_COPIES} copies."
+            raise CliError(message)
+        scale[service] = int(number)
+    return scale

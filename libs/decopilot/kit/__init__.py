@@ -1,0 +1,1 @@
+"""Settings, logging, telemetry, connection, health: no business in here."""

@@ -1,0 +1,105 @@
+"""Connections to NATS that never give up by themselves, and a process that ends when one has."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import nats
+import structlog
+from nats.aio.client import Client
+from nats.errors import SlowConsumerError
+
+from decopilot.kit.settings import Settings
+
+SERVER_FLOOR = (2, 12)
+_ABANDONED = 70
+
+log = structlog.get_logger()
+
+
+class ServerTooOldError(Exception):
+    """An older server silently ignores guards and stream options that the log relies on."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        super().__init__(f"nats-server {version} is too old: {'.'.join(map(str, SERVER_FLOOR))} or newer is needed")
+
+
+class Lifeline:
+    """How one connection behaves: it reconnects for ever, and takes the process with it if it can't.
+
+    `on_gap` is called when messages may have been missed: after a reconnect, and when this process was too slow.
+    """
+
+    def __init__(self, settings: Settings, name: str, *, on_gap: Callable[[], Awaitable[None]] | None = None) -> None:
+        self._settings = settings
+        self._name = name
+        self._on_gap = on_gap
+        self._leaving = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options for nats-py's `connect`, and for FastStream's broker, which takes the same names."""
+        token = self._settings.nats_token
+        return {
+            "name": self._name,
+            "token": None if token is None else token.get_secret_value(),
+            "allow_reconnect": True,
+            "max_reconnect_attempts": -1,
+            "reconnect_time_wait": 0.25,
+            "connect_timeout": 3,
+            "ping_interval": 10,
+            "max_outstanding_pings": 2,
+            "error_cb": self._failed,
+            "disconnected_cb": self._disconnected,
+            "reconnected_cb": self._reconnected,
+            "closed_cb": self._closed,
+        }
+
+    def let_go(self) -> None:
+        """Say that the connection is about to be closed on purpose."""
+        self._leaving = True
+
+    async def _failed(self, error: Exception) -> None:
+        log.warning("nats_error", connection=self._name, error=repr(error))
+        if isinstance(error, SlowConsumerError) and self._on_gap is not None:
+            await self._on_gap()
+
+    async def _disconnected(self) -> None:
+        if not self._leaving:
+            log.warning("nats_disconnected", connection=self._name)
+
+    async def _reconnected(self) -> None:
+        log.info("nats_reconnected", connection=self._name)
+        if self._on_gap is not None:
+            await self._on_gap()
+
+    async def _closed(self) -> None:
+        # nats-py gives a connection up for good after some protocol errors; a service that can't
+        # speak must not look alive, so it ends and is started anew.
+        if not self._leaving:
+            log.error("nats_closed", connection=self._name)
+            os._exit(_ABANDONED)
+
+
+@asynccontextmanager
+async def connected(
+    settings: Settings, name: str, *, on_gap: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[Client]:
+    """Hold a connection while the context is open, waiting for the broker as long as it takes.
+
+    Raises:
+        ServerTooOldError: the server is older than 2.12.
+
+    """
+    lifeline = Lifeline(settings, name, on_gap=on_gap)
+    client = await nats.connect(settings.nats_url, **lifeline.options)
+    try:
+        version = client.connected_server_version
+        if (version.major, version.minor) < SERVER_FLOOR:
+            raise ServerTooOldError(str(version))
+        yield client
+    finally:
+        lifeline.let_go()
+        await client.close()

@@ -1,0 +1,85 @@
+"""History: the finished messages of a thread with the cursor that belongs to them, in one consistent reading."""
+
+import asyncio
+from dataclasses import dataclass
+
+from decopilot.contracts.events import Recorded, RunRequested, RunStarted, StepCompleted
+from decopilot.contracts.frames import Cursor
+from decopilot.contracts.ids import MessageId, OrgId, ThreadId
+from decopilot.contracts.messages import UIMessage
+from decopilot.contracts.views import StoredMessage
+from decopilot.domain.thread import INITIAL, MessageRef, ThreadState, evolve
+from decopilot.log.journal import Journal
+from decopilot.log.views import Views
+
+_TRIES, _PAUSE_S = 50, 0.02
+
+
+class HistoryError(Exception):
+    """A listed message can't be read."""
+
+    def __init__(self, org: OrgId, thread: ThreadId) -> None:
+        self.org, self.thread = org, thread
+        super().__init__(f"the messages of {thread} are not as its view lists them")
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Messages, oldest first, and the state they belong to."""
+
+    messages: list[UIMessage]
+    state: ThreadState
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where to attach to miss nothing and see nothing twice."""
+        return self.state.cursor
+
+
+def messages_of(recorded: Recorded) -> list[StoredMessage]:
+    """Tell the messages that an event finishes."""
+    event = recorded.event
+    match event:
+        case RunRequested():
+            return [StoredMessage(message=event.message)]
+        case RunStarted() | StepCompleted():
+            return []
+        case _:
+            return [] if event.message is None else [StoredMessage(message=event.message, last_frame=event.last_frame)]
+
+
+class Histories:
+    """Reads histories: what the view lists, and what the log holds behind it."""
+
+    def __init__(self, journal: Journal, views: Views) -> None:
+        self._journal = journal
+        self._views = views
+
+    async def read(self, org: OrgId, thread: ThreadId, *, limit: int | None = None) -> History:
+        """Read a thread's messages, the newest `limit` of them; none for a thread that does not exist.
+
+        Raises:
+            HistoryError: a listed message stays missing.
+
+        """
+        for _ in range(_TRIES):
+            view = await self._views.snapshot(org, thread)
+            state, sequence = (INITIAL, 0) if view is None else (view.state, view.sequence)
+            newer: dict[MessageId, StoredMessage] = {}
+            for recorded in await self._journal.events(org, thread, after=sequence):
+                state = evolve(state, recorded.event)
+                newer |= {stored.message.id: stored for stored in messages_of(recorded)}
+            refs = state.messages if limit is None else state.messages[-limit:]
+            found = await asyncio.gather(*(self._find(org, thread, ref, newer) for ref in refs))
+            messages = [stored.message for stored in found if stored is not None]
+            if len(messages) == len(refs):
+                return History(messages, state)
+            # A message that is not as listed was written for a newer view, which is about to be there.
+            await asyncio.sleep(_PAUSE_S)
+        raise HistoryError(org, thread)
+
+    async def _find(
+        self, org: OrgId, thread: ThreadId, ref: MessageRef, newer: dict[MessageId, StoredMessage]
+    ) -> StoredMessage | None:
+        stored = newer.get(ref.id) or await self._views.read_message(org, thread, ref.id)
+        return stored if stored is not None and stored.last_frame == ref.last_frame else None

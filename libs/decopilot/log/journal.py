@@ -1,0 +1,180 @@
+"""The event log of a thread: load, decide, append under guard."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from nats.aio.msg import Msg
+from nats.js.errors import APIError
+from opentelemetry import propagate
+from pydantic import ValidationError
+
+from decopilot.contracts import subjects
+from decopilot.contracts.events import Event, Recorded, UnknownEventError, decode_event, encode_event
+from decopilot.contracts.ids import OrgId, ThreadId
+from decopilot.domain.decider import Command, RefusedError, decide
+from decopilot.domain.thread import INITIAL, ThreadState, evolve
+from decopilot.log.store import EXPECTED, EXPECTED_SUBJECT, UNAVAILABLE, UNCERTAIN, Store, Stored, is_conflict
+from decopilot.log.views import Views
+
+EVENT_ID = "Nats-Msg-Id"
+CORRELATION = "Decopilot-Correlation"
+CAUSATION = "Decopilot-Causation"
+_PAUSE_S = 0.05
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A thread at the last event that was read; sequence 0 before its first."""
+
+    state: ThreadState
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """What came of a command: the state behind it, and the event if one was appended."""
+
+    state: ThreadState
+    sequence: int
+    appended: Recorded | None
+
+
+def decode(stored: Stored) -> Recorded:
+    """Read an event where it stands.
+
+    Raises:
+        UnknownEventError: this version does not know it; nothing may be folded past it.
+
+    """
+    org, thread, _ = subjects.owner_of(stored.subject)
+    try:
+        event = decode_event(stored.data)
+    except ValidationError as error:
+        raise UnknownEventError(stored.subject, stored.sequence) from error
+    return Recorded(
+        org=org,
+        thread=thread,
+        sequence=stored.sequence,
+        event_id=stored.headers.get(EVENT_ID, ""),
+        event=event,
+        traceparent=stored.headers.get("traceparent"),
+    )
+
+
+def delivered(message: Msg) -> Recorded:
+    """Read an event as a consumer was handed it.
+
+    Raises:
+        UnknownEventError: this version does not know it.
+
+    """
+    return decode(Stored(message.metadata.sequence.stream, message.subject, message.headers or {}, message.data))
+
+
+class Journal:
+    """Loads threads and appends to them; the append is the claim, there is no lock."""
+
+    def __init__(self, store: Store, views: Views, *, id_factory: Callable[[], str] = lambda: uuid.uuid4().hex) -> None:
+        self._store = store
+        self._views = views
+        self._new_id = id_factory
+
+    async def load(self, org: OrgId, thread: ThreadId, *, until: int = 0) -> Loaded:
+        """Fold a thread, at least up to `until`: the view's snapshot, then the events behind it.
+
+        Raises:
+            UnknownEventError: the log was written by a newer version.
+
+        """
+        snapshot = await self._views.snapshot(org, thread)
+        loaded = Loaded(INITIAL, 0) if snapshot is None else Loaded(snapshot.state, snapshot.sequence)
+        for recorded in await self.events(org, thread, after=loaded.sequence, until=until):
+            loaded = Loaded(evolve(loaded.state, recorded.event), recorded.sequence)
+        return loaded
+
+    async def events(self, org: OrgId, thread: ThreadId, *, after: int, until: int = 0) -> list[Recorded]:
+        """Read the thread's events behind a sequence, at least up to `until`, in order."""
+        stream, filter_ = subjects.EVENTS_STREAM, subjects.events_of(org, thread)
+        return [
+            decode(stored) async for batch in self._store.read(stream, filter_, after, until=until) for stored in batch
+        ]
+
+    async def execute(self, org: OrgId, thread: ThreadId, command: Command, *, cause: str = "") -> Executed:
+        """Load, decide, append under guard; after a conflict, load and decide again.
+
+        The caller bounds the time. `cause` is the id of the event that led to this command.
+
+        Raises:
+            RefusedError, StaleError: as the decider says, of the leader's newest state.
+
+        """
+        while True:
+            loaded = await self.load(org, thread)
+            try:
+                event = decide(command, loaded.state)
+            except RefusedError:
+                if await self._is_newest(org, thread, loaded.sequence):
+                    raise
+                continue
+            if event is None:
+                if await self._is_newest(org, thread, loaded.sequence):
+                    return Executed(loaded.state, loaded.sequence, None)
+                continue
+            recorded = await self._append(org, thread, event, loaded.sequence, cause)
+            if recorded is not None:
+                return Executed(evolve(loaded.state, event), recorded.sequence, recorded)
+
+    async def _is_newest(self, org: OrgId, thread: ThreadId, sequence: int) -> bool:
+        # What appends nothing has no guard of its own: it counts only if the fold had read all there is.
+        last = await self._store.last(subjects.EVENTS_STREAM, subjects.events_of(org, thread))
+        return (0 if last is None else last.sequence) == sequence
+
+    async def _append(self, org: OrgId, thread: ThreadId, event: Event, expected: int, cause: str) -> Recorded | None:
+        """Append under guard; None after a conflict. An unknown fate is cleared up before returning."""
+        event_id = self._new_id()
+        headers = {
+            EXPECTED: str(expected),
+            EXPECTED_SUBJECT: subjects.events_of(org, thread),
+            EVENT_ID: event_id,
+            CORRELATION: event.run_id,
+        }
+        if cause:
+            headers[CAUSATION] = cause
+        propagate.inject(headers)
+        subject = subjects.event(org, thread, event.type)
+        body = encode_event(event)
+        doubtful = False
+        while True:
+            try:
+                ack = await self._store.js.publish(subject, body, stream=subjects.EVENTS_STREAM, headers=headers)
+            except APIError as error:
+                if is_conflict(error) and not doubtful:
+                    return None
+                if not is_conflict(error) and error.code != UNAVAILABLE:
+                    raise
+            except UNCERTAIN as error:
+                log.warning("append_uncertain", subject=subject, error=repr(error))
+                doubtful = True
+            else:
+                return Recorded(org, thread, ack.seq, event_id, event, headers.get("traceparent"))
+            # Another writer may have appended behind an append of ours whose answer was lost,
+            # so one's own id is looked for in all that came, not only at the end.
+            written = await self._written_behind(org, thread, expected)
+            if written:
+                return next((recorded for recorded in written if recorded.event_id == event_id), None)
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _written_behind(self, org: OrgId, thread: ThreadId, expected: int) -> list[Recorded]:
+        while True:
+            try:
+                last = await self._store.last(subjects.EVENTS_STREAM, subjects.events_of(org, thread))
+                until = 0 if last is None else last.sequence
+                return await self.events(org, thread, after=expected, until=until)
+            except UNCERTAIN as error:
+                log.warning("append_unverified", org=org, thread=thread, error=repr(error))
+                await asyncio.sleep(_PAUSE_S)

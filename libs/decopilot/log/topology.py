@@ -1,0 +1,149 @@
+"""The topology: every stream, bucket and consumer on one page, and how they come to be."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DiscardPolicy,
+    KeyValueConfig,
+    ObjectStoreConfig,
+    PersistMode,
+    RePublish,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.errors import NotFoundError
+
+from decopilot.contracts import subjects
+from decopilot.contracts.events import TERMINAL_TYPES
+
+DAY_S = 86_400
+GIB = 1 << 30
+
+ACK_WAIT_S = 5.0
+"""A work item whose heartbeats stop is handed to the next runner after this time."""
+MAX_ACK_PENDING = 20_000
+"""Above every run at once: an item that waits for its redelivery counts too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What differs between a laptop and production. Ages in seconds, sizes in bytes."""
+
+    replicas: int = 1
+    chunks_max_age_s: int = DAY_S
+    chunks_max_bytes: int = 8 * GIB
+    watch_max_age_s: int = 3_600
+
+
+def streams(sizes: Sizes) -> list[StreamConfig]:
+    """Every stream of ours."""
+
+    def stream(name: str, prefix: str, **rest: Any) -> StreamConfig:  # noqa: ANN401  fields of the broker's
+        return StreamConfig(
+            name=name,
+            subjects=[f"{prefix}.>"],
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            num_replicas=sizes.replicas,
+            allow_direct=True,
+            **rest,
+        )
+
+    return [
+        stream(subjects.EVENTS_STREAM, subjects.EVENT_PREFIX, duplicate_window=120, discard=DiscardPolicy.NEW),
+        stream(
+            subjects.CHUNKS_STREAM,
+            subjects.CHUNK_PREFIX,
+            # Discarding old frames would behead live runs and reopen sealed subjects.
+            discard=DiscardPolicy.NEW,
+            max_age=sizes.chunks_max_age_s,
+            max_bytes=sizes.chunks_max_bytes,
+            duplicate_window=1,
+            # On a server that syncs every write, ten times the throughput; a single replica only (NATS ADR-56).
+            persist_mode=PersistMode.ASYNC if sizes.replicas == 1 else None,
+            republish=RePublish(src=f"{subjects.CHUNK_PREFIX}.>", dest=f"{subjects.TAIL_PREFIX}.>"),
+        ),
+        stream(
+            subjects.WATCH_STREAM,
+            subjects.WATCH_PREFIX,
+            discard=DiscardPolicy.OLD,
+            max_age=sizes.watch_max_age_s,
+            duplicate_window=120,
+            republish=RePublish(src=f"{subjects.WATCH_PREFIX}.>", dest=f"{subjects.WATCHTAIL_PREFIX}.>"),
+        ),
+    ]
+
+
+def consumers() -> list[ConsumerConfig]:
+    """Every durable consumer of the event log. Deliveries are not limited: attempts are counted from the log."""
+
+    def consumer(name: str, *filters: str, ack_wait_s: float) -> ConsumerConfig:
+        return ConsumerConfig(
+            name=name,
+            durable_name=name,
+            filter_subjects=list(filters),
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ack_wait_s,
+            max_deliver=-1,
+            max_ack_pending=MAX_ACK_PENDING,
+        )
+
+    ended = [subjects.events_of_type(name) for name in TERMINAL_TYPES]
+    return [
+        consumer(subjects.RUNNER_CONSUMER, subjects.events_of_type("run_requested"), ack_wait_s=ACK_WAIT_S),
+        consumer(subjects.REACTOR_CONSUMER, f"{subjects.EVENT_PREFIX}.>", ack_wait_s=15),
+        consumer(subjects.JANITOR_CONSUMER, *ended, ack_wait_s=15),
+    ]
+
+
+class TopologyError(Exception):
+    """What the server holds is not what was asked for; it would corrupt silently."""
+
+    def __init__(self, stream: str, field: str, wanted: object, found: object) -> None:
+        self.stream, self.field, self.wanted, self.found = stream, field, wanted, found
+        super().__init__(f"{stream}: {field} is {found!r} where {wanted!r} is needed")
+
+
+async def provision(nc: Client, sizes: Sizes | None = None) -> None:
+    """Create or update everything; safe to repeat, and to run while services work.
+
+    Raises:
+        TopologyError: the server accepted a stream without an option that the log relies on.
+
+    """
+    sizes = sizes or Sizes()
+    js = nc.jetstream(timeout=10)
+    for config in streams(sizes):
+        await _put_stream(js, config)
+    for bucket in (subjects.THREADS_BUCKET, subjects.MESSAGES_BUCKET):
+        await js.create_key_value(KeyValueConfig(bucket=bucket, history=1, direct=True, replicas=sizes.replicas))
+    try:
+        await js.object_store(subjects.BLOBS_BUCKET)
+    except NotFoundError:
+        blobs = ObjectStoreConfig(replicas=sizes.replicas)
+        await js.create_object_store(subjects.BLOBS_BUCKET, blobs)
+    for consumer in consumers():
+        await js.add_consumer(subjects.EVENTS_STREAM, consumer)
+
+
+async def _put_stream(js: JetStreamContext, config: StreamConfig) -> None:
+    name = str(config.name)
+    try:
+        await js.stream_info(name)
+    except NotFoundError:
+        await js.add_stream(config)
+    else:
+        await js.update_stream(config)
+    found = (await js.stream_info(name)).config
+    for field in ("allow_direct", "persist_mode", "discard", "num_replicas"):
+        wanted = getattr(config, field)
+        if wanted and getattr(found, field) != wanted:
+            raise TopologyError(name, field, wanted, getattr(found, field))
+    if config.republish and (found.republish is None or found.republish.dest != config.republish.dest):
+        raise TopologyError(name, "republish", config.republish, found.republish)
