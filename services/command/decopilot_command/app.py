@@ -1,0 +1,39 @@
+"""Where the parts of `command` meet."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from decopilot.contracts import subjects
+from decopilot.contracts.commands import SEND_MESSAGE
+from decopilot.kit.connection import connected
+from decopilot.kit.health import broker_answers, serving
+from decopilot.kit.messaging import Messaging
+from decopilot.kit.settings import Settings
+from decopilot.log.capacity import Capacity
+from decopilot.log.journal import Journal
+from decopilot.log.store import Store
+from decopilot.log.views import Views
+from faststream import FastStream
+
+from decopilot_command.answering import answering
+from decopilot_command.sending import Sender
+from decopilot_command.tracking import Tracker
+
+REQUESTS_AT_ONCE = 64
+
+
+def build(settings: Settings) -> FastStream:
+    """Build the program."""
+    messaging = Messaging(settings, "command")
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        async with connected(settings, "command") as nc, Store(nc) as store:
+            sender = Sender(Journal(store, Views(store)), Tracker(nc), Capacity(store))
+            messaging.broker.subscriber(
+                subjects.command(SEND_MESSAGE), subjects.COMMAND_QUEUE, max_workers=REQUESTS_AT_ONCE
+            )(answering(sender))
+            async with serving(settings, lambda: broker_answers(nc)):
+                yield
+
+    return messaging.program(lifespan)

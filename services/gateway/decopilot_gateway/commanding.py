@@ -1,0 +1,66 @@
+"""Commanding: a request to `command`, asked again within a deadline; asking twice is asking once."""
+
+import asyncio
+from typing import TypeVar
+
+from decopilot.contracts import subjects
+from decopilot.contracts.commands import Accepted, Refused, decode_reply
+from decopilot.kit import telemetry
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError, NoRespondersError
+from pydantic import BaseModel
+
+from decopilot_gateway.problems import ProblemError
+
+DEADLINE_S = 4.5
+ATTEMPT_S = 2.0
+PAUSE_S = 0.1
+ENVELOPE_BYTES = 16 * 1024
+"""What the event adds to the message: it must fit the broker's largest message too."""
+
+RequestT = TypeVar("RequestT", bound=BaseModel)
+
+
+class Commander:
+    """Asks `command`."""
+
+    def __init__(self, nc: Client) -> None:
+        self._nc = nc
+
+    async def ask(self, name: str, request: BaseModel) -> Accepted:
+        """Ask, and return what was accepted.
+
+        Raises:
+            ProblemError: refused, or no answer within 4.5 s.
+
+        """
+        body = request.model_dump_json().encode()
+        if len(body) > self._nc.max_payload - ENVELOPE_BYTES:
+            raise ProblemError("body_too_large", "The message does not fit the broker.")
+        reply = await self._answer(subjects.command(name), body)
+        if isinstance(reply, Refused):
+            raise ProblemError(reply.code, reply.detail)
+        return reply
+
+    async def _answer(self, subject: str, body: bytes) -> Accepted | Refused:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + DEADLINE_S
+        code = "broker_unavailable"
+        while (left := deadline - clock()) > 0:
+            # What is sent while disconnected would be kept and sent later, after we said that it was not.
+            if not self._nc.is_connected:
+                break
+            try:
+                message = await self._nc.request(
+                    subject, body, timeout=min(ATTEMPT_S, left), headers=telemetry.inject({})
+                )
+                return decode_reply(message.data)
+            except MaxPayloadError as error:
+                raise ProblemError("body_too_large", "The message does not fit the broker.") from error
+            except NoRespondersError:
+                code = "command_unavailable"
+            except (NatsError, TimeoutError, OSError):
+                code = "broker_unavailable"
+            await asyncio.sleep(PAUSE_S)
+        raise ProblemError(code, "No answer in time; send the same message again.")

@@ -1,0 +1,156 @@
+"""The endpoints: every path that the gateway answers, in one table."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from decopilot.kit.health import Check, livez, readyz
+
+from decopilot_gateway.attaching import Attach
+from decopilot_gateway.openapi import Endpoint, document
+from decopilot_gateway.page import Page
+from decopilot_gateway.posting import Posting
+from decopilot_gateway.reading import LIMIT_MAX, Reading
+from decopilot_gateway.watching import Watch
+
+_WHO = ("unauthenticated", "forbidden", "invalid_id", "internal")
+_READ = (*_WHO, "broker_unavailable")
+_THREAD = "/{org}/decopilot/threads/{thread}"
+_CURSOR = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}$"}
+
+
+def endpoints(
+    *,
+    posting: Posting,
+    attach: Attach,
+    watch: Watch,
+    reading: Reading,
+    page: Page,
+    ready: Check,
+    prefix: str,
+) -> list[Endpoint]:
+    """Every endpoint with its handler."""
+    found = [
+        Endpoint(
+            "POST",
+            f"{_THREAD}/messages",
+            "postMessage",
+            "Send a message: its run is in the log when this answers.",
+            posting.handle,
+            {202: ("The run is in the log; cursor is the position before its first chunk.", "Accepted")},
+            (
+                *_READ,
+                "invalid_json",
+                "invalid_body",
+                "thread_mismatch",
+                "message_conflict",
+                "run_active",
+                "body_too_large",
+                "unsupported_media_type",
+                "command_unavailable",
+                "storage_full",
+            ),
+            body="MessagesBody",
+        ),
+        Endpoint(
+            "GET",
+            "/{org}/decopilot/attach/{thread}",
+            "attach",
+            "Stream a thread's chunks from a cursor on, across runs.",
+            attach.handle,
+            {200: ("Chunks as Server-Sent Events; each id is a cursor.", "text/event-stream")},
+            (*_READ, "invalid_cursor"),
+            query={"cursor": _CURSOR},
+        ),
+        Endpoint(
+            "GET",
+            "/{org}/watch",
+            "watch",
+            "Stream the org's watch events.",
+            watch.handle,
+            {200: ("Watch events as named Server-Sent Events.", "text/event-stream")},
+            (*_READ, "invalid_cursor"),
+            query={"types": {"type": "string"}, "cursor": {"type": "string", "pattern": "^[0-9]{1,18}$"}},
+        ),
+        Endpoint(
+            "GET",
+            "/{org}/decopilot/threads",
+            "listThreads",
+            "List the org's threads, the one that changed last first.",
+            reading.threads,
+            {200: ("The threads.", "Threads")},
+            (*_READ, "invalid_query"),
+            query={"limit": {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}},
+        ),
+        Endpoint(
+            "GET",
+            _THREAD,
+            "getThread",
+            "Show one thread.",
+            reading.thread,
+            {200: ("The thread.", "Thread")},
+            (*_READ, "thread_not_found"),
+        ),
+        Endpoint(
+            "GET",
+            f"{_THREAD}/messages",
+            "listMessages",
+            "Show a thread's finished messages, and the cursor to attach with.",
+            reading.messages,
+            {200: ("The messages, oldest first.", "Messages")},
+            (*_READ, "thread_not_found"),
+        ),
+        Endpoint(
+            "GET",
+            "/livez",
+            "livez",
+            "Tell that the process lives.",
+            livez,
+            {200: ("It lives.", "Health")},
+            secured=False,
+        ),
+        Endpoint(
+            "GET",
+            "/readyz",
+            "readyz",
+            "Tell whether requests can be served now.",
+            readyz(ready),
+            {200: ("Ready.", "Health"), 503: ("Not ready.", "Health")},
+            secured=False,
+        ),
+        Endpoint(
+            "GET",
+            "/",
+            "page",
+            "The web app; ?token= brings a token into a cookie.",
+            page.handle,
+            {
+                200: ("The page.", "text/html"),
+                303: ("The token was taken into a cookie.", None),
+                401: ("No valid token.", "text/html"),
+            },
+            ("forbidden", "internal"),
+            query={"token": {"type": "string"}, "org": {"type": "string"}},
+        ),
+    ]
+    found.append(
+        Endpoint(
+            "GET",
+            "/openapi.json",
+            "openapi",
+            "This document.",
+            _serving(lambda: document(found, version("decopilot"), prefix)),
+            {200: ("The OpenAPI document.", "application/json")},
+            secured=False,
+        )
+    )
+    return found
+
+
+def _serving(make: Callable[[], dict[str, Any]]) -> Handler:
+    async def handle(_request: web.Request) -> web.Response:
+        return web.json_response(make())
+
+    return handle

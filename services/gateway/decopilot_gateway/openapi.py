@@ -1,0 +1,128 @@
+"""The API's own description: every endpoint is declared here, and served because it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from decopilot.contracts.messages import UIMessage
+from decopilot.contracts.problems import PROBLEMS
+from pydantic.json_schema import models_json_schema
+
+from decopilot_gateway.posting import MessagesBody
+
+_ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
+_REF = "#/components/schemas/"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One endpoint: what it is, and who handles it. `answers` maps a status to its description and schema."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    handler: Handler
+    answers: dict[int, tuple[str, str | None]]
+    problems: tuple[str, ...] = ()
+    query: dict[str, dict[str, Any]] = field(default_factory=dict)
+    body: str | None = None
+    secured: bool = True
+
+
+def document(endpoints: Sequence[Endpoint], version: str, prefix: str) -> dict[str, Any]:
+    """Describe the endpoints as OpenAPI 3.1."""
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Decopilot", "version": version, "summary": "Durable AI chat runs."},
+        "servers": [{"url": prefix or "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "cookie": {"type": "apiKey", "in": "cookie", "name": "decopilot_token"},
+            },
+        },
+    }
+
+
+def _operation(endpoint: Endpoint) -> dict[str, Any]:
+    path_names = [part[1:-1] for part in endpoint.path.split("/") if part.startswith("{")]
+    parameters = [{"name": name, "in": "path", "required": True, "schema": _ID} for name in path_names]
+    parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in endpoint.query.items()]
+    operation: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "summary": endpoint.summary,
+        "parameters": parameters,
+        "responses": {str(status): _answer(*answer) for status, answer in endpoint.answers.items()}
+        | _problems(endpoint.problems),
+        "security": [{"bearer": []}, {"cookie": []}] if endpoint.secured else [],
+    }
+    if endpoint.body is not None:
+        schema = {"$ref": f"{_REF}{endpoint.body}"}
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    return operation
+
+
+def _answer(description: str, content: str | None) -> dict[str, Any]:
+    if content is None:
+        return {"description": description}
+    if "/" in content:
+        return {"description": description, "content": {content: {"schema": {"type": "string"}}}}
+    return {"description": description, "content": {"application/json": {"schema": {"$ref": f"{_REF}{content}"}}}}
+
+
+def _problems(codes: tuple[str, ...]) -> dict[str, Any]:
+    by_status: dict[int, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(PROBLEMS[code].status, []).append(code)
+    content = {"application/problem+json": {"schema": {"$ref": f"{_REF}Problem"}}}
+    return {
+        str(status): {"description": "Refused: " + ", ".join(names), "content": content}
+        for status, names in sorted(by_status.items())
+    }
+
+
+def _schemas() -> dict[str, Any]:
+    _, models = models_json_schema(
+        [(MessagesBody, "validation"), (UIMessage, "serialization")], ref_template=_REF + "{model}"
+    )
+    text = {"type": "string"}
+    status = {"enum": ["in_progress", "requires_action", "completed", "failed"]}
+    cursor = {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}
+    thread = dict.fromkeys(("id", "title", "agentId", "createdBy", "createdAt", "updatedAt"), text)
+    own: dict[str, dict[str, Any]] = {
+        "Accepted": {"taskId": text, "runId": text, "messageId": text, "status": status, "cursor": cursor},
+        "Thread": thread | {"status": status},
+        "Threads": {"threads": {"type": "array", "items": {"$ref": f"{_REF}Thread"}}},
+        "Messages": {
+            "messages": {"type": "array", "items": {"$ref": f"{_REF}UIMessage"}},
+            "cursor": cursor,
+            "status": status,
+        },
+        "Health": {"status": text},
+        "Problem": {
+            "type": text,
+            "title": text,
+            "status": {"type": "integer"},
+            "code": {"enum": sorted(PROBLEMS)},
+            "detail": text,
+        },
+    }
+    objects = {
+        name: {"type": "object", "properties": properties, "required": list(properties)}
+        for name, properties in own.items()
+    }
+    schemas: dict[str, Any] = models["$defs"]
+    return schemas | objects
+
+
+def route(endpoint: Endpoint, prefix: str) -> web.RouteDef:
+    """Make the route of an endpoint."""
+    return web.route(endpoint.method, prefix + endpoint.path, endpoint.handler)

@@ -1,0 +1,69 @@
+"""The page: the web app's files, and the link that brings its token into a cookie."""
+
+import html
+import time
+from importlib.resources import files
+from pathlib import Path
+
+from aiohttp import web
+
+from decopilot_gateway.auth import Doorman, cookie_name
+from decopilot_gateway.problems import ProblemError
+
+WEB = Path(str(files("decopilot_gateway"))) / "web"
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+_EXPIRED = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Decopilot</title>
+<h1>This link does not open the door</h1>
+<p>{detail} Open the link that <code>decopilot up</code> printed, or make a token with <code>decopilot token</code>
+and open <code>/?token=…</code>.</p></html>"""
+
+
+class Page:
+    """Handles `GET /`."""
+
+    def __init__(self, doorman: Doorman, prefix: str) -> None:
+        self._doorman = doorman
+        self._prefix = prefix
+        self._index = (WEB / "index.html").read_text(encoding="utf-8")
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Serve the page; a token in the query becomes a cookie and leaves the address bar."""
+        try:
+            if "token" in request.query:
+                return self._let_in(request, request.query["token"])
+            claims = self._doorman.claims(request)
+        except ProblemError as problem:
+            body = _EXPIRED.format(detail=html.escape(problem.detail))
+            return web.Response(status=401, text=body, content_type="text/html", headers=HEADERS)
+        org = request.query.get("org") or next(iter(claims.orgs), "")
+        if org not in claims.orgs:
+            raise ProblemError("forbidden", "The token is for other orgs.")
+        page = self._index.replace("__ORG__", html.escape(org)).replace("__USER__", html.escape(claims.sub))
+        return web.Response(text=page, content_type="text/html", headers=HEADERS)
+
+    def _let_in(self, request: web.Request, token: str) -> web.Response:
+        claims = self._doorman.read(token)
+        response = web.Response(status=303, headers=HEADERS | {"Location": f"{self._prefix}/"})
+        response.set_cookie(
+            cookie_name(request),
+            token,
+            expires=None,
+            max_age=_seconds_left(claims.exp),
+            path=f"{self._prefix}/",
+            httponly=True,
+            samesite="Strict",
+            secure=request.secure,
+        )
+        return response
+
+
+def _seconds_left(expiry: int) -> int:
+    return max(0, expiry - int(time.time()))

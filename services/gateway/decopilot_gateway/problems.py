@@ -1,0 +1,54 @@
+"""Problems: every refusal as an RFC 9457 document with a stable code."""
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from decopilot.contracts.problems import PROBLEMS
+from decopilot.log.store import UNCERTAIN
+
+RETRY_AFTER_S = 1
+_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
+
+log = structlog.get_logger()
+
+
+class ProblemError(Exception):
+    """A request is refused. `code` is one of `problems.PROBLEMS`; `detail` is shown to the caller."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        self.code, self.detail = code, detail
+        super().__init__(f"{code}: {detail}")
+
+
+def problem_response(code: str, detail: str) -> web.Response:
+    """Render a problem."""
+    status, title = PROBLEMS[code]
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}  # noqa: PLR2004  HTTP
+    if status == 401:  # noqa: PLR2004  HTTP
+        headers["WWW-Authenticate"] = "Bearer"
+    body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
+    return web.json_response(body, status=status, content_type="application/problem+json", headers=headers)
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn what handlers raise into problems; what nobody foresaw is logged and told without its text."""
+    try:
+        return await handler(request)
+    except ProblemError as problem:
+        return problem_response(problem.code, problem.detail)
+    except web.HTTPException as error:
+        if error.status not in _BY_STATUS:
+            raise
+        response = problem_response(_BY_STATUS[error.status], error.reason)
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
+    except UNCERTAIN as error:
+        if request.transport is None or request.transport.is_closing():
+            raise
+        log.warning("broker_unavailable", path=request.path, error=repr(error))
+        return problem_response("broker_unavailable", "The broker does not answer; try again.")
+    except Exception:
+        log.exception("request_failed", path=request.path)
+        return problem_response("internal", "This is our fault; it has been logged.")

@@ -1,0 +1,71 @@
+"""Reading: threads and their messages."""
+
+from aiohttp import web
+from decopilot.contracts.views import ThreadSummary
+from decopilot.log.history import Histories
+from decopilot.log.journal import Journal
+from decopilot.log.views import Views, summary
+from pydantic_core import to_json
+
+from decopilot_gateway.auth import Doorman, thread_in_path
+from decopilot_gateway.problems import ProblemError
+
+LIMIT, LIMIT_MAX = 100, 1000
+
+
+class Reading:
+    """Handles `GET …/threads`, `…/threads/{thread}` and `…/threads/{thread}/messages`."""
+
+    def __init__(self, doorman: Doorman, journal: Journal, histories: Histories, views: Views) -> None:
+        self._doorman = doorman
+        self._journal = journal
+        self._histories = histories
+        self._views = views
+
+    async def threads(self, request: web.Request) -> web.Response:
+        """List the org's threads, the one that changed last first."""
+        org = self._doorman.caller(request).org
+        limit = _limit(request)
+        found = [entry async for entry in self._views.threads(org)]
+        found.sort(key=lambda entry: entry.updated_at, reverse=True)
+        return _json({"threads": [_summary_json(entry) for entry in found[:limit]]})
+
+    async def thread(self, request: web.Request) -> web.Response:
+        """Show one thread as its log has it now."""
+        org, thread = self._doorman.caller(request).org, thread_in_path(request)
+        state = (await self._journal.load(org, thread)).state
+        if state.owner is None:
+            raise ProblemError("thread_not_found", f"There is no thread {thread}.")
+        return _json(_summary_json(summary(thread, state)))
+
+    async def messages(self, request: web.Request) -> web.Response:
+        """Show a thread's finished messages, with the cursor from which attaching goes on seamlessly."""
+        org, thread = self._doorman.caller(request).org, thread_in_path(request)
+        history = await self._histories.read(org, thread)
+        if history.state.owner is None:
+            raise ProblemError("thread_not_found", f"There is no thread {thread}.")
+        messages = [message.model_dump(mode="json", exclude_none=True) for message in history.messages]
+        return _json({"messages": messages, "cursor": str(history.cursor), "status": history.state.status})
+
+
+def _limit(request: web.Request) -> int:
+    text = request.query.get("limit", str(LIMIT))
+    if not text.isascii() or not text.isdigit() or len(text) > len(str(LIMIT_MAX)) or not 1 <= int(text) <= LIMIT_MAX:
+        raise ProblemError("invalid_query", f"limit is a number from 1 to {LIMIT_MAX}.")
+    return int(text)
+
+
+def _summary_json(entry: ThreadSummary) -> dict[str, str]:
+    return {
+        "id": entry.id,
+        "title": entry.title,
+        "status": entry.status,
+        "agentId": entry.agent_id,
+        "createdBy": entry.created_by,
+        "createdAt": entry.created_at,
+        "updatedAt": entry.updated_at,
+    }
+
+
+def _json(body: object) -> web.Response:
+    return web.Response(body=to_json(body), content_type="application/json")

@@ -1,0 +1,15 @@
+"""What the gateway is told beyond what every service is."""
+
+from decopilot.kit.settings import Settings
+from pydantic import Field, SecretStr
+
+
+class GatewaySettings(Settings):
+    """Settings of the gateway. `jwt_secret` signs the tokens it accepts (HS256, at least 32 characters)."""
+
+    jwt_secret: SecretStr = Field(min_length=32)
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=8080, ge=0, le=65535)
+    path_prefix: str = Field(default="", pattern=r"^(/[A-Za-z0-9_-]+)*$")
+    body_limit_bytes: int = Field(default=4 << 20, ge=1024)
+    keepalive_s: float = Field(default=15.0, gt=0)

@@ -1,0 +1,67 @@
+"""Server-Sent Events: framing as pure functions, and each frame encoded once however many read it."""
+
+from decopilot.contracts.chunks import RESET, Chunk, encode_chunk, transient
+from decopilot.contracts.frames import Cursor, Frame
+
+KEEPALIVE = b": keepalive\n\n"
+DONE = b"data: [DONE]\n\n"
+HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+    "X-Vercel-AI-UI-Message-Stream": "v1",
+}
+
+
+def event(data: bytes, *, id_: str | None = None, name: str | None = None) -> bytes:
+    """Frame one event; `data` must be one line, as encoded JSON is."""
+    head = b"" if id_ is None else b"id: %s\n" % id_.encode()
+    if name is not None:
+        head += b"event: %s\n" % name.encode()
+    return b"%sdata: %s\n\n" % (head, data)
+
+
+def retry(milliseconds: int) -> bytes:
+    """Tell clients how long to wait before they come back."""
+    return b"retry: %d\n\n" % milliseconds
+
+
+def chunk_events(frame: Frame, *, after: int = -1) -> bytes:
+    """Frame a frame's chunks behind an index, each with its cursor as id."""
+    sequence = frame.sequence
+    return b"".join(
+        b"id: %d-%d\ndata: %s\n\n" % (sequence, index, line) for index, line in enumerate(frame.lines) if index > after
+    )
+
+
+def reset_event(cursor: Cursor, reason: str) -> bytes:
+    """Frame the chunk that tells a client that it may have a hole, and the cursor from which this stream goes on."""
+    chunk: Chunk = transient(RESET, {"cursor": str(cursor), "reason": reason})
+    return event(encode_chunk(chunk), id_=str(cursor))
+
+
+class EncodedFrame:
+    """A frame with its events, made when first asked for and shared by all viewers."""
+
+    __slots__ = ("_events", "frame")
+
+    def __init__(self, frame: Frame) -> None:
+        self.frame = frame
+        self._events: bytes | None = None
+
+    @property
+    def sequence(self) -> int:
+        """The frame's sequence."""
+        return self.frame.sequence
+
+    @property
+    def body(self) -> bytes:
+        """The frame's chunks as stored."""
+        return self.frame.body
+
+    @property
+    def events(self) -> bytes:
+        """The frame's events."""
+        if self._events is None:
+            self._events = chunk_events(self.frame)
+        return self._events

@@ -1,0 +1,108 @@
+"""Watching: an org's watch events as named Server-Sent Events, resumable."""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+from decopilot.contracts.ids import OrgId
+from decopilot.contracts.watch import WatchEvent
+from decopilot.log.store import UNCERTAIN, Stored
+from decopilot.log.tail import Feed, Tails, watch_events
+from pydantic_core import to_json
+
+from decopilot_gateway import sse
+from decopilot_gateway.auth import Doorman
+from decopilot_gateway.problems import ProblemError
+from decopilot_gateway.streaming import Leaving, streaming
+
+RETRY_S = 0.25
+_MAX_DIGITS = 18
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A watch event as stored, with its type."""
+
+    sequence: int
+    type: str
+    body: bytes
+
+    @classmethod
+    def of(cls, stored: Stored) -> "Told":
+        """Read a stored watch event."""
+        return cls(stored.sequence, WatchEvent.model_validate_json(stored.data).type, stored.data)
+
+
+def matches(event_type: str, patterns: list[str]) -> bool:
+    """Tell whether a type is asked for: by its name, by `prefix.*`, or because nothing was asked for."""
+    return not patterns or any(
+        event_type.startswith(pattern[:-1]) if pattern.endswith(".*") else event_type == pattern for pattern in patterns
+    )
+
+
+class Watch:
+    """Handles `GET /{org}/watch`."""
+
+    def __init__(self, doorman: Doorman, tails: Tails[Told], leaving: Leaving, *, keepalive_s: float) -> None:
+        self._doorman = doorman
+        self._tails = tails
+        self._leaving = leaving
+        self._keepalive_s = keepalive_s
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Stream the org's watch events."""
+        org = self._doorman.caller(request).org
+        patterns = [entry for part in request.query.get("types", "").split(",") if (entry := part.strip())]
+        position = _position(request)
+        async with self._tails.follow(watch_events(org, Told.of)) as feed:
+            if position is None or position > feed.head:
+                position = feed.head
+            async with streaming(request, self._leaving) as response:
+                connected = {"organizationId": org, "typePatterns": patterns}
+                await response.write(sse.event(to_json(connected), id_=str(position), name="connected"))
+                await self._stream(org, feed, position, patterns, response)
+        return response
+
+    async def _stream(
+        self, org: OrgId, feed: Feed[Told], position: int, patterns: list[str], response: web.StreamResponse
+    ) -> None:
+        while not self._leaving.started:
+            try:
+                near = feed.behind(position)
+                batches = [near] if near is not None else [batch async for batch in feed.read(position)]
+                for batch in batches:
+                    wanted = [told for told in batch if matches(told.type, patterns)]
+                    if wanted:
+                        await response.write(
+                            b"".join(sse.event(told.body, id_=str(told.sequence), name=told.type) for told in wanted)
+                        )
+                    position = batch[-1].sequence if batch else position
+                if near is None:
+                    # What has expired is not waited for.
+                    position = max(position, feed.base)
+                elif not near:
+                    await self._wait(feed, position, response)
+            except UNCERTAIN as error:
+                if isinstance(error, ConnectionResetError):
+                    raise
+                log.warning("watcher_waits", org=org, error=repr(error))
+                await asyncio.sleep(RETRY_S)
+
+    async def _wait(self, feed: Feed[Told], position: int, response: web.StreamResponse) -> None:
+        try:
+            async with asyncio.timeout(self._keepalive_s):
+                await feed.wait(position)
+        except TimeoutError:
+            await response.write(sse.KEEPALIVE)
+
+
+def _position(request: web.Request) -> int | None:
+    text = request.headers.get("Last-Event-ID") or request.query.get("cursor")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > _MAX_DIGITS:
+        raise ProblemError("invalid_cursor", "A watch cursor is a number, as the stream's ids are.")
+    return int(text)

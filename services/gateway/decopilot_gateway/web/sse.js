@@ -1,0 +1,47 @@
+/** Server-sent events, parsed from text that comes in pieces of any size (WHATWG HTML, 9.2.6). */
+
+export class EventParser {
+  /** The reconnection time that the server asked for. */
+  retry_ms;
+  #buffer = "";
+  #id;
+  #event = "";
+  #data = [];
+
+  /** Returns the events that are complete now: `{id, event, data}`, `id` only where the event has its own. */
+  push(text) {
+    const events = [];
+    this.#buffer += text;
+    // A CR at the very end may be the first half of a CRLF.
+    const lines = this.#buffer.split(/\r\n|\n|\r(?!$)/);
+    this.#buffer = lines.pop();
+    for (const line of lines) {
+      if (line !== "") this.#field(line);
+      else if (this.#data.length > 0) events.push(this.#flush());
+      else this.#clear();
+    }
+    return events;
+  }
+
+  #field(line) {
+    const colon = line.indexOf(":");
+    const name = colon < 0 ? line : line.slice(0, colon);
+    const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
+    if (name === "data") this.#data.push(value);
+    else if (name === "event") this.#event = value;
+    else if (name === "id" && !value.includes("\0")) this.#id = value;
+    else if (name === "retry" && /^\d+$/.test(value)) this.retry_ms = Number(value);
+  }
+
+  #flush() {
+    const event = { id: this.#id, event: this.#event || "message", data: this.#data.join("\n") };
+    this.#clear();
+    return event;
+  }
+
+  #clear() {
+    this.#id = undefined;
+    this.#event = "";
+    this.#data = [];
+  }
+}

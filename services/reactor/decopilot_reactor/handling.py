@@ -1,0 +1,46 @@
+"""Handling a delivery: react, then acknowledge; ask for it again when the reaction can't be done yet."""
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+from decopilot.contracts.events import Recorded, UnknownEventError
+from decopilot.log.journal import delivered
+from decopilot.log.store import UNCERTAIN
+from faststream.nats.annotations import NatsMessage
+
+RETRY_S = 1.0
+
+log = structlog.get_logger()
+
+
+class NotYetError(Exception):
+    """The reaction is not due for this many seconds."""
+
+    def __init__(self, delay_s: float) -> None:
+        self.delay_s = delay_s
+        super().__init__(f"not due for {delay_s:.1f} s")
+
+
+def handling(react: Callable[[Recorded], Awaitable[None]]) -> Callable[[NatsMessage], Awaitable[None]]:
+    """Make the handler of a reaction, which may run twice for one event."""
+
+    async def handle(message: NatsMessage) -> None:
+        subject = message.raw_message.subject
+        try:
+            await react(delivered(message.raw_message))
+        except NotYetError as error:
+            await message.nack(delay=error.delay_s)
+        except UnknownEventError as error:
+            # A newer version will know it; nothing may be folded past it.
+            log.warning("event_unknown", subject=error.subject, sequence=error.sequence)
+            await message.nack(delay=RETRY_S)
+        except UNCERTAIN as error:
+            log.warning("reaction_delayed", subject=subject, error=repr(error))
+            await message.nack(delay=RETRY_S)
+        except Exception:
+            log.exception("reaction_failed", subject=subject)
+            await message.nack(delay=RETRY_S)
+        else:
+            await message.ack()
+
+    return handle

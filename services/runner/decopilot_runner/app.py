@@ -1,0 +1,53 @@
+"""Where the parts of `runner` meet."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from decopilot.contracts import subjects
+from decopilot.kit.connection import connected
+from decopilot.kit.health import broker_answers, serving
+from decopilot.kit.messaging import Messaging
+from decopilot.log.history import Histories
+from decopilot.log.journal import Journal
+from decopilot.log.store import Store
+from decopilot.log.views import Views
+from faststream import FastStream
+
+from decopilot_runner.agents import load_agent
+from decopilot_runner.driving import Driver
+from decopilot_runner.ending import Ender
+from decopilot_runner.holding import Holding
+from decopilot_runner.settings import RunnerSettings
+from decopilot_runner.working import Worker
+
+
+def build(settings: RunnerSettings) -> FastStream:
+    """Build the program."""
+    messaging = Messaging(settings, "runner")
+    workers: list[Worker] = []
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        agent = load_agent(settings)
+        async with connected(settings, "runner") as nc, Store(nc) as store:
+            views = Views(store)
+            journal = Journal(store, views)
+            ender = Ender(store, journal)
+            driver = Driver(journal, Histories(journal, views), agent, ender, runner_id=settings.instance)
+            worker = Worker(journal, driver, ender, Holding(nc, settings.instance))
+            workers.append(worker)
+            messaging.consume(
+                subjects.EVENTS_STREAM,
+                subjects.RUNNER_CONSUMER,
+                subjects.events_of_type("run_requested"),
+                worker.handle,
+                workers=settings.runs_at_once,
+            )
+            async with serving(settings, lambda: broker_answers(nc)):
+                yield
+
+    async def hand_back() -> None:
+        for worker in workers:
+            await worker.stop()
+
+    return messaging.program(lifespan, on_shutdown=hand_back)

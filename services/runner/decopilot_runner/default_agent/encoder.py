@@ -1,0 +1,221 @@
+"""pydantic-ai's events as chunks: the AI SDK set that every client since 5.0.100 takes unchanged."""
+
+from typing import Any, Literal
+
+from decopilot.contracts.chunks import Chunk, FinishReason
+from pydantic_ai import CallToolsNode, ModelRequestNode
+from pydantic_ai.messages import (
+    AgentStreamEvent,
+    FilePart,
+    ModelResponse,
+    NativeToolCallPart,
+    NativeToolReturnPart,
+    PartDeltaEvent,
+    PartEndEvent,
+    PartStartEvent,
+    TextPart,
+    TextPartDelta,
+    ThinkingPart,
+    ThinkingPartDelta,
+    ToolCallPart,
+    ToolCallPartDelta,
+    ToolResultEvent,
+    ToolReturnPart,
+)
+from pydantic_ai.messages import FinishReason as ModelFinishReason
+from pydantic_ai.usage import RunUsage
+from pydantic_core import from_json, to_jsonable_python
+
+AnyNode = ModelRequestNode[Any, Any] | CallToolsNode[Any, Any]
+Prose = Literal["text", "reasoning"]
+
+UNFINISHED = "The call did not finish."
+
+_FINISH_REASONS: dict[ModelFinishReason, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "content_filter": "content-filter",
+    "tool_call": "tool-calls",
+    "error": "error",
+}
+
+
+class Encoder:
+    """Encodes one run: part ids count up over the run, and whatever is opened is closed within its step.
+
+    `usage` is read when a step ends, and belongs to the run that is encoded.
+    """
+
+    def __init__(self, usage: RunUsage) -> None:
+        self.finish_reason: FinishReason = "stop"
+        self.usage = usage
+        self._in_step = False
+        self._ids: dict[Prose, int] = {"text": 0, "reasoning": 0}
+        self._open: tuple[Prose, str] | None = None
+        self._open_index = -1
+        self._calls: dict[int, str] = {}  # ids, by the part's index in the response
+        self._typed: dict[str, tuple[str, list[str]]] = {}  # calls whose input is streaming: name, input so far
+        self._called: set[str] = set()  # calls whose output is missing
+
+    def enter(self, node: AnyNode) -> list[Chunk]:
+        """Open a step before its model call; before its tools, give each call with its whole input."""
+        if isinstance(node, CallToolsNode):
+            return self._response(node.model_response)
+        self._in_step = True
+        return [{"type": "start-step"}]
+
+    def event(self, event: AgentStreamEvent) -> list[Chunk]:
+        """Encode what the model streamed, or what came of a tool call; events of other kinds are not shown."""
+        if isinstance(event, PartDeltaEvent):
+            return self._delta(event)
+        if isinstance(event, PartStartEvent):
+            return self._start(event)
+        if isinstance(event, PartEndEvent):
+            return self._end(event)
+        if isinstance(event, ToolResultEvent):
+            return self._output(event.part)
+        return []
+
+    def leave(self, node: AnyNode) -> list[Chunk]:
+        """Close the step after its tools."""
+        return self._finish_step() if isinstance(node, CallToolsNode) else []
+
+    def abandon(self) -> list[Chunk]:
+        """Close whatever is open after an exception: clients keep an open part spinning for ever."""
+        if not self._in_step:
+            return []
+        chunks = self._close_prose() + self._close_typed()
+        chunks += [
+            {"type": "tool-output-error", "toolCallId": call, "errorText": UNFINISHED} for call in sorted(self._called)
+        ]
+        return chunks + self._finish_step()
+
+    def _response(self, response: ModelResponse) -> list[Chunk]:
+        if response.finish_reason is not None:
+            self.finish_reason = _FINISH_REASONS.get(response.finish_reason, "other")
+        else:
+            # A provider that names no reason is believed when its stream ended well.
+            self.finish_reason = "stop" if response.state == "complete" else "other"
+        chunks = self._close_prose()
+        for part in response.parts:
+            if isinstance(part, ToolCallPart):
+                if part.tool_call_id not in self._typed:
+                    chunks.append(_call_chunk("tool-input-start", part))
+                chunks.append(self._available(part))
+        return chunks + self._close_typed()
+
+    def _finish_step(self) -> list[Chunk]:
+        self._in_step = False
+        self._called.clear()
+        tokens = {
+            "inputTokens": self.usage.input_tokens,
+            "outputTokens": self.usage.output_tokens,
+            "totalTokens": self.usage.total_tokens,
+        }
+        return [{"type": "message-metadata", "messageMetadata": {"usage": tokens}}, {"type": "finish-step"}]
+
+    def _delta(self, event: PartDeltaEvent) -> list[Chunk]:
+        delta = event.delta
+        if isinstance(delta, TextPartDelta):
+            return self._prose("text", event.index, delta.content_delta)
+        if isinstance(delta, ThinkingPartDelta):
+            return self._prose("reasoning", event.index, delta.content_delta or "")
+        if isinstance(delta, ToolCallPartDelta):
+            return self._typing(self._calls.get(event.index), delta.args_delta)
+        return []
+
+    def _end(self, event: PartEndEvent) -> list[Chunk]:
+        if isinstance(event.part, NativeToolCallPart):
+            return [self._available(event.part, providerExecuted=True)]
+        return self._close_prose() if event.index == self._open_index else []
+
+    def _prose(self, kind: Prose, index: int, text: str) -> list[Chunk]:
+        # Some models send empty parts ahead of tool calls; those are never opened.
+        if not text:
+            return []
+        if self._open is not None and index == self._open_index and self._open[0] == kind:
+            return [{"type": f"{kind}-delta", "id": self._open[1], "delta": text}]
+        chunks = self._close_prose()
+        part = f"{kind}-{self._ids[kind]}"
+        self._ids[kind] += 1
+        self._open, self._open_index = (kind, part), index
+        chunks += [{"type": f"{kind}-start", "id": part}, {"type": f"{kind}-delta", "id": part, "delta": text}]
+        return chunks
+
+    def _close_prose(self) -> list[Chunk]:
+        if self._open is None:
+            return []
+        kind, part = self._open
+        self._open, self._open_index = None, -1
+        return [{"type": f"{kind}-end", "id": part}]
+
+    def _start(self, event: PartStartEvent) -> list[Chunk]:
+        part = event.part
+        if isinstance(part, TextPart):
+            return self._prose("text", event.index, part.content)
+        if isinstance(part, ThinkingPart):
+            return self._prose("reasoning", event.index, part.content)
+        chunks = self._close_prose()
+        if isinstance(part, ToolCallPart | NativeToolCallPart):
+            self._calls[event.index] = part.tool_call_id
+            self._typed[part.tool_call_id] = (part.tool_name, [])
+            native = {"providerExecuted": True} if isinstance(part, NativeToolCallPart) else {}
+            chunks.append(_call_chunk("tool-input-start", part, **native))
+            chunks += self._typing(part.tool_call_id, part.args)
+        elif isinstance(part, NativeToolReturnPart):
+            chunks += self._output(part, providerExecuted=True)
+        elif isinstance(part, FilePart):
+            chunks.append({"type": "file", "url": part.content.data_uri, "mediaType": part.content.media_type})
+        return chunks
+
+    def _typing(self, call: str | None, args: object) -> list[Chunk]:
+        # Input that comes in one piece needs no delta: `tool-input-available` follows with all of it.
+        if not isinstance(args, str) or not args or call is None or call not in self._typed:
+            return []
+        self._typed[call][1].append(args)
+        return [{"type": "tool-input-delta", "toolCallId": call, "inputTextDelta": args}]
+
+    def _available(self, part: ToolCallPart | NativeToolCallPart, **options: bool) -> Chunk:
+        self._typed.pop(part.tool_call_id, None)
+        self._called.add(part.tool_call_id)
+        return _call_chunk("tool-input-available", part, input=_input(part.args), **options)
+
+    def _close_typed(self) -> list[Chunk]:
+        typed = self._typed
+        self._typed = {}
+        return [
+            {
+                "type": "tool-input-error",
+                "toolCallId": call,
+                "toolName": name,
+                "input": "".join(text),
+                "errorText": UNFINISHED,
+            }
+            for call, (name, text) in typed.items()
+        ]
+
+    def _output(self, part: ToolReturnPart | NativeToolReturnPart, **options: bool) -> list[Chunk]:
+        # A client's fold ends with an error at an output whose call it has never seen.
+        if part.tool_call_id not in self._called:
+            return []
+        self._called.discard(part.tool_call_id)
+        if part.outcome == "success":
+            # What a tool returned may be anything; whatever has no JSON form is told by its `str`.
+            output = to_jsonable_python(part.content, bytes_mode="base64", serialize_unknown=True)
+            return [{"type": "tool-output-available", "toolCallId": part.tool_call_id, "output": output, **options}]
+        text = part.model_response_str(wrap_if_error=False)
+        return [{"type": "tool-output-error", "toolCallId": part.tool_call_id, "errorText": text, **options}]
+
+
+def _call_chunk(name: str, part: ToolCallPart | NativeToolCallPart, **fields: object) -> Chunk:
+    return {"type": name, "toolCallId": part.tool_call_id, "toolName": part.tool_name, **fields}
+
+
+def _input(args: object) -> object:
+    """Give the input as JSON; what is none is shown as the text it is, and pydantic-ai refuses the call."""
+    if not isinstance(args, str):
+        return args or {}
+    try:
+        return from_json(args) if args else {}
+    except ValueError:
+        return args

@@ -1,0 +1,115 @@
+"""Ending a run: first the closing frame, then the terminal event that the sealed log implies."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from decopilot.contracts.frames import Cursor, Frame, Outcome
+from decopilot.domain.decider import End
+from decopilot.domain.fold import Fold
+from decopilot.domain.margins import closing, opening
+from decopilot.domain.outcome import failure
+from decopilot.log.chunklog import ChunkLog
+from decopilot.log.journal import Journal
+from decopilot.log.pump import FencedError, Pump
+from decopilot.log.store import Store, patiently
+
+from decopilot_runner.attempt import Attempt
+
+INTERRUPTED = "The run was interrupted."
+LOG_LOST = "The beginning of the answer is lost."
+
+log = structlog.get_logger()
+
+
+class Ender:
+    """Seals runs and appends what the seal implies."""
+
+    def __init__(self, store: Store, journal: Journal) -> None:
+        self._store = store
+        self._journal = journal
+        self._chunks = ChunkLog(store)
+
+    def pump(self, attempt: Attempt, *, after: Frame | None = None) -> Pump:
+        """Make the attempt's pump, behind the run's last frame if it has one."""
+        previous = attempt.previous if after is None else after.sequence
+        return Pump(
+            self._store,
+            attempt.org,
+            attempt.thread,
+            attempt.run,
+            attempt=attempt.number,
+            previous=previous,
+            after=after,
+        )
+
+    async def end(
+        self, attempt: Attempt, fold: Fold, pump: Pump, outcome: Outcome, metadata: dict[str, Any] | None = None
+    ) -> None:
+        """Close what is open, seal the run, append its terminal event.
+
+        Raises:
+            FencedError: another writer sealed the run first.
+
+        """
+        chunks = fold.closing_chunks(outcome.error_text or INTERRUPTED) + closing(outcome, metadata or {})
+        for chunk in chunks:
+            fold.add(chunk)
+        end = await pump.close(chunks, outcome)
+        await self._append(attempt, fold, outcome, end)
+
+    async def end_as_crashed(self, attempt: Attempt) -> None:
+        """End a run whose runner is gone: as its closing frame says, or sealed here as `crashed`."""
+        while True:
+            last = await self._chunks.last_of_run(attempt.org, attempt.thread, attempt.run)
+            fold, is_whole = await self._fold(attempt, last)
+            if last is not None and last.outcome is not None:
+                outcome = last.outcome if is_whole else failure(fold.message(), "log_lost", LOG_LOST)
+                await self._append(attempt, fold, outcome, last.end)
+                return
+            outcome = failure(fold.message(), "crashed", INTERRUPTED, reason="crashed")
+            try:
+                async with self.pump(attempt, after=last) as pump:
+                    if last is None:
+                        for chunk in opening(attempt.requested, attempt.number):
+                            fold.add(chunk)
+                            await pump.write(chunk)
+                    await self.end(attempt, fold, pump, outcome)
+            except FencedError as error:
+                # Something was written since it was read: read again.
+                log.info("seal_refused", run_id=attempt.run, error=str(error))
+                continue
+            return
+
+    async def _fold(self, attempt: Attempt, last: Frame | None) -> tuple[Fold, bool]:
+        fold = Fold(attempt.requested.assistant_id)
+        if last is None:
+            return fold, True
+        frames = await self._chunks.of_run(attempt.org, attempt.thread, attempt.run, until=last.sequence)
+        # A log that has lost its beginning is never folded.
+        is_whole = frames[0].index == 0
+        if is_whole:
+            for frame in frames:
+                for chunk in frame.chunks:
+                    fold.add(chunk)
+        return fold, is_whole
+
+    async def _append(self, attempt: Attempt, fold: Fold, outcome: Outcome, end: Cursor) -> None:
+        message = fold.message()
+        command = End(
+            now=datetime.now(UTC),
+            run_id=attempt.run,
+            attempt=attempt.number,
+            outcome=outcome,
+            message=message if message.parts else None,
+            end=end,
+        )
+        await patiently(lambda: self._journal.execute(attempt.org, attempt.thread, command))
+        log.info(
+            "run_ended",
+            org=attempt.org,
+            thread=attempt.thread,
+            run_id=attempt.run,
+            status=outcome.status,
+            reason=outcome.reason,
+        )
