@@ -132,6 +132,7 @@ class Up:
             "provision", 1, (sys.executable, "-m", "decopilot.cli", "provision"), self._child_environment()
         )
         child = Child(program, self._journal)
+        self._waits_for("NATS to be provisioned")
         try:
             async with asyncio.timeout(self._options.ready_timeout_s):
                 code = await child.run_once()
@@ -218,12 +219,15 @@ class Up:
             yield
         self._status = None
 
+    def _waits_for(self, what: str) -> None:
+        if self._status:
+            self._status.update(f"Starting: waiting for {what}")
+
     def _tell(self) -> None:
         """Write down how every process is doing, for `ps` and for programs."""
         children = self._crew.children if self._crew else []
-        if self._status:
-            late = [child.program.name for child in children if not child.ready.is_set()]
-            self._status.update(f"Starting: waiting for {', '.join(late) or 'the next step'}")
+        if late := [child.program.name for child in children if not child.ready.is_set()]:
+            self._waits_for(", ".join(late))
         processes = tuple(
             ProcessInfo(
                 service=child.program.service,

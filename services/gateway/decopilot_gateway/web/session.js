@@ -74,8 +74,8 @@ export class Session {
     if (this.#loaded) return;
     try {
       const history = await getMessages(this.thread, signal);
-      // Asked second, so that a status of "in_progress" is never older than the messages.
-      const { status } = await getThread(this.thread, signal);
+      // Without a status of its own, asked second: a status older than the messages could wait for a run that is over.
+      const { status } = history.status ? history : await getThread(this.thread, signal);
       this.conversation.load({ ...history, status });
     } catch (error) {
       if (error.status !== 404) throw error;

