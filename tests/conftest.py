@@ -20,6 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="binary",
         help="where tests get NATS from: an own nats-server process each, or a Docker engine (testcontainers)",
     )
+    parser.addoption("--screenshot", help="where to write the page's picture, as README shows it")
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import nats.errors
 import pytest
-from decopilot.cli.broker import BrokerError, EmbeddedBroker
 from nats.aio.client import Client
+
+from decopilot.cli.broker import EmbeddedBroker
+from decopilot.cli.errors import BrokerError
 
 TOKEN = "a token that only its clients know"  # also: spaces must survive the configuration file
 

@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+
 from decopilot.cli.crew import Crew, NotReadyError
 from decopilot.cli.ports import random_port
 from decopilot.cli.processes import Child, Program, State
 
 DEADLINE_S = 10.0
 
-# A service as small as can be: answers /readyz as the file READY says, notes when it ends.
+# A service as small as can be: answers /readyz as the file `hold-NAME` says, notes when it ends.
 SERVICE = """
 import http.server, os, pathlib, signal, sys
 here, name, port = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -26,7 +27,7 @@ def end(*_):
 
 class Health(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        ready = not (here / "hold").exists()
+        ready = not (here / f"hold-{name}").exists()
         self.send_response(200 if ready else 503)
         self.end_headers()
         self.wfile.write(b"{}" if ready else b"waits for the moon")
@@ -143,7 +144,7 @@ async def test_who_is_not_ready_in_time_is_named_with_reason_and_last_lines(tmp_
     async with staged(tmp_path) as stage:
         good = stage.start("command")
         await stage.crew.ready([good], DEADLINE_S)
-        (tmp_path / "hold").touch()
+        (tmp_path / "hold-runner").touch()
         held = stage.start("runner")
         await eventually(lambda: "moon" in held.reason and held.tail)
         broken = stage.start("gateway", "raise SystemExit('address is taken')")
@@ -166,9 +167,9 @@ async def test_a_process_that_loses_its_readiness_is_said_to_and_keeps_running(t
         await stage.crew.ready([child], DEADLINE_S)
         pid = child.pid
 
-        (tmp_path / "hold").touch()
+        (tmp_path / "hold-reactor").touch()
         await eventually(lambda: child.state is State.NOT_READY)
-        (tmp_path / "hold").unlink()
+        (tmp_path / "hold-reactor").unlink()
         await eventually(lambda: child.state is State.READY)
 
         assert child.pid == pid

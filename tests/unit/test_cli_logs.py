@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from decopilot.cli.logs import Entry, Journal, parse, readable, render
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+
+from decopilot.cli.logs import Entry, Journal, parse, readable, render
 
 NOW = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
 

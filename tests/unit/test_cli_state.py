@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
 from decopilot.cli.errors import CliError
 from decopilot.cli.ports import FIRST, LAST, is_free, next_port, random_port
 from decopilot.cli.state import DataFolder, FolderTakenError, ProcessInfo, RunInfo, write_private

@@ -3,11 +3,12 @@ from pathlib import Path
 
 import jwt
 import pytest
+from typer.testing import CliRunner
+
 from decopilot.cli import app
 from decopilot.cli.errors import CliError
+from decopilot.cli.plan import parse_scale
 from decopilot.cli.tokens import Role, issue_token
-from decopilot.cli.up import parse_scale
-from typer.testing import CliRunner
 
 SECRET = "a secret of at least thirty-two bytes"
 NOW = datetime(2100, 1, 1, tzinfo=UTC)

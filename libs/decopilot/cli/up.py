@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 import webbrowser
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,16 +19,15 @@ from decopilot.cli.broker import EmbeddedBroker
 from decopilot.cli.crew import Crew
 from decopilot.cli.errors import CliError
 from decopilot.cli.logs import Journal
-from decopilot.cli.ports import HOST, is_free, next_port, random_port
+from decopilot.cli.plan import service_programs
+from decopilot.cli.ports import HOST, is_free, next_port
 from decopilot.cli.processes import Child, Program
 from decopilot.cli.state import DataFolder, ProcessInfo, RunInfo, write_private
 from decopilot.cli.tokens import Role, issue_token
 
-SERVICES = ("command", "runner", "reactor", "gateway")
 ORG, USER = "local", "me"
 LINK_HOURS = 30 * 24
 DEFAULT_PORT = 8080
-MAX_COPIES = 64
 PORT_PATIENCE_S = 1.0
 STATUS_POLL_S = 0.2
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -55,6 +54,9 @@ class Up:
         self._folder = folder
         self._environment = environment
         self._jwt_secret = folder.jwt_secret(environment)
+        self._link_token = issue_token(
+            self._jwt_secret, org=ORG, user=USER, role=Role.OWNER, hours=LINK_HOURS, now=datetime.now(UTC)
+        )
         self._nats_token = folder.nats_token()
         self._broker = EmbeddedBroker(folder.nats_store, token=self._nats_token)
         self._web_url = ""
@@ -87,7 +89,10 @@ class Up:
         try:
             with self._progress():
                 await self._bring_up(crew)
-            self._announce()
+            link = f"{self._web_url}?token={self._link_token}"
+            self._announce(link)
+            if self._options.open_browser:
+                await self._open_browser(link)
             await asyncio.Event().wait()
         except CliError as refusal:
             return refusal
@@ -110,7 +115,9 @@ class Up:
         )
         await crew.ready([crew.start(nats)], timeout_s)
         await self._provision()
-        await crew.ready([crew.start(program) for program in self._services(web_port)], timeout_s)
+        taken = {self._broker.port, self._broker.monitor_port}
+        programs = service_programs(self._options.scale, web_port, taken, self._child_environment())
+        await crew.ready([crew.start(program) for program in programs], timeout_s)
 
     async def _choose_web_port(self) -> int:
         port = self._options.port
@@ -143,23 +150,6 @@ class Up:
             message = f"Provisioning failed with exit code {code}; the lines above say why."
             raise CliError(message)
 
-    def _services(self, web_port: int) -> list[Program]:
-        taken = {self._broker.port, self._broker.monitor_port}
-        programs = []
-        for service in SERVICES:
-            for index in range(1, self._options.scale.get(service, 1) + 1):
-                environment = self._child_environment()
-                if service == "gateway":
-                    port = web_port if index == 1 else next_port(web_port + 1, taken)
-                    environment |= {"DECOPILOT_HTTP_HOST": HOST, "DECOPILOT_HTTP_PORT": str(port)}
-                else:
-                    port = random_port(taken)
-                    environment |= {"DECOPILOT_HEALTH_PORT": str(port)}
-                taken.add(port)
-                argv = (sys.executable, "-m", f"decopilot_{service}")
-                programs.append(Program(service, index, argv, environment, port, f"http://{HOST}:{port}/readyz"))
-        return programs
-
     def _child_environment(self) -> dict[str, str]:
         ours = {
             "DECOPILOT_NATS_URL": self._broker.url,
@@ -168,24 +158,20 @@ class Up:
             "DECOPILOT_LOG_FORMAT": "json",
             "PYTHONUNBUFFERED": "1",  # a line printed by a user's agent shows when it is printed
         }
-        passed_on = {key: value for key, value in self._environment.items() if key != "DECOPILOT_HEALTH_PORT"}
-        return passed_on | ours
+        return dict(self._environment) | ours
 
-    def _announce(self) -> None:
-        token = issue_token(
-            self._jwt_secret, org=ORG, user=USER, role=Role.OWNER, hours=LINK_HOURS, now=datetime.now(UTC)
-        )
-        link = f"{self._web_url}?token={token}"
+    def _announce(self, link: str) -> None:
         took_s = time.monotonic() - self._began
         with contextlib.suppress(OSError):
             # On stdout, the logs are on stderr; never wrapped: a link cut in two can't be clicked.
             typer.echo(f"\nDecopilot is ready after {took_s:.1f} s. Open\n\n    {link}\n")
             typer.echo(f"Data in {self._folder.path}; Ctrl-C ends it.\n")
-        if self._options.open_browser:
-            # The browser's command line is visible to every user of the machine: it gets a private page, not the link.
-            page = f'<meta http-equiv="refresh" content="0; url={link}"><a href="{link}">Decopilot</a>\n'
-            write_private(self._folder.link_page, page)
-            webbrowser.open(self._folder.link_page.as_uri())
+
+    async def _open_browser(self, link: str) -> None:
+        # The browser's command line is visible to every user of the machine: it gets a private page, not the link.
+        page = f'<meta http-equiv="refresh" content="0; url={link}"><a href="{link}">Decopilot</a>\n'
+        write_private(self._folder.link_page, page)
+        await asyncio.to_thread(webbrowser.open, self._folder.link_page.as_uri())
 
     @contextlib.contextmanager
     def _signals(self, serving: asyncio.Task[CliError | None], crew: Crew) -> Iterator[None]:
@@ -215,9 +201,12 @@ class Up:
     @contextlib.contextmanager
     def _progress(self) -> Iterator[None]:
         """Show on a terminal what is still awaited; elsewhere the lines of the journal say what became ready."""
-        with self._journal.console.status("Starting") as self._status:
-            yield
-        self._status = None
+        with self._journal.console.status("Starting") as status:
+            self._status = status
+            try:
+                yield
+            finally:
+                self._status = None
 
     def _waits_for(self, what: str) -> None:
         if self._status:
@@ -259,18 +248,3 @@ def up(options: Options, environment: Mapping[str, str]) -> None:
     with folder.locked():
         folder.forget_run()  # of an `up` that was killed
         asyncio.run(Up(options, folder, environment).run())
-
-
-def parse_scale(texts: Sequence[str]) -> dict[str, int]:
-    """Read `runner=2,gateway=2`; raises `CliError` for an unknown service or a number out of range."""
-    scale = {}
-    for part in ",".join(texts).split(","):
-        if not part.strip():
-            continue
-        service, _, number = part.strip().partition("=")
-        least = 1 if service == "gateway" else 0
-        if service not in SERVICES or not number.isdecimal() or not least <= int(number) <= MAX_COPIES:
-            message = f"--scale {part!r}: say SERVICE=COPIES, of {', '.join(SERVICES)}, {least} to {MAX_COPIES} copies."
-            raise CliError(message)
-        scale[service] = int(number)
-    return scale

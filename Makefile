@@ -1,0 +1,74 @@
+# GNU make 3.81 or newer. Everything it installs goes into .venv.
+.DEFAULT_GOAL := help
+.PHONY: help up test check fmt clean require-python
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := libs services tests
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  ARGS are passed on: make up ARGS='--port 9000', make test ARGS='-k resume'"
+
+up: $(VENV)/.installed-all ## Start everything on this machine and print a link
+	@exec $(BIN)/decopilot up $(ARGS)
+
+# Browser tests need Chromium. Where it can't be had they are left out loudly; in CI that is a failure.
+test: $(VENV)/.installed-test ## Check style, types and imports, then run all tests
+	@browser=run; \
+	if [ -x /usr/bin/chromium ] || command -v chromium >/dev/null 2>&1; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && apt-get update -qq \
+		&& DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; then :; \
+	else \
+		echo "Chromium is missing. Get it with:" >&2; \
+		echo "    sudo apt-get install chromium" >&2; \
+		if [ "$$CI" = true ]; then exit 1; fi; \
+		echo "BROWSER TESTS NOT RUN." >&2; \
+		browser=skip; \
+	fi; \
+	$(MAKE) --no-print-directory check || exit 1; \
+	if [ "$$browser" = skip ]; then export DECOPILOT_BROWSER_TESTS=skip; fi; \
+	$(BIN)/python -m pytest $(ARGS) || exit 1; \
+	if [ "$$browser" = skip ]; then echo "BROWSER TESTS NOT RUN: Chromium is missing." >&2; fi
+
+check: $(VENV)/.installed-test ## Check style, types and imports only
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(VENV)/.installed-test ## Format the code and fix what can be fixed
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean: ## Remove everything that make or the tools made; data of `up` stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp per set of packages; a newer pyproject.toml installs again. `test` contains `all`.
+$(VENV)/.installed-all: pyproject.toml $(VENV)/.made
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[all]'
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml $(VENV)/.made
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[test]'
+	@touch $@ $(VENV)/.installed-all
+
+# An environment that is there is used as it is, whoever made it.
+$(VENV)/.made:
+	@if [ ! -x $(BIN)/python ]; then $(MAKE) --no-print-directory require-python && $(PYTHON) -m venv --clear $(VENV); fi
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --default-pip
+	@touch $@
+
+require-python:
+	@command -v $(PYTHON) >/dev/null 2>&1 || { \
+		echo "Python 3.11 or newer is needed, and there is no $(PYTHON)." >&2; \
+		echo "Install it, or name one: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) -V 2>&1)." >&2; \
+		echo "Install a newer one and name it: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) has no venv module. On Debian and Ubuntu:" >&2; \
+		echo "    sudo apt-get install python3-venv" >&2; exit 1; }

@@ -1,0 +1,100 @@
+"""A person sees it: the page in a real browser."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from support.browser import chromium
+from support.stack import Stack
+from support.viewer import Api
+
+pytestmark = pytest.mark.browser
+
+QUESTION = "What does a durable run promise me?"
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as launched:
+        yield launched
+
+
+async def _open(browser: Browser, stack: Stack, token: str) -> tuple[Page, list[str]]:
+    context = await browser.new_context(viewport={"width": 1200, "height": 800}, color_scheme="light")
+    page = await context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda message: complaints.append(message.text) if "Content Security Policy" in message.text else None,
+    )
+    await page.goto(f"{stack.url}/?token={token}")
+    return page, complaints
+
+
+async def test_the_link_lets_in_and_a_chat_streams_its_answer(
+    browser: Browser, stack: Stack, token: str, api: Api, pytestconfig: pytest.Config, tmp_path: Path
+) -> None:
+    page, complaints = await _open(browser, stack, token)
+    assert "token" not in page.url
+    await page.get_by_test_id("composer").fill(QUESTION)
+    await page.get_by_test_id("send").click()
+    answer = page.locator('[data-testid="message"][data-role="assistant"]').last
+    await expect(answer).to_be_visible(timeout=10_000)
+    await expect(page.locator('[data-streaming="true"]')).to_have_count(0, timeout=30_000)
+    thread = page.url.partition("#")[2]
+    messages, _ = await api.messages(thread)
+    assert [QUESTION] == [part["text"] for part in messages[0]["parts"]]
+    await expect(answer).to_have_attribute("data-message-id", messages[-1]["id"])
+    await expect(page.get_by_test_id("thread-list")).to_contain_text("Done", timeout=10_000)
+    wanted = pytestconfig.getoption("--screenshot")
+    await page.screenshot(path=wanted or tmp_path / "page.png")
+    assert [] == complaints
+
+
+async def test_a_second_tab_sees_question_and_answer_live_and_neither_twice(
+    browser: Browser, stack: Stack, token: str
+) -> None:
+    first, _ = await _open(browser, stack, token)
+    await first.get_by_test_id("composer").fill("/count 3 0")
+    await first.get_by_test_id("send").click()
+    await expect(first.locator('[data-testid="message"]')).to_have_count(2, timeout=10_000)
+    await expect(first).to_have_url(re.compile("#"))
+    second, complaints = await _open(browser, stack, token)
+    await second.goto(first.url)
+    await expect(second.locator('[data-testid="message"]')).to_have_count(2, timeout=10_000)
+    await expect(first.get_by_test_id("send")).to_be_visible()
+    await first.get_by_test_id("composer").fill("/count 40 25")
+    await expect(first.get_by_test_id("send")).to_be_enabled(timeout=10_000)
+    await first.get_by_test_id("send").click()
+    for page in (first, second):
+        answer = page.locator('[data-testid="message"][data-role="assistant"]').last
+        await expect(page.locator('[data-testid="message"]')).to_have_count(4, timeout=10_000)
+        await expect(page.locator('[data-streaming="true"]')).to_have_count(0, timeout=20_000)
+        await expect(answer).to_contain_text(" ".join(map(str, range(1, 41))))
+    assert [] == complaints
+
+
+async def test_a_page_that_lost_its_connection_in_mid_answer_shows_it_whole(
+    browser: Browser, stack: Stack, token: str
+) -> None:
+    page, _ = await _open(browser, stack, token)
+    await page.get_by_test_id("composer").fill("/count 200 20")
+    await page.get_by_test_id("send").click()
+    answer = page.locator('[data-testid="message"][data-role="assistant"]').last
+    await expect(answer).to_contain_text("10 11", timeout=10_000)
+    await page.context.set_offline(True)  # noqa: FBT003  Playwright's signature
+    await page.evaluate("() => new Promise((resolve) => setTimeout(resolve, 500))")
+    await page.context.set_offline(False)  # noqa: FBT003  Playwright's signature
+    await expect(answer).to_contain_text(" ".join(map(str, range(1, 201))), timeout=30_000)
+
+
+async def test_without_a_token_the_page_tells_how_to_get_in(browser: Browser, stack: Stack) -> None:
+    page = await browser.new_page()
+    response = await page.goto(stack.url)
+    assert response is not None
+    assert 401 == response.status
+    await expect(page.locator("body")).to_contain_text("decopilot token")

@@ -1,0 +1,128 @@
+"""A viewer: reads a thread's Server-Sent Events as a browser would, and comes back with its cursor."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+Chunk = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Viewer:
+    """One viewer of one thread; `url` may change between connections, as behind a load balancer."""
+
+    url: str
+    token: str
+    thread: str
+    org: str = "local"
+    seen: list[tuple[str, Chunk]] = field(default_factory=list)
+    raw: bytearray = field(default_factory=bytearray)
+    cursor: str | None = None
+
+    @property
+    def chunks(self) -> list[Chunk]:
+        """Every chunk seen, over all connections."""
+        return [chunk for _, chunk in self.seen]
+
+    @property
+    def text(self) -> str:
+        """The answer's text as seen."""
+        return "".join(chunk["delta"] for chunk in self.chunks if chunk["type"] == "text-delta")
+
+    @asynccontextmanager
+    async def attached(self) -> AsyncIterator[AsyncIterator[Chunk]]:
+        """Attach at the cursor; yields once the server has answered."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        if self.cursor is not None:
+            headers["Last-Event-ID"] = self.cursor
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(f"{self.url}/{self.org}/decopilot/attach/{self.thread}", headers=headers) as response,
+        ):
+            response.raise_for_status()
+            assert "text/event-stream" == response.content_type
+            yield self._read(response)
+
+    async def _read(self, response: aiohttp.ClientResponse) -> AsyncIterator[Chunk]:
+        rest = b""
+        async for data in response.content.iter_any():
+            self.raw += data
+            *events, rest = (rest + data).split(b"\n\n")
+            for event in events:
+                fields = dict(line.split(b": ", 1) for line in event.split(b"\n") if not line.startswith(b":"))
+                if b"data" not in fields or fields[b"data"] == b"[DONE]":
+                    continue
+                chunk = json.loads(fields[b"data"])
+                self.cursor = fields[b"id"].decode()
+                self.seen.append((self.cursor, chunk))
+                yield chunk
+
+    async def watch_run(self, *, deadline_s: float = 60, at_most: int | None = None) -> bool:
+        """Read until a run's `finish`, or `at_most` chunks, or until the connection ends; tell whether it finished."""
+        async with asyncio.timeout(deadline_s), self.attached() as chunks:
+            count = 0
+            async for chunk in chunks:
+                count += 1
+                if chunk["type"] == "finish":
+                    return True
+                if at_most is not None and count >= at_most:
+                    return False
+        return False
+
+    async def watch_run_through(self, *, deadline_s: float = 60) -> None:
+        """Read until a run's `finish`, coming back whenever the connection ends or fails."""
+        async with asyncio.timeout(deadline_s):
+            while True:
+                with suppress(aiohttp.ClientError, ConnectionError):
+                    if await self.watch_run(deadline_s=deadline_s):
+                        return
+                await asyncio.sleep(0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """Calls of the gateway other than streams."""
+
+    url: str
+    token: str
+    org: str = "local"
+
+    def path(self, rest: str) -> str:
+        """Make the URL of an org's path."""
+        return f"{self.url}/{self.org}/{rest}"
+
+    async def call(
+        self, method: str, url: str, *, body: object = None, data: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Call, and return status and decoded body."""
+        sent = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"} | (headers or {})
+        payload = data if data is not None else (None if body is None else json.dumps(body).encode())
+        timeout = aiohttp.ClientTimeout(total=20)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.request(method, url, data=payload, headers=sent) as response,
+        ):
+            return response.status, json.loads(await response.read())
+
+    async def post(self, thread: str, text: str, *, message_id: str | None = None, **more: object) -> tuple[int, Any]:
+        """Post a message."""
+        message: dict[str, object] = {"role": "user", "parts": [{"type": "text", "text": text}]}
+        if message_id is not None:
+            message["id"] = message_id
+        return await self.call("POST", self.path(f"decopilot/threads/{thread}/messages"), body={"messages": [message], **more})
+
+    async def get(self, rest: str) -> tuple[int, Any]:
+        """Read something of the org's."""
+        return await self.call("GET", self.path(rest))
+
+    async def messages(self, thread: str) -> tuple[list[dict[str, Any]], str]:
+        """Read a thread's messages and their cursor."""
+        status, body = await self.get(f"decopilot/threads/{thread}/messages")
+        assert 200 == status, body
+        return body["messages"], body["cursor"]
