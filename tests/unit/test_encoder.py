@@ -5,12 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from decopilot.agent import Agent, AgentError, AgentRequest
-from decopilot.contracts.chunks import Chunk, encode_chunk
-from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId
-from decopilot.contracts.messages import RunConfig, UIMessage
-from decopilot_runner.default_agent import STEPS, adapt, build
-from decopilot_runner.default_agent.encoder import UNFINISHED, Encoder
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -39,6 +33,13 @@ from pydantic_ai.messages import (
 from pydantic_ai.models.function import AgentInfo, DeltaThinkingPart, DeltaToolCall, FunctionModel
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.usage import RunUsage
+
+from decopilot.agent import Agent, AgentError, AgentRequest
+from decopilot.contracts.chunks import Chunk, encode_chunk
+from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId
+from decopilot.contracts.messages import RunConfig, UIMessage
+from decopilot_runner.default_agent import STEPS, adapt, build
+from decopilot_runner.default_agent.encoder import UNFINISHED, Encoder
 
 Said = str | dict[int, DeltaToolCall] | dict[int, DeltaThinkingPart]
 

@@ -2,12 +2,13 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.ids import MessageId
 from decopilot.domain.fold import Fold, FoldError, fold
 from decopilot.domain.partial_json import parse_partial
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support.streams import valid_stream
 
 CORPUS = sorted((Path(__file__).parents[1] / "corpus").glob("*.ndjson"), key=lambda path: path.name)

@@ -1,8 +1,5 @@
 from typing import Any, Literal
 
-from decopilot.contracts.ids import MessageId
-from decopilot.contracts.messages import UIMessage
-from decopilot_runner.default_agent.history import NOT_APPROVED, earlier_messages, prompt, window
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_ai.messages import (
@@ -15,6 +12,10 @@ from pydantic_ai.messages import (
     ToolReturnPart,
     UserPromptPart,
 )
+
+from decopilot.contracts.ids import MessageId
+from decopilot.contracts.messages import UIMessage
+from decopilot_runner.default_agent.history import NOT_APPROVED, earlier_messages, prompt, window
 
 Role = Literal["user", "assistant", "system"]
 

@@ -1,6 +1,4 @@
 import pytest
-from decopilot.agent import AgentError
-from decopilot_runner.default_agent.failures import TEXTS, early_end
 from pydantic_ai.exceptions import (
     ContentFilterError,
     IncompleteToolCall,
@@ -18,6 +16,9 @@ from pydantic_ai.exceptions import (
     UsageLimitExceeded,
     UserError,
 )
+
+from decopilot.agent import AgentError
+from decopilot_runner.default_agent.failures import TEXTS, early_end
 
 SECRET = "https://api.internal.example/v1?key=sk-123 req_42"
 

@@ -7,21 +7,24 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from pydantic_core import from_json
 
+from decopilot.contracts import subjects
 from decopilot.kit.settings import Settings
 
 Check = Callable[[], Awaitable[bool]]
 
 
 async def broker_answers(client: Client, timeout_s: float = 1.0) -> bool:
-    """Tell whether the broker answers a ping on this connection right now."""
+    """Tell whether the broker answers on this connection right now, and holds the event log."""
     if not client.is_connected:
         return False
     try:
-        await client.flush(timeout=timeout_s)  # type: ignore[arg-type]  # seconds, fractions work
+        # Not `flush`: one that timed out leaves a future behind on which the next pong kills the connection.
+        answer = await client.request(f"$JS.API.STREAM.INFO.{subjects.EVENTS_STREAM}", b"", timeout=timeout_s)
     except (NatsError, TimeoutError, OSError):
         return False
-    return True
+    return "error" not in from_json(answer.data)
 
 
 async def livez(_request: web.Request) -> web.Response:

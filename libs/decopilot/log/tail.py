@@ -82,7 +82,7 @@ class Feed(Generic[ItemT]):
     async def open(self) -> None:
         """Subscribe, then learn how far the store is."""
         self._subscription = await self._store.nc.subscribe(self.source.live, cb=self._heard)
-        await self._store.nc.flush(timeout=2)
+        # The broker takes requests of one connection in turn: its answer says that it has the subscription.
         last = await self._store.last(self.source.stream, self.source.stored)
         if last is not None and last.sequence > self.head:
             self._restart(self.source.decode(last))

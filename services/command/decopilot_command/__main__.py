@@ -2,7 +2,6 @@
 
 from decopilot.kit.program import run
 from decopilot.kit.settings import Settings
-
 from decopilot_command.app import build
 
 if __name__ == "__main__":

@@ -3,14 +3,14 @@
 from collections.abc import Awaitable, Callable
 
 import structlog
-from decopilot.contracts.commands import Accepted, Refused, SendMessage
-from decopilot.domain.decider import RefusedError
-from decopilot.kit import telemetry
-from decopilot.log.store import UNCERTAIN
 from faststream.nats.annotations import NatsMessage
 from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
+from decopilot.contracts.commands import Accepted, Refused, SendMessage
+from decopilot.domain.decider import RefusedError
+from decopilot.kit import telemetry
+from decopilot.log.store import UNCERTAIN
 from decopilot_command.sending import Sender
 
 log = structlog.get_logger()

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from faststream import FastStream
+
 from decopilot.contracts import subjects
 from decopilot.contracts.commands import SEND_MESSAGE
 from decopilot.kit.connection import connected
@@ -13,8 +15,6 @@ from decopilot.log.capacity import Capacity
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.views import Views
-from faststream import FastStream
-
 from decopilot_command.answering import answering
 from decopilot_command.sending import Sender
 from decopilot_command.tracking import Tracker

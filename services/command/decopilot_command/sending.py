@@ -7,14 +7,14 @@ import uuid
 from datetime import UTC, datetime
 
 import structlog
+from opentelemetry import propagate
+
 from decopilot.contracts.commands import Accepted, SendMessage
 from decopilot.contracts.ids import MessageId, RunId
 from decopilot.contracts.messages import UIMessage
 from decopilot.domain.decider import RefusedError, Send
 from decopilot.log.capacity import Capacity
 from decopilot.log.journal import Journal
-from opentelemetry import propagate
-
 from decopilot_command.tracking import Tracker
 
 DEADLINE_S = 4.0

@@ -3,10 +3,11 @@
 import json
 
 import structlog
-from decopilot.contracts import subjects
-from decopilot.contracts.commands import SendMessage
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+
+from decopilot.contracts import subjects
+from decopilot.contracts.commands import SendMessage
 
 log = structlog.get_logger()
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 from aiohttp import web
+
 from decopilot.kit.connection import connected
 from decopilot.kit.health import broker_answers
 from decopilot.log.chunklog import ChunkLog
@@ -15,7 +16,6 @@ from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.tail import Tails
 from decopilot.log.views import Views
-
 from decopilot_gateway.attaching import Attach, Locator
 from decopilot_gateway.auth import Doorman
 from decopilot_gateway.commanding import Commander

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import structlog
 from aiohttp import web
+
 from decopilot.contracts.frames import Cursor, Frame
 from decopilot.contracts.ids import OrgId, ThreadId
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.journal import Journal
 from decopilot.log.store import UNCERTAIN
 from decopilot.log.tail import Feed, Tails, frames
-
 from decopilot_gateway import sse
 from decopilot_gateway.auth import Doorman, thread_in_path
 from decopilot_gateway.problems import ProblemError

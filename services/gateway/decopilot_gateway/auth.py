@@ -5,10 +5,10 @@ from urllib.parse import urlsplit
 
 import jwt
 from aiohttp import web
-from decopilot.contracts.commands import Role
-from decopilot.contracts.ids import Org, OrgId, ThreadId, User, UserId, is_id
 from pydantic import BaseModel, ValidationError
 
+from decopilot.contracts.commands import Role
+from decopilot.contracts.ids import Org, OrgId, ThreadId, User, UserId, is_id
 from decopilot_gateway.problems import ProblemError
 
 COOKIE = "decopilot_token"

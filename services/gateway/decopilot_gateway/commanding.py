@@ -3,14 +3,14 @@
 import asyncio
 from typing import TypeVar
 
-from decopilot.contracts import subjects
-from decopilot.contracts.commands import Accepted, Refused, decode_reply
-from decopilot.kit import telemetry
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError, NoRespondersError
 from pydantic import BaseModel
 
+from decopilot.contracts import subjects
+from decopilot.contracts.commands import Accepted, Refused, decode_reply
+from decopilot.kit import telemetry
 from decopilot_gateway.problems import ProblemError
 
 DEADLINE_S = 4.5

@@ -6,8 +6,8 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from decopilot.kit.health import Check, livez, readyz
 
+from decopilot.kit.health import Check, livez, readyz
 from decopilot_gateway.attaching import Attach
 from decopilot_gateway.openapi import Endpoint, document
 from decopilot_gateway.page import Page

@@ -6,10 +6,10 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from decopilot.contracts.messages import UIMessage
-from decopilot.contracts.problems import PROBLEMS
 from pydantic.json_schema import models_json_schema
 
+from decopilot.contracts.messages import UIMessage
+from decopilot.contracts.problems import PROBLEMS
 from decopilot_gateway.posting import MessagesBody
 
 _ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}

@@ -4,12 +4,12 @@ import uuid
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
-from decopilot.contracts.commands import SEND_MESSAGE, SendMessage
-from decopilot.contracts.ids import Message, MessageId, ThreadId
-from decopilot.contracts.messages import RunConfig, UIMessage
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import from_json
 
+from decopilot.contracts.commands import SEND_MESSAGE, SendMessage
+from decopilot.contracts.ids import Message, MessageId, ThreadId
+from decopilot.contracts.messages import RunConfig, UIMessage
 from decopilot_gateway.auth import Caller, Doorman, thread_in_path
 from decopilot_gateway.commanding import Commander
 from decopilot_gateway.problems import ProblemError

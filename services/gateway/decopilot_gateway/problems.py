@@ -3,6 +3,7 @@
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
+
 from decopilot.contracts.problems import PROBLEMS
 from decopilot.log.store import UNCERTAIN
 

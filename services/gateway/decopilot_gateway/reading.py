@@ -1,12 +1,12 @@
 """Reading: threads and their messages."""
 
 from aiohttp import web
+from pydantic_core import to_json
+
 from decopilot.contracts.views import ThreadSummary
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
 from decopilot.log.views import Views, summary
-from pydantic_core import to_json
-
 from decopilot_gateway.auth import Doorman, thread_in_path
 from decopilot_gateway.problems import ProblemError
 

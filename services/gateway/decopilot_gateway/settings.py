@@ -1,7 +1,8 @@
 """What the gateway is told beyond what every service is."""
 
-from decopilot.kit.settings import Settings
 from pydantic import Field, SecretStr
+
+from decopilot.kit.settings import Settings
 
 
 class GatewaySettings(Settings):

@@ -2,8 +2,9 @@
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
-from decopilot.kit import telemetry
 from opentelemetry.trace import SpanKind
+
+from decopilot.kit import telemetry
 
 
 @web.middleware

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import structlog
 from aiohttp import web
+from pydantic_core import to_json
+
 from decopilot.contracts.ids import OrgId
 from decopilot.contracts.watch import WatchEvent
 from decopilot.log.store import UNCERTAIN, Stored
 from decopilot.log.tail import Feed, Tails, watch_events
-from pydantic_core import to_json
-
 from decopilot_gateway import sse
 from decopilot_gateway.auth import Doorman
 from decopilot_gateway.problems import ProblemError

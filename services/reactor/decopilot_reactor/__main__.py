@@ -1,7 +1,6 @@
 """Run `reactor` as a process, configured by environment."""
 
 from decopilot.kit.program import run
-
 from decopilot_reactor.app import build
 from decopilot_reactor.settings import ReactorSettings
 

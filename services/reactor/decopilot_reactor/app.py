@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from faststream import FastStream
+
 from decopilot.contracts import subjects
 from decopilot.kit.connection import connected
 from decopilot.kit.health import broker_answers, serving
@@ -12,8 +14,6 @@ from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.views import Views
 from decopilot.log.watchlog import WatchLog
-from faststream import FastStream
-
 from decopilot_reactor.handling import handling
 from decopilot_reactor.janitor import Janitor
 from decopilot_reactor.projecting import Projector

@@ -3,10 +3,11 @@
 from collections.abc import Awaitable, Callable
 
 import structlog
+from faststream.nats.annotations import NatsMessage
+
 from decopilot.contracts.events import Recorded, UnknownEventError
 from decopilot.log.journal import delivered
 from decopilot.log.store import UNCERTAIN
-from faststream.nats.annotations import NatsMessage
 
 RETRY_S = 1.0
 

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 
 import structlog
+
 from decopilot.contracts.events import Recorded
 from decopilot.log.chunklog import ChunkLog
-
 from decopilot_reactor.handling import NotYetError
 
 log = structlog.get_logger()

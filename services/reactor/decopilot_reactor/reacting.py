@@ -1,9 +1,9 @@
 """Reacting to an event: first the views, then what the org's watchers are told of it."""
 
-from decopilot.contracts.events import Recorded
-from decopilot.kit import telemetry
 from opentelemetry.trace import SpanKind
 
+from decopilot.contracts.events import Recorded
+from decopilot.kit import telemetry
 from decopilot_reactor.projecting import Projector
 from decopilot_reactor.telling import Teller
 

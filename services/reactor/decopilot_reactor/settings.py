@@ -1,7 +1,8 @@
 """What the reactor is told beyond what every service is."""
 
-from decopilot.kit.settings import Settings
 from pydantic import Field
+
+from decopilot.kit.settings import Settings
 
 
 class ReactorSettings(Settings):

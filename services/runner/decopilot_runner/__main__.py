@@ -1,7 +1,6 @@
 """Run `runner` as a process, configured by environment."""
 
 from decopilot.kit.program import run
-
 from decopilot_runner.app import build
 from decopilot_runner.settings import RunnerSettings
 

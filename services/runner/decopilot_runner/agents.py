@@ -4,7 +4,6 @@ import importlib
 from typing import cast
 
 from decopilot.agent import Agent
-
 from decopilot_runner.settings import RunnerSettings
 
 

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from faststream import FastStream
+
 from decopilot.contracts import subjects
 from decopilot.kit.connection import connected
 from decopilot.kit.health import broker_answers, serving
@@ -11,8 +13,6 @@ from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.views import Views
-from faststream import FastStream
-
 from decopilot_runner.agents import load_agent
 from decopilot_runner.driving import Driver
 from decopilot_runner.ending import Ender

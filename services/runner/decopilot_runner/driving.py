@@ -4,6 +4,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 
 import structlog
+
 from decopilot.agent import Agent, AgentError, AgentRequest
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.frames import Outcome
@@ -16,7 +17,6 @@ from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
 from decopilot.log.pump import ChunkTooLargeError, FencedError, Pump
 from decopilot.log.store import patiently
-
 from decopilot_runner.attempt import Attempt
 from decopilot_runner.ending import Ender
 

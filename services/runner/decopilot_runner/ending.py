@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+
 from decopilot.contracts.frames import Cursor, Frame, Outcome
 from decopilot.domain.decider import End
 from decopilot.domain.fold import Fold
@@ -13,7 +14,6 @@ from decopilot.log.chunklog import ChunkLog
 from decopilot.log.journal import Journal
 from decopilot.log.pump import FencedError, Pump
 from decopilot.log.store import Store, patiently
-
 from decopilot_runner.attempt import Attempt
 
 INTERRUPTED = "The run was interrupted."

@@ -3,11 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from decopilot.contracts import subjects
-from decopilot.contracts.ids import OrgId, RunId
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+
+from decopilot.contracts import subjects
+from decopilot.contracts.ids import OrgId, RunId
 
 ASK_TIMEOUT_S = 0.5
 

@@ -1,7 +1,8 @@
 """What the runner is told beyond what every service is."""
 
-from decopilot.kit.settings import Settings
 from pydantic import Field
+
+from decopilot.kit.settings import Settings
 
 
 class RunnerSettings(Settings):

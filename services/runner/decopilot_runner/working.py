@@ -5,16 +5,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import structlog
+from faststream.nats.annotations import NatsMessage
+from nats.errors import Error as NatsError
+from opentelemetry.trace import SpanKind
+
 from decopilot.contracts.events import Recorded, RunRequested
 from decopilot.domain.decider import StaleError
 from decopilot.kit import telemetry
 from decopilot.log.journal import Journal, delivered
 from decopilot.log.pump import FencedError
 from decopilot.log.topology import ACK_WAIT_S
-from faststream.nats.annotations import NatsMessage
-from nats.errors import Error as NatsError
-from opentelemetry.trace import SpanKind
-
 from decopilot_runner.attempt import Attempt
 from decopilot_runner.driving import Driver
 from decopilot_runner.ending import Ender

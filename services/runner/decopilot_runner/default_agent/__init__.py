@@ -8,13 +8,13 @@ from contextlib import aclosing
 from functools import partial
 
 import pydantic_ai
-from decopilot.agent import Agent, AgentRequest
-from decopilot.contracts.chunks import Chunk
 from pydantic_ai import CallToolsNode, ModelRequestNode
 from pydantic_ai.capabilities import Instrumentation
 from pydantic_ai.models.instrumented import InstrumentationSettings
 from pydantic_ai.usage import RunUsage, UsageLimits
 
+from decopilot.agent import Agent, AgentRequest
+from decopilot.contracts.chunks import Chunk
 from decopilot_runner.default_agent.demo import DemoModel
 from decopilot_runner.default_agent.demo_script import NAME, get_weather
 from decopilot_runner.default_agent.encoder import Encoder

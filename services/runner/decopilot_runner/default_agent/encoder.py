@@ -2,7 +2,6 @@
 
 from typing import Any, Literal
 
-from decopilot.contracts.chunks import Chunk, FinishReason
 from pydantic_ai import CallToolsNode, ModelRequestNode
 from pydantic_ai.messages import (
     AgentStreamEvent,
@@ -25,6 +24,8 @@ from pydantic_ai.messages import (
 from pydantic_ai.messages import FinishReason as ModelFinishReason
 from pydantic_ai.usage import RunUsage
 from pydantic_core import from_json, to_jsonable_python
+
+from decopilot.contracts.chunks import Chunk, FinishReason
 
 AnyNode = ModelRequestNode[Any, Any] | CallToolsNode[Any, Any]
 Prose = Literal["text", "reasoning"]

@@ -2,8 +2,6 @@
 
 import re
 
-from decopilot.agent import AgentError
-from decopilot.contracts.chunks import FinishReason
 from pydantic_ai.exceptions import (
     ContentFilterError,
     ModelAPIError,
@@ -20,6 +18,9 @@ from pydantic_ai.exceptions import (
     UnexpectedModelBehavior,
     UsageLimitExceeded,
 )
+
+from decopilot.agent import AgentError
+from decopilot.contracts.chunks import FinishReason
 
 TEXTS = {
     "insufficient_funds": "The account at the model's provider has no credits left.",

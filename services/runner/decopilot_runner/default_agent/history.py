@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from decopilot.contracts.messages import Part, UIMessage
 from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
@@ -15,6 +14,8 @@ from pydantic_ai.messages import (
     ToolReturnPart,
     UserPromptPart,
 )
+
+from decopilot.contracts.messages import Part, UIMessage
 
 NOT_APPROVED = "The user sent a new message without approving this tool call."
 DENIED = "The user denied this tool call."
