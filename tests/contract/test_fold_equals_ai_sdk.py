@@ -10,6 +10,7 @@ from decopilot.contracts.chunks import Chunk, encode_chunk, transient
 from decopilot.contracts.ids import MessageId
 from decopilot.domain.fold import Fold, FoldError, fold
 from support.aisdk import VERSIONS, Folded, Job, fold_with_sdk
+from support.versions import as_known_to, shown
 from support.streams import valid_stream
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
@@ -79,43 +80,10 @@ def results() -> Results:
     return {(folded.id, folded.version): folded for folded in fold_with_sdk(JOBS.values())}
 
 
-def shown(message: Mapping[str, Any] | None) -> str:
-    """Write a message so that 1, 1.0 and true differ as they do in JavaScript, and a difference reads well."""
-    return json.dumps(message, ensure_ascii=False, indent=1, sort_keys=True)
-
-
 def ours(job: Job, version: str) -> dict[str, Any]:
     """Fold with our fold, then take back what `version` knew nothing of yet."""
-    message = fold(ID, job.chunks)
     refused = {chunk["toolCallId"] for chunk in job.chunks if chunk["type"] == "tool-input-error"}
-    parts = [as_of(version, part, refused) for part in message.parts]
-    told = {} if message.metadata is None else {"metadata": message.metadata}
-    shape: dict[str, Any] = {"id": message.id, "role": message.role, "parts": parts} | told
-    return {name: integers(value) for name, value in json.loads(encode_chunk(shape)).items()}
-
-
-def as_of(version: str, part: dict[str, Any], refused: set[str]) -> dict[str, Any]:
-    """Every known difference between `ai` 7.0.173, which our fold follows, and the versions before it."""
-    part = dict(part)
-    before_summer = version in {"ai5-oldest", "ai6-strict", "ai7-strict"}
-    if before_summer and part["type"] == "reasoning":
-        del part["id"]
-    if before_summer and "toolCallId" in part:
-        part.pop("rawInput", None)
-    # Only `ai` 7 came to keep the input of a refused call in `input`; before, it stands in `rawInput` (unless dynamic).
-    of_static_tool = str(part["type"]).startswith("tool-")
-    if version != "ai7" and of_static_tool and part["state"] == "output-error" and part["toolCallId"] in refused:
-        part["rawInput"] = part.pop("input")
-    return part
-
-
-def integers(value: Any) -> Any:  # noqa: ANN401  JSON is of any type
-    """Write whole numbers as JavaScript does, which has one kind of number."""
-    if isinstance(value, dict):
-        return {name: integers(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [integers(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return as_known_to(version, fold(ID, job.chunks), refused)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ async def test_a_bad_body_gets_a_problem_with_a_stable_code_and_appends_nothing(
     thread = f"bad-{list(BAD_BODIES).index(name)}"
     url = api.path(f"decopilot/threads/{thread}/messages")
     given = {"data": body} if isinstance(body, bytes) else {"body": body}
-    status, problem = await api.call("POST", url, **given)  # type: ignore[arg-type]  # one of the two
+    status, problem = await api.call("POST", url, **given)
     assert (400, code) == (status, problem["code"])
     assert {"type", "title", "status", "code", "detail"} == problem.keys()
     assert [] == await event_types(stack, OrgId("local"), ThreadId(thread))

@@ -36,9 +36,9 @@ async def _open(browser: Browser, stack: Stack, token: str) -> tuple[Page, list[
 
 
 async def test_the_link_lets_in_and_a_chat_streams_its_answer(
-    browser: Browser, stack: Stack, token: str, api: Api, pytestconfig: pytest.Config, tmp_path: Path
+    browser: Browser, stack: Stack, api: Api, pytestconfig: pytest.Config, tmp_path: Path
 ) -> None:
-    page, complaints = await _open(browser, stack, token)
+    page, complaints = await _open(browser, stack, api.token)
     assert "token" not in page.url
     await page.get_by_test_id("composer").fill(QUESTION)
     await page.get_by_test_id("send").click()
@@ -86,9 +86,9 @@ async def test_a_page_that_lost_its_connection_in_mid_answer_shows_it_whole(
     await page.get_by_test_id("send").click()
     answer = page.locator('[data-testid="message"][data-role="assistant"]').last
     await expect(answer).to_contain_text("10 11", timeout=10_000)
-    await page.context.set_offline(True)  # noqa: FBT003  Playwright's signature
+    await page.context.set_offline(True)
     await page.evaluate("() => new Promise((resolve) => setTimeout(resolve, 500))")
-    await page.context.set_offline(False)  # noqa: FBT003  Playwright's signature
+    await page.context.set_offline(False)
     await expect(answer).to_contain_text(" ".join(map(str, range(1, 201))), timeout=30_000)
 
 

@@ -37,7 +37,7 @@ class Messaging:
         return FastStream(self.broker, logger=None, lifespan=lifespan, on_shutdown=[leave])
 
     def consume(self, stream: str, consumer: str, subject: str, handler: Handler, *, workers: int) -> None:
-        """Hand every message of a durable consumer to a handler, which acknowledges by itself; up to `workers` at once."""
+        """Hand a durable consumer's messages to a handler that acknowledges by itself; up to `workers` at once."""
         # FastStream must not declare: it would rewrite the stream and drop what it does not know, RePublish too.
         self.broker.subscriber(
             subject,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import structlog
 from nats.aio.msg import Msg
 from nats.js.errors import APIError
-from opentelemetry import propagate
+from opentelemetry import propagate, trace
+from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from decopilot.contracts import subjects
@@ -25,6 +26,7 @@ CAUSATION = "Decopilot-Causation"
 _PAUSE_S = 0.05
 
 log = structlog.get_logger()
+_tracer = trace.get_tracer("decopilot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,8 @@ class Journal:
                 if await self._is_newest(org, thread, loaded.sequence):
                     return Executed(loaded.state, loaded.sequence, None)
                 continue
-            recorded = await self._append(org, thread, event, loaded.sequence, cause)
+            with _tracer.start_as_current_span(f"append {event.type}", kind=SpanKind.PRODUCER):
+                recorded = await self._append(org, thread, event, loaded.sequence, cause)
             if recorded is not None:
                 return Executed(evolve(loaded.state, event), recorded.sequence, recorded)
 
