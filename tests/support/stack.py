@@ -87,10 +87,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_stack(folder: Path, *options: str, env: Mapping[str, str] | None = None) -> Iterator[Stack]:
+def running_stack(
+    folder: Path, *options: str, data_dir: Path | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[Stack]:
     """Run `decopilot up` while the context is open; its data stays in the folder."""
     port = free_port()
-    stack = Stack(folder / "data", port, folder / "up.log")
+    stack = Stack(data_dir or folder / "data", port, folder / "up.log")
     command = [*DECOPILOT, "up", "--port", str(port), "--data-dir", str(stack.data_dir), *options]
     with stack.log.open("ab") as log:
         up = subprocess.Popen(

@@ -1,0 +1,272 @@
+"""The event log of a thread: the append is the claim, whatever is lost on the way."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+from decopilot.cli.broker import EmbeddedBroker
+from decopilot.contracts import subjects
+from decopilot.contracts.events import Recorded, RunFailed
+from decopilot.contracts.frames import Cursor, Outcome
+from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId, UserId
+from decopilot.contracts.messages import RunConfig, UIMessage, Usage
+from decopilot.domain.decider import CompleteStep, End, RefusedError, Send, StaleError, Start
+from decopilot.domain.thread import FOLD_VERSION
+from decopilot.kit.connection import connected
+from decopilot.kit.settings import Settings
+from decopilot.log.journal import CAUSATION, EVENT_ID, Executed, Journal, Loaded
+from decopilot.log.store import MessageTooLargeError, Store, patiently
+from decopilot.log.views import ThreadView, Views
+from support.proxy import Proxy, is_ack, proxied
+
+ORG, THREAD = OrgId("org"), ThreadId("thread")
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+WAIT_S = 20.0
+
+
+def send(message: str = "m1", run: str = "r1", said: str = "Hello", user: str = "ann") -> Send:
+    body = {"id": message, "role": "user", "parts": [{"type": "text", "text": said}]}
+    return Send(
+        now=NOW,
+        user_id=UserId(user),
+        may_write_all=False,
+        message=UIMessage.model_validate(body),
+        message_hash=said,
+        config=RunConfig(),
+        run_id=RunId(run),
+        assistant_id=MessageId(f"answer-{run}"),
+    )
+
+
+def start(run: str = "r1", attempt: int = 1) -> Start:
+    return Start(now=NOW, run_id=RunId(run), attempt=attempt, runner_id="x")
+
+
+def step(number: int) -> CompleteStep:
+    return CompleteStep(now=NOW, run_id=RunId("r1"), attempt=1, step=number, usage=Usage())
+
+
+def journal_over(store: Store) -> Journal:
+    return Journal(store, Views(store))
+
+
+@pytest.fixture
+def journal(store: Store) -> Journal:
+    return journal_over(store)
+
+
+@asynccontextmanager
+async def far(proxy: Proxy) -> AsyncIterator[Journal]:
+    """A journal at the far end of a bad way."""
+    settings = Settings(nats_url=proxy.url, instance="far")
+    async with connected(settings, "far") as nc, Store(nc) as store:
+        yield journal_over(store)
+
+
+async def recorded(journal: Journal) -> list[Recorded]:
+    return await journal.events(ORG, THREAD, after=0, until=await journal.newest(ORG, THREAD))
+
+
+async def types(journal: Journal) -> list[str]:
+    return [found.event.type for found in await recorded(journal)]
+
+
+async def test_of_twenty_racing_writers_one_starts_the_run_and_the_others_see_it_or_are_refused(store: Store) -> None:
+    async def write(nth: int) -> Executed | str:
+        try:
+            return await journal_over(store).execute(ORG, THREAD, send("same" if nth % 2 else f"m{nth}", f"r{nth}"))
+        except RefusedError as refusal:
+            return refusal.code
+
+    async with asyncio.timeout(WAIT_S):
+        answers = await asyncio.gather(*map(write, range(20)))
+        assert ["run_requested"] == await types(journal_over(store))
+    executed = [answer for answer in answers if isinstance(answer, Executed)]
+    assert 1 == sum(answer.appended is not None for answer in executed)
+    active = [answer.state.active for answer in executed]
+    assert len({run.requested.run_id for run in active if run is not None}) == 1
+    assert {"run_active"} >= {answer for answer in answers if isinstance(answer, str)}
+
+
+async def test_an_event_names_its_own_id_its_run_and_its_cause(store: Store, journal: Journal) -> None:
+    asked = await journal.execute(ORG, THREAD, send())
+    assert asked.appended is not None
+    started = await journal.execute(ORG, THREAD, start(), cause=asked.appended.event_id)
+    assert started.appended is not None
+    stored = await store.last(subjects.EVENTS_STREAM, subjects.events_of(ORG, THREAD))
+    assert stored is not None
+    assert (started.appended.event_id, asked.appended.event_id) == (stored.headers[EVENT_ID], stored.headers[CAUSATION])
+    assert started.sequence == started.appended.sequence == stored.sequence
+
+
+async def test_a_run_that_said_nothing_ends_and_its_thread_goes_on(journal: Journal) -> None:
+    await journal.execute(ORG, THREAD, send())
+    failed = Outcome(status="failed", finish_reason="error", reason="crashed")
+    end = End(now=NOW, run_id=RunId("r1"), attempt=1, outcome=failed, message=None, end=Cursor(5, 1))
+    await journal.execute(ORG, THREAD, end)
+    event = (await recorded(journal))[-1].event
+    assert isinstance(event, RunFailed)
+    assert event.message is None
+    await journal.execute(ORG, THREAD, send("m2", "r2"))
+    assert ["run_requested", "run_failed", "run_requested"] == await types(journal)
+
+
+class LaggingViews(Views):
+    """Views that show a thread as it was."""
+
+    def __init__(self, store: Store, loaded: Loaded) -> None:
+        super().__init__(store)
+        self._loaded = loaded
+
+    async def snapshot(self, org: OrgId, thread: ThreadId) -> ThreadView | None:  # noqa: ARG002  whatever is asked
+        if not self._loaded.sequence:
+            return None
+        return ThreadView(fold_version=FOLD_VERSION, sequence=self._loaded.sequence, state=self._loaded.state)
+
+
+async def test_a_view_that_lags_shows_in_no_decision(store: Store, journal: Journal) -> None:
+    old = Loaded((await journal.execute(ORG, THREAD, send())).state, await journal.newest(ORG, THREAD))
+    await journal.execute(ORG, THREAD, start())
+    lagging = Journal(store, LaggingViews(store, old))
+    with pytest.raises(StaleError):
+        await lagging.execute(ORG, THREAD, start())
+    assert (await lagging.execute(ORG, THREAD, step(1))).appended is not None
+
+
+class LaggingStore(Store):
+    """A store whose replica is some events behind the leader for its first reads."""
+
+    def __init__(self, store: Store, *, hidden: int, reads: int) -> None:
+        super().__init__(store.nc)
+        self._direct, self._hidden, self._reads = _LaggingDirect(store, hidden, reads), hidden, reads
+
+    async def publish(self, *args: object, **kwargs: object) -> int:
+        raise AssertionError((args, kwargs))
+
+
+class _LaggingDirect:
+    def __init__(self, store: Store, hidden: int, reads: int) -> None:
+        self._direct, self._hidden, self._reads = store._direct, hidden, reads  # noqa: SLF001  the seam of replicas
+
+    async def batch(self, stream: str, *rest: object, **options: object) -> object:
+        messages, is_more = await self._direct.batch(stream, *rest, **options)  # type: ignore[arg-type]
+        if self._reads and stream == subjects.EVENTS_STREAM:
+            self._reads -= 1
+            messages = messages[: -self._hidden]
+        return messages, is_more
+
+
+@pytest.mark.parametrize("hidden", [1, 2])
+async def test_a_replica_that_lags_shows_in_no_decision(store: Store, journal: Journal, hidden: int) -> None:
+    asked = await journal.execute(ORG, THREAD, send())
+    await journal.execute(ORG, THREAD, start())
+    lagging = journal_over(LaggingStore(store, hidden=hidden, reads=3))
+    # Without its newest events the thread is free, the message new, and the run not started.
+    same = await lagging.execute(ORG, THREAD, send(run="another"))
+    assert (None, asked.sequence + 1) == (same.appended, same.sequence)
+    lagging = journal_over(LaggingStore(store, hidden=hidden, reads=3))
+    with pytest.raises(RefusedError, match="run_active"):
+        await lagging.execute(ORG, THREAD, send("m2", "r2"))
+    lagging = journal_over(LaggingStore(store, hidden=hidden, reads=3))
+    with pytest.raises(StaleError):
+        await lagging.execute(ORG, THREAD, start())
+
+
+async def test_an_event_whose_ack_was_lost_is_found_though_another_writer_appended_behind_it(
+    own_broker: EmbeddedBroker, journal: Journal
+) -> None:
+    await journal.execute(ORG, THREAD, send())
+    async with asyncio.timeout(WAIT_S), proxied(own_broker.port) as proxy, far(proxy) as doubtful:
+        acked = asyncio.Event()
+
+        def hold(message: bytes) -> list[bytes]:
+            if is_ack(message):
+                proxy.talks.clear()
+                acked.set()
+                return []
+            return [message]
+
+        proxy.treat = hold
+        starting = asyncio.create_task(doubtful.execute(ORG, THREAD, start()))
+        await acked.wait()
+        behind = await journal.execute(ORG, THREAD, step(1))
+        proxy.heal()
+        proxy.talks.set()
+        proxy.cut()
+        executed = await starting
+    assert executed.appended is not None
+    assert executed.sequence == behind.sequence - 1
+    events = await recorded(journal)
+    assert ["run_requested", "run_started", "step_completed"] == [found.event.type for found in events]
+    assert events[1] == executed.appended
+
+
+async def test_of_two_writers_that_both_lost_their_acks_one_appended_and_both_know(
+    own_broker: EmbeddedBroker, journal: Journal
+) -> None:
+    async with asyncio.timeout(WAIT_S), proxied(own_broker.port) as proxy, far(proxy) as one, far(proxy) as two:
+        proxy.lose(is_ack, times=1)
+        answers = await asyncio.gather(
+            one.execute(ORG, THREAD, send()), two.execute(ORG, THREAD, send(run="r2")), return_exceptions=False
+        )
+    assert 1 == proxy.lost
+    assert 1 == sum(answer.appended is not None for answer in answers)
+    first = answers[0].state.active, answers[1].state.active
+    assert first[0] == first[1]
+    assert ["run_requested"] == await types(journal)
+
+
+async def test_every_acknowledged_event_is_there_once_though_the_broker_is_killed_again_and_again(
+    own_broker: EmbeddedBroker, store: Store, journal: Journal
+) -> None:
+    threads = [ThreadId(f"t{nth}") for nth in range(4)]
+    steps = 40
+    appended: dict[ThreadId, list[str]] = {thread: [] for thread in threads}
+    progress = asyncio.Semaphore(0)
+
+    async def work(thread: ThreadId) -> None:
+        commands = [send(), start(), *map(step, range(1, steps + 1))]
+        for command in commands:
+
+            async def once(command: Send | Start | CompleteStep = command) -> Executed:
+                return await journal.execute(ORG, thread, command)
+
+            executed = await patiently(once)
+            if executed.appended is not None:
+                appended[thread].append(executed.appended.event_id)
+            progress.release()
+
+    async def kill() -> None:
+        for _ in range(3):
+            for _ in range(30):
+                await progress.acquire()
+            await asyncio.to_thread(own_broker.kill)
+            await asyncio.to_thread(own_broker.start)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*map(work, threads), kill())
+    for thread in threads:
+        events = await journal.events(ORG, thread, after=0, until=await journal.newest(ORG, thread))
+        assert ["run_requested", "run_started", *["step_completed"] * steps] == [found.event.type for found in events]
+        assert appended[thread] == [found.event_id for found in events]
+    assert store.nc.is_connected
+
+
+async def test_an_event_that_is_too_large_is_refused_at_once_and_the_connection_lives(
+    store: Store, journal: Journal
+) -> None:
+    async with asyncio.timeout(WAIT_S):
+        for size in (store.nc.max_payload, store.nc.max_payload - 1000):
+            with pytest.raises(MessageTooLargeError):
+                await journal.execute(ORG, THREAD, send(said="x" * size))
+        assert [] == await types(journal)
+        await journal.execute(ORG, THREAD, send())
+
+
+async def test_a_stream_that_is_missing_is_an_error_and_no_empty_thread(store: Store, journal: Journal) -> None:
+    await store.js.delete_stream(subjects.EVENTS_STREAM)
+    async with asyncio.timeout(WAIT_S):
+        with pytest.raises(Exception, match="10059"):
+            await patiently(lambda: journal.execute(ORG, THREAD, send()))

@@ -1,0 +1,58 @@
+"""What an org's watchers are told of an event is derived from that event alone."""
+
+from datetime import UTC, datetime
+
+import pytest
+from decopilot.contracts.events import Event, Recorded, decode_event
+from decopilot.contracts.ids import OrgId, ThreadId
+from decopilot.contracts.watch import WatchEvent
+from decopilot.domain.watching import watch_events_of
+
+AT = "2026-01-02T03:04:05Z"
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def recorded(body: str) -> Recorded:
+    event: Event = decode_event(body.encode())
+    return Recorded(OrgId("org"), ThreadId("thread"), 17, "id", event)
+
+
+def ended(kind: str, rest: str = "") -> str:
+    return (
+        f'{{"type": "{kind}", "at": "{AT}", "run_id": "r1", "attempt": 1, "message": null, "finish_reason": "stop",'
+        f' "usage": {{}}, "last_frame": 1, "last_index": 0{rest}}}'
+    )
+
+
+REQUESTED = (
+    f'{{"type": "run_requested", "at": "{AT}", "run_id": "r1", "user_id": "u", "message_hash": "h",'
+    ' "message": {"id": "m1", "role": "user", "parts": []}, "assistant_id": "a1", "config": {}}'
+)
+STARTED = f'{{"type": "run_started", "at": "{AT}", "run_id": "r1", "attempt": 1, "runner_id": "x"}}'
+STEPPED = f'{{"type": "step_completed", "at": "{AT}", "run_id": "r1", "attempt": 1, "step": 4, "usage": {{}}}}'
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (REQUESTED, [("decopilot.thread.status", {"status": "in_progress"})]),
+        (STARTED, []),
+        (STEPPED, [("decopilot.step", {"stepCount": 4})]),
+        *(
+            (body, [("decopilot.thread.status", {"status": status}), ("decopilot.finish", {"status": status})])
+            for body, status in [
+                (ended("run_completed"), "completed"),
+                (ended("run_failed", ', "reason": "crashed"'), "failed"),
+                (ended("run_requires_action"), "requires_action"),
+            ]
+        ),
+    ],
+)
+def test_each_event_is_told_as_upstream_tells_it(body: str, told: list[tuple[str, dict[str, object]]]) -> None:
+    events = watch_events_of(recorded(body))
+    assert [
+        WatchEvent(id=f"17-{ordinal}", type=kind, subject="thread", data=data, time=NOW)
+        for ordinal, (kind, data) in enumerate(told)
+    ] == [event for _, event in events]
+    assert [f"decopilot.{kind}" for kind, _ in events] == [event.type for _, event in events]
+    assert ["decopilot"] * len(events) == [event.source for _, event in events]
