@@ -1,3 +1,4 @@
+import asyncio
 import os
 import re
 import shutil
@@ -305,7 +306,7 @@ def is_ready(port: int) -> bool:
 
 async def test_broker_of_compose_takes_the_topology_and_large_messages(shipped_url: str) -> None:
     settings = Settings.model_validate({"nats_url": shipped_url, "nats_token": TOKEN})
-    async with connected(settings, "test") as client:
+    async with asyncio.timeout(READY_S), connected(settings, "test") as client:
         await provision(client)
         assert 8 * 1024 * 1024 == client.max_payload
 
