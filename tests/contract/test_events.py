@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from decopilot.contracts import subjects
 from decopilot.contracts.events import EVENTS, UnknownEventError, decode_event
 from decopilot.contracts.ids import OrgId, ThreadId

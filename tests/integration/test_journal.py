@@ -1,11 +1,14 @@
 """The event log of a thread: the append is the claim, whatever is lost on the way."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
+from nats.aio.msg import Msg
+
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.contracts.events import Recorded, RunFailed
@@ -16,6 +19,7 @@ from decopilot.domain.decider import CompleteStep, End, RefusedError, Send, Stal
 from decopilot.domain.thread import FOLD_VERSION
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
+from decopilot.log.direct import BATCH, DirectGet
 from decopilot.log.journal import CAUSATION, EVENT_ID, Executed, Journal, Loaded
 from decopilot.log.store import MessageTooLargeError, Store, patiently
 from decopilot.log.views import ThreadView, Views
@@ -135,43 +139,46 @@ async def test_a_view_that_lags_shows_in_no_decision(store: Store, journal: Jour
     assert (await lagging.execute(ORG, THREAD, step(1))).appended is not None
 
 
-class LaggingStore(Store):
-    """A store whose replica is some events behind the leader for its first reads."""
+class LaggingReplica(DirectGet):
+    """A replica that is some events behind the leader for its first reads."""
 
     def __init__(self, store: Store, *, hidden: int, reads: int) -> None:
         super().__init__(store.nc)
-        self._direct, self._hidden, self._reads = _LaggingDirect(store, hidden, reads), hidden, reads
+        self._hidden, self._reads = hidden, reads
 
-    async def publish(self, *args: object, **kwargs: object) -> int:
-        raise AssertionError((args, kwargs))
-
-
-class _LaggingDirect:
-    def __init__(self, store: Store, hidden: int, reads: int) -> None:
-        self._direct, self._hidden, self._reads = store._direct, hidden, reads  # noqa: SLF001  the seam of replicas
-
-    async def batch(self, stream: str, *rest: object, **options: object) -> object:
-        messages, is_more = await self._direct.batch(stream, *rest, **options)  # type: ignore[arg-type]
-        if self._reads and stream == subjects.EVENTS_STREAM:
+    async def batch(
+        self, stream: str, subject: str, after: int, *, timeout_s: float, count: int = BATCH
+    ) -> tuple[list[Msg], bool]:
+        messages, is_more = await super().batch(stream, subject, after, timeout_s=timeout_s, count=count)
+        if self._reads:
             self._reads -= 1
             messages = messages[: -self._hidden]
         return messages, is_more
+
+
+@asynccontextmanager
+async def lagging_behind(store: Store, hidden: int) -> AsyncIterator[Journal]:
+    """A journal whose reads are answered late."""
+    late = Store(store.nc)
+    late._direct = LaggingReplica(store, hidden=hidden, reads=3)  # noqa: SLF001  where replicas differ
+    async with late:
+        yield journal_over(late)
 
 
 @pytest.mark.parametrize("hidden", [1, 2])
 async def test_a_replica_that_lags_shows_in_no_decision(store: Store, journal: Journal, hidden: int) -> None:
     asked = await journal.execute(ORG, THREAD, send())
     await journal.execute(ORG, THREAD, start())
-    lagging = journal_over(LaggingStore(store, hidden=hidden, reads=3))
     # Without its newest events the thread is free, the message new, and the run not started.
-    same = await lagging.execute(ORG, THREAD, send(run="another"))
+    async with lagging_behind(store, hidden) as lagging:
+        same = await lagging.execute(ORG, THREAD, send(run="another"))
     assert (None, asked.sequence + 1) == (same.appended, same.sequence)
-    lagging = journal_over(LaggingStore(store, hidden=hidden, reads=3))
-    with pytest.raises(RefusedError, match="run_active"):
-        await lagging.execute(ORG, THREAD, send("m2", "r2"))
-    lagging = journal_over(LaggingStore(store, hidden=hidden, reads=3))
-    with pytest.raises(StaleError):
-        await lagging.execute(ORG, THREAD, start())
+    async with lagging_behind(store, hidden) as lagging:
+        with pytest.raises(RefusedError, match="run_active"):
+            await lagging.execute(ORG, THREAD, send("m2", "r2"))
+    async with lagging_behind(store, hidden) as lagging:
+        with pytest.raises(StaleError):
+            await lagging.execute(ORG, THREAD, start())
 
 
 async def test_an_event_whose_ack_was_lost_is_found_though_another_writer_appended_behind_it(
@@ -203,6 +210,28 @@ async def test_an_event_whose_ack_was_lost_is_found_though_another_writer_append
     assert events[1] == executed.appended
 
 
+async def test_an_append_that_arrives_after_its_writer_has_looked_for_it_is_still_its_own(
+    store: Store, journal: Journal
+) -> None:
+    await journal.execute(ORG, THREAD, send())
+    publish: Callable[..., Awaitable[int]] = store.publish
+    delayed: list[tuple[object, ...]] = []
+
+    async def late(*args: object) -> int:
+        if not delayed:
+            delayed.append(args)
+            raise TimeoutError
+        await publish(*delayed[0])
+        return await publish(*args)
+
+    store.publish = late  # type: ignore[method-assign]
+    async with asyncio.timeout(WAIT_S):
+        executed = await journal.execute(ORG, THREAD, start())
+    events = await recorded(journal)
+    assert ["run_requested", "run_started"] == [found.event.type for found in events]
+    assert events[1] == executed.appended
+
+
 async def test_of_two_writers_that_both_lost_their_acks_one_appended_and_both_know(
     own_broker: EmbeddedBroker, journal: Journal
 ) -> None:
@@ -227,13 +256,9 @@ async def test_every_acknowledged_event_is_there_once_though_the_broker_is_kille
     progress = asyncio.Semaphore(0)
 
     async def work(thread: ThreadId) -> None:
-        commands = [send(), start(), *map(step, range(1, steps + 1))]
+        commands: list[Send | Start | CompleteStep] = [send(), start(), *map(step, range(1, steps + 1))]
         for command in commands:
-
-            async def once(command: Send | Start | CompleteStep = command) -> Executed:
-                return await journal.execute(ORG, thread, command)
-
-            executed = await patiently(once)
+            executed = await patiently(partial(journal.execute, ORG, thread, command))
             if executed.appended is not None:
                 appended[thread].append(executed.appended.event_id)
             progress.release()

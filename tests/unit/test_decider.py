@@ -5,6 +5,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from decopilot.contracts.events import Event, RunCompleted, RunFailed, RunRequested, RunRequiresAction, RunStarted
 from decopilot.contracts.frames import Cursor, Outcome
 from decopilot.contracts.ids import MessageId, RunId, UserId
@@ -22,8 +25,6 @@ from decopilot.domain.decider import (
     decide,
 )
 from decopilot.domain.thread import INITIAL, ThreadState, evolve
-from hypothesis import given
-from hypothesis import strategies as st
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 COMPLETED = Outcome(status="completed", finish_reason="stop", usage=Usage(input_tokens=3, output_tokens=5))

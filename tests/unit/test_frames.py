@@ -1,13 +1,14 @@
 """Frames and cursors: what is written reads back, and what is not one is refused."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from decopilot.contracts import subjects
 from decopilot.contracts.chunks import encode_chunk
 from decopilot.contracts.frames import Cursor, Outcome, decode_frame, frame_headers
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.contracts.messages import Usage
-from hypothesis import given
-from hypothesis import strategies as st
 
 SUBJECT = subjects.chunks(OrgId("org"), ThreadId("thread"), RunId("run"))
 NUMBERS = st.integers(0, 10**18 - 1)
@@ -36,7 +37,23 @@ def test_any_text_is_a_cursor_or_a_value_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "-", "1", "1-", "-1", "1-2-3", "1--2", "+1-2", " 1-2", "1-2\n", "²-1", "١-١", "1_0-0", "1" * 19 + "-0"]
+    "text",
+    [
+        "",
+        "-",
+        "1",
+        "1-",
+        "-1",
+        "1-2-3",
+        "1--2",
+        "+1-2",
+        " 1-2",
+        "1-2\n",
+        "²-1",
+        "\u0661-\u0661",
+        "1_0-0",
+        "1" * 19 + "-0",
+    ],
 )
 def test_what_only_looks_like_a_cursor_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="not a cursor"):
@@ -88,5 +105,7 @@ def test_anything_else_is_a_key_or_value_error(subject: str, headers: dict[str, 
 
 def test_the_longest_error_text_leaves_room_for_itself_in_the_headers() -> None:
     outcome = Outcome(status="failed", finish_reason="error", error_text="😀" * 2000)
-    size = sum(len(name) + len(value) + 4 for name, value in frame_headers("f" * 32, 99, 10**9, 10**12, outcome).items())
+    size = sum(
+        len(name) + len(value) + 4 for name, value in frame_headers("f" * 32, 99, 10**9, 10**12, outcome).items()
+    )
     assert size < 32 * 1024

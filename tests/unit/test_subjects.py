@@ -1,10 +1,11 @@
 """Subjects: made and taken apart by one page, and every id fits in."""
 
 import pytest
-from decopilot.contracts import subjects
-from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId, is_id
 from hypothesis import given
 from hypothesis import strategies as st
+
+from decopilot.contracts import subjects
+from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId, is_id
 
 IDS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
 

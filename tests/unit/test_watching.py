@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+
 from decopilot.contracts.events import Event, Recorded, decode_event
 from decopilot.contracts.ids import OrgId, ThreadId
 from decopilot.contracts.watch import WatchEvent

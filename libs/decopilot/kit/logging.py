@@ -32,7 +32,14 @@ def configure(settings: Settings, service: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+    logging.getLogger("aiohttp.server").addFilter(_without_what_was_sent)
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def _without_what_was_sent(record: logging.LogRecord) -> bool:
+    # aiohttp quotes the malformed request in the error, Authorization and token and all.
+    record.exc_info = None
+    return True
 
 
 def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -13,6 +13,7 @@ from decopilot.log.journal import Journal
 from decopilot.log.views import Views
 
 _TRIES, _PAUSE_S = 50, 0.02
+_AT_ONCE = 64
 
 
 class HistoryError(Exception):
@@ -66,12 +67,16 @@ class Histories:
             view = await self._views.snapshot(org, thread)
             state, sequence = (INITIAL, 0) if view is None else (view.state, view.sequence)
             newer: dict[MessageId, StoredMessage] = {}
-            for recorded in await self._journal.events(org, thread, after=sequence):
+            until = await self._journal.newest(org, thread)
+            for recorded in await self._journal.events(org, thread, after=sequence, until=until):
                 state = evolve(state, recorded.event)
                 newer |= {stored.message.id: stored for stored in messages_of(recorded)}
             refs = state.messages if limit is None else state.messages[-limit:]
-            found = await asyncio.gather(*(self._find(org, thread, ref, newer) for ref in refs))
-            messages = [stored.message for stored in found if stored is not None]
+            messages: list[UIMessage] = []
+            for some in range(0, len(refs), _AT_ONCE):
+                wanted = refs[some : some + _AT_ONCE]
+                found = await asyncio.gather(*(self._find(org, thread, ref, newer) for ref in wanted))
+                messages += [stored.message for stored in found if stored is not None]
             if len(messages) == len(refs):
                 return History(messages, state)
             # A message that is not as listed was written for a newer view, which is about to be there.

@@ -13,11 +13,11 @@ from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from decopilot.contracts import subjects
-from decopilot.contracts.events import Event, Recorded, UnknownEventError, decode_event, encode_event
+from decopilot.contracts.events import Event, Recorded, UnknownEventError, decode_event
 from decopilot.contracts.ids import OrgId, ThreadId
-from decopilot.domain.decider import Command, RefusedError, decide
+from decopilot.domain.decider import Command, decide
 from decopilot.domain.thread import INITIAL, ThreadState, evolve
-from decopilot.log.store import EXPECTED, EXPECTED_SUBJECT, UNAVAILABLE, UNCERTAIN, Store, Stored, is_conflict
+from decopilot.log.store import EXPECTED, EXPECTED_SUBJECT, UNCERTAIN, Store, Stored, is_conflict, is_passing
 from decopilot.log.views import Views
 
 EVENT_ID = "Nats-Msg-Id"
@@ -87,24 +87,46 @@ class Journal:
         self._new_id = id_factory
 
     async def load(self, org: OrgId, thread: ThreadId, *, until: int = 0) -> Loaded:
-        """Fold a thread, at least up to `until`: the view's snapshot, then the events behind it.
+        """Fold a thread up to its newest event: the view's snapshot, then the events behind it.
+
+        The leader is asked first how far the thread is, at least `until`: a replica or a view that lags
+        shows in no decision, so one that appends nothing, and has no guard of its own, holds too.
 
         Raises:
             UnknownEventError: the log was written by a newer version.
 
         """
+        until = max(until, await self.newest(org, thread))
         snapshot = await self._views.snapshot(org, thread)
         loaded = Loaded(INITIAL, 0) if snapshot is None else Loaded(snapshot.state, snapshot.sequence)
-        for recorded in await self.events(org, thread, after=loaded.sequence, until=until):
-            loaded = Loaded(evolve(loaded.state, recorded.event), recorded.sequence)
+        if loaded.sequence < until:
+            for recorded in await self.events(org, thread, after=loaded.sequence, until=until):
+                loaded = Loaded(evolve(loaded.state, recorded.event), recorded.sequence)
         return loaded
 
+    async def newest(self, org: OrgId, thread: ThreadId) -> int:
+        """Read the sequence of the thread's last event, from the leader; 0 before its first."""
+        last = await self._store.last(subjects.EVENTS_STREAM, subjects.events_of(org, thread))
+        return 0 if last is None else last.sequence
+
     async def events(self, org: OrgId, thread: ThreadId, *, after: int, until: int = 0) -> list[Recorded]:
-        """Read the thread's events behind a sequence, at least up to `until`, in order."""
+        """Read the thread's events behind a sequence, at least up to `until`, in order.
+
+        Raises:
+            UnknownEventError: one up to `until` is of a newer version; one behind it only ends what is returned.
+
+        """
+        events: list[Recorded] = []
         stream, filter_ = subjects.EVENTS_STREAM, subjects.events_of(org, thread)
-        return [
-            decode(stored) async for batch in self._store.read(stream, filter_, after, until=until) for stored in batch
-        ]
+        async for batch in self._store.read(stream, filter_, after, until=until):
+            for stored in batch:
+                try:
+                    events.append(decode(stored))
+                except UnknownEventError:
+                    if stored.sequence <= until:
+                        raise
+                    return events
+        return events
 
     async def execute(self, org: OrgId, thread: ThreadId, command: Command, *, cause: str = "") -> Executed:
         """Load, decide, append under guard; after a conflict, load and decide again.
@@ -113,29 +135,18 @@ class Journal:
 
         Raises:
             RefusedError, StaleError: as the decider says, of the leader's newest state.
+            MessageTooLargeError: the event does not fit a broker message; nothing was appended.
 
         """
         while True:
             loaded = await self.load(org, thread)
-            try:
-                event = decide(command, loaded.state)
-            except RefusedError:
-                if await self._is_newest(org, thread, loaded.sequence):
-                    raise
-                continue
+            event = decide(command, loaded.state)
             if event is None:
-                if await self._is_newest(org, thread, loaded.sequence):
-                    return Executed(loaded.state, loaded.sequence, None)
-                continue
+                return Executed(loaded.state, loaded.sequence, None)
             with _tracer.start_as_current_span(f"append {event.type}", kind=SpanKind.PRODUCER):
                 recorded = await self._append(org, thread, event, loaded.sequence, cause)
             if recorded is not None:
                 return Executed(evolve(loaded.state, event), recorded.sequence, recorded)
-
-    async def _is_newest(self, org: OrgId, thread: ThreadId, sequence: int) -> bool:
-        # What appends nothing has no guard of its own: it counts only if the fold had read all there is.
-        last = await self._store.last(subjects.EVENTS_STREAM, subjects.events_of(org, thread))
-        return (0 if last is None else last.sequence) == sequence
 
     async def _append(self, org: OrgId, thread: ThreadId, event: Event, expected: int, cause: str) -> Recorded | None:
         """Append under guard; None after a conflict. An unknown fate is cleared up before returning."""
@@ -150,21 +161,22 @@ class Journal:
             headers[CAUSATION] = cause
         propagate.inject(headers)
         subject = subjects.event(org, thread, event.type)
-        body = encode_event(event)
+        # With its nulls: a field that has no default, though it may be null, must be there to be read back.
+        body = event.model_dump_json().encode()
         doubtful = False
         while True:
             try:
-                ack = await self._store.js.publish(subject, body, stream=subjects.EVENTS_STREAM, headers=headers)
+                sequence = await self._store.publish(subjects.EVENTS_STREAM, subject, body, headers)
             except APIError as error:
                 if is_conflict(error) and not doubtful:
                     return None
-                if not is_conflict(error) and error.code != UNAVAILABLE:
+                if not is_conflict(error) and not is_passing(error):
                     raise
             except UNCERTAIN as error:
                 log.warning("append_uncertain", subject=subject, error=repr(error))
-                doubtful = True
             else:
-                return Recorded(org, thread, ack.seq, event_id, event, headers.get("traceparent"))
+                return Recorded(org, thread, sequence, event_id, event, headers.get("traceparent"))
+            doubtful = True
             # Another writer may have appended behind an append of ours whose answer was lost,
             # so one's own id is looked for in all that came, not only at the end.
             written = await self._written_behind(org, thread, expected)
@@ -175,9 +187,10 @@ class Journal:
     async def _written_behind(self, org: OrgId, thread: ThreadId, expected: int) -> list[Recorded]:
         while True:
             try:
-                last = await self._store.last(subjects.EVENTS_STREAM, subjects.events_of(org, thread))
-                until = 0 if last is None else last.sequence
+                until = await self.newest(org, thread)
                 return await self.events(org, thread, after=expected, until=until)
             except UNCERTAIN as error:
+                if not is_passing(error):
+                    raise
                 log.warning("append_unverified", org=org, thread=thread, error=repr(error))
                 await asyncio.sleep(_PAUSE_S)

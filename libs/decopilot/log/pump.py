@@ -2,23 +2,22 @@
 
 import asyncio
 import uuid
-from contextlib import suppress
 from typing import Self
 
 import structlog
-from nats.js.errors import APIError
 
 from decopilot.contracts import subjects
 from decopilot.contracts.chunks import Chunk, encode_chunk
 from decopilot.contracts.frames import Cursor, Frame, Outcome, frame_headers
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.log.chunklog import ChunkLog
-from decopilot.log.store import EXPECTED, UNAVAILABLE, UNCERTAIN, Store, is_conflict
+from decopilot.log.store import EXPECTED, UNCERTAIN, Store, is_conflict, is_passing
 
 FRAME_BYTES = 256 * 1024
 """Chunks are gathered up to this size; a larger single chunk makes a frame of its own."""
 BUFFER_BYTES = 1 << 20
-HEADER_RESERVE_BYTES = 8 * 1024
+HEADER_RESERVE_BYTES = 32 * 1024
+"""An outcome's error text of 2000 characters may take 24 KiB in a header."""
 PUBLISH_TIMEOUT_S = 2.0
 _PAUSE_S, _PAUSE_MAX_S = 0.02, 0.5
 
@@ -77,6 +76,7 @@ class Pump:
         self._wake = asyncio.Event()
         self._progress = asyncio.Condition()
         self._error: BaseException | None = None
+        self._leaving = False
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -85,9 +85,10 @@ class Pump:
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
+            self._leaving = True
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            # Not awaited itself: our own cancellation must not be taken for the task's.
+            await asyncio.wait([self._task])
 
     async def write(self, chunk: Chunk) -> None:
         """Take a chunk; waits only while 1 MiB is waiting for the broker.
@@ -95,7 +96,7 @@ class Pump:
         Raises:
             FencedError: another writer took the run over.
             ChunkTooLargeError: the broker can't hold the chunk; nothing was taken.
-            ValueError: the chunk is no JSON.
+            ValueError: the chunk is no JSON, or the run is sealed.
 
         """
         line = encode_chunk(chunk)
@@ -105,6 +106,7 @@ class Pump:
             async with self._progress:
                 await self._progress.wait_for(lambda: self._lines_bytes <= BUFFER_BYTES or self._error is not None)
             self._raise()
+        self._check_not_sealed()
         self._lines.append(line)
         self._lines_bytes += len(line)
         self._wake.set()
@@ -127,16 +129,29 @@ class Pump:
 
         Raises:
             FencedError: another writer took the run over.
+            ChunkTooLargeError: the broker can't hold the closing frame; the run is not sealed.
+            ValueError: a chunk is no JSON, there is none, or the run is sealed.
 
         """
+        lines = [encode_chunk(chunk) for chunk in chunks]
+        if not lines:
+            msg = "a closing frame has chunks"
+            raise ValueError(msg)
+        size = len(b"\n".join(lines))
+        if size > self._limit_bytes:
+            raise ChunkTooLargeError(size, self._limit_bytes)
         # Everything before is stored first: the closing frame then takes nothing but its own chunks.
         await self.barrier()
-        self._outcome = outcome
-        self._lines = [encode_chunk(chunk) for chunk in chunks]
-        self._lines_bytes = sum(map(len, self._lines))
+        self._check_not_sealed()
+        self._outcome, self._lines, self._lines_bytes = outcome, lines, sum(map(len, lines))
         self._wake.set()
         await self.barrier()
         return self._end
+
+    def _check_not_sealed(self) -> None:
+        if self._outcome is not None:
+            msg = f"{self._run} is sealed"
+            raise ValueError(msg)
 
     def _raise(self) -> None:
         if self._error is not None:
@@ -144,10 +159,11 @@ class Pump:
 
     async def _work(self) -> None:
         try:
-            while True:
+            # Python 3.11 loses a cancellation that meets an ack in one turn of the loop, so a flag says it again.
+            while not self._leaving:
                 await self._wake.wait()
                 self._wake.clear()
-                while self._lines:
+                while self._lines and not self._leaving:
                     lines = self._take()
                     await self._store_frame(lines)
                     async with self._progress:
@@ -186,20 +202,19 @@ class Pump:
         pause_s = _PAUSE_S
         while True:
             try:
-                ack = await self._store.js.publish(
-                    self._subject, body, timeout=PUBLISH_TIMEOUT_S, stream=subjects.CHUNKS_STREAM, headers=headers
+                return await self._store.publish(
+                    subjects.CHUNKS_STREAM, self._subject, body, headers, timeout_s=PUBLISH_TIMEOUT_S
                 )
-            except APIError as error:
-                # Full or without a leader: a running run waits for room, it does not lose its answer.
-                if not is_conflict(error) and error.code != UNAVAILABLE:
-                    raise
             except UNCERTAIN as error:
+                # Full or without a leader: a running run waits for room, it does not lose its answer.
+                if not is_passing(error) and not is_conflict(error):
+                    raise
                 log.warning("frame_uncertain", run_id=self._run, error=repr(error))
-            else:
-                return ack.seq
             try:
                 found = await self._log.last_of_run(self._org, self._thread, self._run)
             except UNCERTAIN as error:
+                if not is_passing(error):
+                    raise
                 log.warning("frame_unverified", run_id=self._run, error=repr(error))
             else:
                 if found is not None and found.frame_id == frame_id:

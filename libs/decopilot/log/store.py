@@ -1,8 +1,6 @@
-"""Reading streams: one message, the last one, or all behind a sequence, in batches (batched direct get)."""
+"""The store: writing to streams, and reading them: one message, the last one, or all behind a sequence."""
 
 import asyncio
-import itertools
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
@@ -10,15 +8,16 @@ from typing import Any, Self, TypeVar
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
-BATCH = 512
-BATCH_BYTES = 1 << 20
+from decopilot.log.direct import DirectGet
+
 _PAUSE_S, _PAUSE_MAX_S = 0.02, 0.5
-_END_OF_BATCH, _NOTHING_LEFT = "204", "404"
+_NO_MESSAGE = 10037
+_HEADER_RESERVE_BYTES = 256
+"""What the client adds to the headers it is given."""
 
 ResultT = TypeVar("ResultT")
 
@@ -35,37 +34,53 @@ class Stored:
     data: bytes
 
 
-class StoreError(Exception):
-    """The broker refused a read."""
+class MessageTooLargeError(Exception):
+    """The broker would not only refuse the message, but close the connection for good."""
 
-    def __init__(self, stream: str, status: str, description: str) -> None:
-        self.stream, self.status, self.description = stream, status, description
-        super().__init__(f"reading {stream} failed: {status} {description}")
+    def __init__(self, subject: str, size_bytes: int, limit_bytes: int) -> None:
+        self.subject, self.size_bytes, self.limit_bytes = subject, size_bytes, limit_bytes
+        super().__init__(f"a message of {size_bytes} bytes on {subject} is above the limit of {limit_bytes}")
 
 
 class Store:
-    """Reads streams over one connection; holds one subscription for all answers."""
+    """Reads and writes streams over one connection."""
 
     def __init__(self, nc: Client) -> None:
         self.nc = nc
         self.js = nc.jetstream(timeout=2)
-        self._inbox = nc.new_inbox()
-        self._answers: dict[str, asyncio.Queue[Msg]] = {}
-        self._numbers = itertools.count()
-        self._subscription: Subscription | None = None
+        self._direct = DirectGet(nc)
 
     async def __aenter__(self) -> Self:
-        self._subscription = await self.nc.subscribe(f"{self._inbox}.*", cb=self._answered)
+        await self._direct.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._subscription is not None and not self.nc.is_closed:
-            await self._subscription.unsubscribe()
+        await self._direct.close()
 
-    async def _answered(self, msg: Msg) -> None:
-        queue = self._answers.get(msg.subject.rpartition(".")[2])
-        if queue is not None:
-            queue.put_nowait(msg)
+    async def publish(
+        self,
+        stream: str,
+        subject: str,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout_s: float = 2.0,
+    ) -> int:
+        """Store a message; returns its sequence.
+
+        Raises:
+            MessageTooLargeError: it does not fit; nothing was sent.
+            nats.js.errors.APIError: the broker refused it.
+            nats.errors.Error, TimeoutError, OSError: nobody knows whether it was stored.
+
+        """
+        headers = dict(headers or {})
+        limit = self.nc.max_payload - _HEADER_RESERVE_BYTES
+        # The broker counts the headers, the client's own check does not.
+        size = len(body) + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
+        if size > limit:
+            raise MessageTooLargeError(subject, size, limit)
+        return (await self.js.publish(subject, body, timeout=timeout_s, stream=stream, headers=headers)).seq
 
     async def last(self, stream: str, subject: str) -> Stored | None:
         """Read the last message whose subject matches, from the stream's leader: never stale.
@@ -88,14 +103,23 @@ class Store:
     async def _leader_get(self, stream: str, **what: Any) -> Stored | None:  # noqa: ANN401  the broker's request
         try:
             found: RawStreamMsg = await self.js.get_msg(stream, **what)
-        except NotFoundError:
+        except NotFoundError as error:
+            if error.err_code != _NO_MESSAGE:
+                raise
             return None
         return Stored(found.seq or 0, found.subject or "", found.headers or {}, found.data or b"")
 
-    async def first(self, stream: str, subject: str) -> Stored | None:
-        """Read the first message whose subject matches."""
-        messages, _ = await self._batch(stream, subject, 0, batch=1)
-        return messages[0] if messages else None
+    async def first(self, stream: str, subject: str, *, timeout_s: float = 5.0) -> Stored | None:
+        """Read the first message whose subject matches.
+
+        Raises:
+            nats.errors.Error, TimeoutError: no answer.
+
+        """
+        found, is_more = await self._direct.batch(stream, subject, 0, timeout_s=timeout_s, count=1)
+        if is_more and not found:
+            raise TimeoutError
+        return _stored(found[0]) if found else None
 
     async def read(
         self, stream: str, subject: str, after: int, *, until: int = 0, timeout_s: float = 5.0
@@ -103,67 +127,52 @@ class Store:
         """Yield all messages behind a sequence whose subjects match, in order, in batches of about 1 MiB.
 
         Ends at the end of what the answering replica holds, but not before `until`, the sequence of a
-        matching message that the leader is known to hold.
+        matching message that the leader held, unless that one is gone by now.
 
         Raises:
-            TimeoutError: a batch, or what lies before `until`, was not had in time.
+            nats.errors.Error, TimeoutError: nothing came for this long, or a replica stayed behind `until`.
 
         """
         clock = asyncio.get_running_loop().time
         behind_since = clock()
         while True:
-            async with asyncio.timeout(timeout_s):
-                messages, pending = await self._batch(stream, subject, after)
+            messages, is_more = await self._direct.batch(stream, subject, after, timeout_s=timeout_s)
             if messages:
-                after = messages[-1].sequence
-                yield messages
+                batch = [_stored(msg) for msg in messages]
+                after = batch[-1].sequence
+                yield batch
                 behind_since = clock()
-            if pending == 0 and after >= until:
+            if not is_more and after >= until:
                 return
             if not messages:
-                # A replica that lags behind the leader catches up in milliseconds.
+                # A replica that lags behind the leader catches up in milliseconds; what was purged never comes.
+                if not is_more and await self.get(stream, until) is None:
+                    return
                 if clock() - behind_since > timeout_s:
                     raise TimeoutError
                 await asyncio.sleep(_PAUSE_S)
 
-    async def _batch(self, stream: str, subject: str, after: int, batch: int = BATCH) -> tuple[list[Stored], int]:
-        token = str(next(self._numbers))
-        answers = self._answers[token] = asyncio.Queue()
-        request = {"seq": after + 1, "batch": batch, "max_bytes": BATCH_BYTES, "next_by_subj": subject}
-        try:
-            await self.nc.publish(
-                f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=f"{self._inbox}.{token}"
-            )
-            messages: list[Stored] = []
-            while True:
-                msg = await answers.get()
-                headers = msg.headers or {}
-                match headers.get("Status"):
-                    case None:
-                        messages.append(
-                            Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], headers, msg.data)
-                        )
-                    case s if s == _END_OF_BATCH:
-                        return messages, int(headers["Nats-Num-Pending"])
-                    case s if s == _NOTHING_LEFT:
-                        return messages, 0
-                    case status:
-                        raise StoreError(stream, str(status), headers.get("Description", ""))
-        finally:
-            del self._answers[token]
+
+def _stored(msg: Msg) -> Stored:
+    headers = msg.headers or {}
+    return Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], headers, msg.data)
 
 
 WRONG_LAST_SEQUENCE = (10071, 10164)
-UNAVAILABLE = 503
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 UNCERTAIN = (NatsError, TimeoutError, OSError)
 """What a publish raises when nobody knows whether it was stored (no answer, no connection, no leader)."""
 
 
-def is_conflict(error: APIError) -> bool:
+def is_conflict(error: Exception) -> bool:
     """Tell whether the guard refused the message: something else was appended before it."""
-    return error.err_code in WRONG_LAST_SEQUENCE
+    return isinstance(error, APIError) and error.err_code in WRONG_LAST_SEQUENCE
+
+
+def is_passing(error: Exception) -> bool:
+    """Tell whether asking again may help: no answer, no leader, no room."""
+    return isinstance(error, ServiceUnavailableError) or not isinstance(error, APIError)
 
 
 async def patiently(call: Callable[[], Awaitable[ResultT]]) -> ResultT:
@@ -173,7 +182,7 @@ async def patiently(call: Callable[[], Awaitable[ResultT]]) -> ResultT:
         try:
             return await call()
         except UNCERTAIN as error:
-            if isinstance(error, APIError) and error.code != UNAVAILABLE:
+            if not is_passing(error):
                 raise
             log.warning("broker_awaited", error=repr(error))
         await asyncio.sleep(pause_s)

@@ -39,11 +39,9 @@ class Views:
         return view
 
     async def read_thread(self, org: OrgId, thread: ThreadId) -> tuple[ThreadView | None, int]:
-        """Read a thread's view and its revision, which guards its next write (0: never written)."""
-        stored = await self._get(subjects.THREADS_BUCKET, subjects.thread_key(org, thread))
-        if stored is None:
-            return None, 0
-        return _view_of(stored), stored.sequence
+        """Read a thread's view and its revision, which guards its next write (0: never written, a deletion is one)."""
+        stored = await self._last(subjects.THREADS_BUCKET, subjects.thread_key(org, thread))
+        return (None, 0) if stored is None else (_view_of(stored), stored.sequence)
 
     async def write_thread(self, org: OrgId, thread: ThreadId, view: ThreadView, revision: int) -> None:
         """Write a thread's view in the place of a revision.
@@ -52,11 +50,9 @@ class Views:
             ViewConflictError: it is no longer at that revision.
 
         """
-        subject = _subject(subjects.THREADS_BUCKET, subjects.thread_key(org, thread))
+        body = view.model_dump_json(exclude_defaults=True).encode()
         try:
-            await self._store.js.publish(
-                subject, view.model_dump_json(exclude_defaults=True).encode(), headers={EXPECTED: str(revision)}
-            )
+            await self._put(subjects.THREADS_BUCKET, subjects.thread_key(org, thread), body, revision)
         except APIError as error:
             if is_conflict(error):
                 raise ViewConflictError from error
@@ -64,26 +60,36 @@ class Views:
 
     async def read_message(self, org: OrgId, thread: ThreadId, message: MessageId) -> StoredMessage | None:
         """Read a finished message."""
-        stored = await self._get(subjects.MESSAGES_BUCKET, subjects.message_key(org, thread, message))
-        return None if stored is None else StoredMessage.model_validate_json(stored.data)
+        stored = await self._last(subjects.MESSAGES_BUCKET, subjects.message_key(org, thread, message))
+        if stored is None or _OPERATION in stored.headers:
+            return None
+        return StoredMessage.model_validate_json(stored.data)
 
     async def write_message(self, org: OrgId, thread: ThreadId, message: StoredMessage) -> None:
         """Write a finished message; every writer writes the same."""
-        subject = _subject(subjects.MESSAGES_BUCKET, subjects.message_key(org, thread, message.message.id))
-        await self._store.js.publish(subject, message.model_dump_json(exclude_none=True).encode())
+        key = subjects.message_key(org, thread, message.message.id)
+        await self._put(subjects.MESSAGES_BUCKET, key, message.model_dump_json(exclude_none=True).encode())
 
     async def threads(self, org: OrgId) -> AsyncIterator[ThreadSummary]:
         """Yield every thread of an org, the one that changed longest ago first."""
+        found: dict[str, ThreadSummary] = {}
         stream = f"KV_{subjects.THREADS_BUCKET}"
         async for batch in self._store.read(stream, _subject(subjects.THREADS_BUCKET, f"{org}.*"), 0):
             for stored in batch:
-                view = None if _OPERATION in stored.headers else _view_of(stored)
+                # One that changes while this reads comes twice, the second time as it is now.
+                found.pop(stored.subject, None)
+                view = _view_of(stored)
                 if view is not None:
-                    yield summary(ThreadId(stored.subject.rpartition(".")[2]), view.state)
+                    found[stored.subject] = summary(ThreadId(stored.subject.rpartition(".")[2]), view.state)
+        for entry in found.values():
+            yield entry
 
-    async def _get(self, bucket: str, key: str) -> Stored | None:
-        stored = await self._store.last(f"KV_{bucket}", _subject(bucket, key))
-        return None if stored is None or _OPERATION in stored.headers else stored
+    async def _last(self, bucket: str, key: str) -> Stored | None:
+        return await self._store.last(f"KV_{bucket}", _subject(bucket, key))
+
+    async def _put(self, bucket: str, key: str, body: bytes, revision: int | None = None) -> None:
+        headers = {} if revision is None else {EXPECTED: str(revision)}
+        await self._store.publish(f"KV_{bucket}", _subject(bucket, key), body, headers)
 
 
 def summary(thread: ThreadId, state: ThreadState) -> ThreadSummary:
@@ -104,6 +110,8 @@ def _subject(bucket: str, key: str) -> str:
 
 
 def _view_of(stored: Stored) -> ThreadView | None:
+    if _OPERATION in stored.headers:
+        return None
     try:
         view = ThreadView.model_validate_json(stored.data)
     except ValidationError:

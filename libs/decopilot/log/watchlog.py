@@ -39,14 +39,10 @@ class WatchLog:
             CAUSE: event.id,
         }
         try:
-            ack = await self._store.js.publish(
-                subjects.watch(org, thread, kind),
-                event.model_dump_json().encode(),
-                stream=subjects.WATCH_STREAM,
-                headers=headers,
+            return await self._store.publish(
+                subjects.WATCH_STREAM, subjects.watch(org, thread, kind), event.model_dump_json().encode(), headers
             )
         except APIError as error:
             if is_conflict(error):
                 raise WatchConflictError from error
             raise
-        return ack.seq

@@ -1,0 +1,106 @@
+"""The topology: safe to repeat, and never content with less than the log relies on."""
+
+import json
+from typing import Any
+
+import pytest
+from nats.js.api import DiscardPolicy, PersistMode, RePublish, StreamConfig
+
+from decopilot.cli.broker import EmbeddedBroker
+from decopilot.contracts import subjects
+from decopilot.kit.connection import connected
+from decopilot.kit.settings import Settings
+from decopilot.log.store import Store
+from decopilot.log.topology import MAX_ACK_PENDING, Sizes, TopologyError, provision
+from support.proxy import proxied
+
+NAMES = (
+    subjects.EVENTS_STREAM,
+    subjects.CHUNKS_STREAM,
+    subjects.WATCH_STREAM,
+    f"KV_{subjects.THREADS_BUCKET}",
+    f"KV_{subjects.MESSAGES_BUCKET}",
+    f"OBJ_{subjects.BLOBS_BUCKET}",
+)
+
+
+async def shape(store: Store) -> dict[str, Any]:
+    streams = {name: (await store.js.stream_info(name)).config for name in NAMES}
+    consumers = {info.name: info.config for info in await store.js.consumers_info(subjects.EVENTS_STREAM)}
+    return streams | consumers
+
+
+async def test_provisioning_twice_changes_nothing_and_keeps_what_is_stored(store: Store) -> None:
+    before = await shape(store)
+    sequence = await store.publish(subjects.EVENTS_STREAM, "decopilot.event.o.t.x", b"kept")
+    await provision(store.nc)
+    assert before == await shape(store)
+    kept = await store.get(subjects.EVENTS_STREAM, sequence)
+    assert kept is not None
+
+
+async def test_everything_is_as_the_log_relies_on(store: Store) -> None:
+    found = await shape(store)
+    for stream, prefix in ((subjects.CHUNKS_STREAM, "chunk"), (subjects.WATCH_STREAM, "watch")):
+        republish = found[stream].republish
+        assert (f"decopilot.{prefix}.>", {"chunk": "decopilot.tail.>", "watch": "decopilot.watchtail.>"}[prefix]) == (
+            republish.src,
+            republish.dest,
+        )
+    for stream in NAMES[:3]:
+        assert found[stream].allow_direct
+        assert found[stream].persist_mode in {None, PersistMode.DEFAULT}
+    assert (DiscardPolicy.NEW, DiscardPolicy.NEW) == (
+        found[subjects.EVENTS_STREAM].discard,
+        found[subjects.CHUNKS_STREAM].discard,
+    )
+    assert (86_400, 0) == (found[subjects.CHUNKS_STREAM].max_age, found[subjects.EVENTS_STREAM].max_age)
+    assert {subjects.RUNNER_CONSUMER, subjects.REACTOR_CONSUMER, subjects.JANITOR_CONSUMER} < set(found)
+    for consumer in (subjects.RUNNER_CONSUMER, subjects.REACTOR_CONSUMER, subjects.JANITOR_CONSUMER):
+        assert (-1, MAX_ACK_PENDING) == (found[consumer].max_deliver, found[consumer].max_ack_pending)
+
+
+async def test_provisioning_again_applies_other_sizes_and_mends_what_somebody_changed(store: Store) -> None:
+    there = (await store.js.stream_info(subjects.CHUNKS_STREAM)).config
+    await store.js.update_stream(there.evolve(republish=None, allow_direct=False))
+    await provision(store.nc, Sizes(chunks_max_bytes=1 << 20, watch_max_age_s=60))
+    found = await shape(store)
+    assert (1 << 20, 60) == (found[subjects.CHUNKS_STREAM].max_bytes, found[subjects.WATCH_STREAM].max_age)
+    assert found[subjects.CHUNKS_STREAM].allow_direct
+    assert "decopilot.tail.>" == found[subjects.CHUNKS_STREAM].republish.dest
+
+
+async def test_a_chunk_log_that_acknowledges_before_it_writes_is_refused(settings: Settings) -> None:
+    async with connected(settings, "test") as nc:
+        await nc.jetstream().add_stream(
+            StreamConfig(
+                name=subjects.CHUNKS_STREAM,
+                subjects=["decopilot.chunk.>"],
+                persist_mode=PersistMode.ASYNC,
+                republish=RePublish(src="decopilot.chunk.>", dest="decopilot.tail.>"),
+            )
+        )
+        with pytest.raises(TopologyError) as refused:
+            await provision(nc)
+    assert (subjects.CHUNKS_STREAM, "persist_mode") == (refused.value.stream, refused.value.field)
+
+
+@pytest.mark.parametrize("dropped", ["allow_direct", "republish", "discard", "num_replicas"])
+async def test_a_server_that_drops_an_option_is_refused(own_broker: EmbeddedBroker, dropped: str) -> None:
+    def drop(message: bytes) -> list[bytes]:
+        """Answer as a server would that does not know the option: it ignores it without a word."""
+        head, _, body = message.partition(b"\r\n")
+        if not head.startswith(b"MSG ") or b'"config":' not in body:
+            return [message]
+        said = json.loads(body)
+        said["config"].pop(dropped, None)
+        changed = json.dumps(said).encode()
+        start = head.rpartition(b" ")[0]
+        return [b"%s %d\r\n%s\r\n" % (start, len(changed), changed)]
+
+    async with proxied(own_broker.port) as proxy:
+        proxy.treat = drop
+        async with connected(Settings(nats_url=proxy.url, instance="test"), "test") as nc:
+            with pytest.raises(TopologyError) as refused:
+                await provision(nc)
+    assert dropped == refused.value.field
