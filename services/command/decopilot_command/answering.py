@@ -13,13 +13,19 @@ from decopilot.kit import telemetry
 from decopilot.log.store import UNCERTAIN
 from decopilot_command.sending import Sender
 
+TOO_LARGE = "The message does not fit the broker."
+RESERVE_BYTES = 64 * 1024
+"""What the event and the run's first frame hold beside the message: what they can't hold starts no run."""
+
 log = structlog.get_logger()
 
 
-def answering(sender: Sender) -> Callable[[NatsMessage], Awaitable[bytes]]:
+def answering(sender: Sender, *, max_payload_bytes: int) -> Callable[[NatsMessage], Awaitable[bytes]]:
     """Make the handler of `send_message`: decode, send, encode what came of it."""
 
     async def answer(message: NatsMessage) -> bytes:
+        if len(message.body) > max_payload_bytes - RESERVE_BYTES:
+            return Refused(code="body_too_large", detail=TOO_LARGE).model_dump_json().encode()
         return (await _answer(sender, message.body, message.headers)).model_dump_json().encode()
 
     return answer

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from faststream import FastStream
+from nats.aio.client import Client
 
 from decopilot.contracts import subjects
 from decopilot.contracts.commands import SEND_MESSAGE
 from decopilot.kit.connection import connected
-from decopilot.kit.health import broker_answers, serving
 from decopilot.kit.messaging import Messaging
 from decopilot.kit.settings import Settings
 from decopilot.log.capacity import Capacity
@@ -27,13 +27,15 @@ def build(settings: Settings) -> FastStream:
     messaging = Messaging(settings, "command")
 
     @asynccontextmanager
-    async def lifespan() -> AsyncIterator[None]:
+    async def lifespan() -> AsyncIterator[Client]:
         async with connected(settings, "command") as nc, Store(nc) as store:
             sender = Sender(Journal(store, Views(store)), Tracker(nc), Capacity(store))
-            messaging.broker.subscriber(
-                subjects.command(SEND_MESSAGE), subjects.COMMAND_QUEUE, max_workers=REQUESTS_AT_ONCE
-            )(answering(sender))
-            async with serving(settings, lambda: broker_answers(nc)):
-                yield
+            messaging.answer(
+                subjects.command(SEND_MESSAGE),
+                subjects.COMMAND_QUEUE,
+                answering(sender, max_payload_bytes=nc.max_payload),
+                workers=REQUESTS_AT_ONCE,
+            )
+            yield nc
 
     return messaging.program(lifespan)

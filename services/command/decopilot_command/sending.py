@@ -40,8 +40,8 @@ class Sender:
         """
         if request.role == "viewer":
             raise RefusedError("forbidden", "Viewers read; they start no runs.")
-        if await self._capacity.is_nearly_full():
-            raise RefusedError("storage_full", "The chunk log has no room for new runs at the moment.")
+        if request.message.role != "user":
+            raise RefusedError("invalid_body", "Only a user's message starts a run.")
         run = uuid.uuid4().hex
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
@@ -57,6 +57,8 @@ class Sender:
             traceparent=carrier.get("traceparent"),
         )
         async with asyncio.timeout(DEADLINE_S):
+            if await self._capacity.is_nearly_full() and not await self._is_known(request):
+                raise RefusedError("storage_full", "The chunk log has no room for new runs at the moment.")
             executed = await self._journal.execute(request.org, request.thread, command)
         sent = executed.state.sent[request.message.id]
         log.info(
@@ -75,6 +77,10 @@ class Sender:
             status=sent.status,
             cursor=f"{sent.last_frame}-{sent.last_index}",
         )
+
+    async def _is_known(self, request: SendMessage) -> bool:
+        loaded = await self._journal.load(request.org, request.thread)
+        return request.message.id in loaded.state.sent
 
 
 def _hash(message: UIMessage) -> str:

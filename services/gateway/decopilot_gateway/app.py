@@ -3,12 +3,12 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import structlog
 from aiohttp import web
 
-from decopilot.kit.connection import connected
+from decopilot.kit.connection import connecting
 from decopilot.kit.health import broker_answers
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.history import Histories
@@ -21,7 +21,7 @@ from decopilot_gateway.auth import Doorman
 from decopilot_gateway.commanding import Commander
 from decopilot_gateway.endpoints import endpoints
 from decopilot_gateway.openapi import route
-from decopilot_gateway.page import WEB, Page
+from decopilot_gateway.page import WEB, Files, Page, harden
 from decopilot_gateway.posting import Posting
 from decopilot_gateway.problems import problems
 from decopilot_gateway.reading import Reading
@@ -31,24 +31,32 @@ from decopilot_gateway.streaming import Leaving
 from decopilot_gateway.tracing import tracing
 from decopilot_gateway.watching import Told, Watch
 
-DRAIN_S = 10.0
+DRAIN_S = 2.5
+"""What a request that is being answered gets at the end, twice (aiohttp waits before and after it says so).
+
+A command has its answer, or its 503, in less; a viewer that has stopped reading is not waited for any longer.
+"""
 
 log = structlog.get_logger()
 
 
 @asynccontextmanager
 async def build(settings: GatewaySettings) -> AsyncIterator[tuple[web.Application, Leaving]]:
-    """Build the application; what it follows is followed while the context is open."""
+    """Build the application, which may be served at once: it is alive before it has found the broker.
+
+    The connection, and what is followed over it, are held while the context is open.
+    """
     followed: list[Tails[EncodedFrame] | Tails[Told]] = []
+    found_broker = asyncio.Event()
 
     async def check_tails() -> None:
         for tails in followed:
             await tails.check()
 
-    async with connected(settings, "gateway", on_gap=check_tails) as nc, Store(nc) as store:
+    async with connecting(settings, "gateway", on_gap=check_tails) as (nc, connect):
+        store = Store(nc)
         views = Views(store)
         journal = Journal(store, views)
-        histories = Histories(journal, views)
         frame_tails: Tails[EncodedFrame] = Tails(store)
         watch_tails: Tails[Told] = Tails(store)
         followed += [frame_tails, watch_tails]
@@ -57,42 +65,56 @@ async def build(settings: GatewaySettings) -> AsyncIterator[tuple[web.Applicatio
         prefix = settings.path_prefix
 
         async def ready() -> bool:
-            return not leaving.started and await broker_answers(nc)
+            return found_broker.is_set() and not leaving.started and await broker_answers(nc)
 
         locator, keepalive_s = Locator(ChunkLog(store), journal), settings.keepalive_s
         table = endpoints(
             posting=Posting(doorman, Commander(nc)),
             attach=Attach(doorman, frame_tails, locator, leaving, keepalive_s=keepalive_s),
-            watch=Watch(doorman, watch_tails, leaving, keepalive_s=keepalive_s),
-            reading=Reading(doorman, journal, histories, views),
+            watch=Watch(doorman, watch_tails, store, leaving, keepalive_s=keepalive_s),
+            reading=Reading(doorman, journal, Histories(journal, views), views),
             page=Page(doorman, prefix),
             ready=ready,
             prefix=prefix,
         )
         app = web.Application(middlewares=[tracing, problems], client_max_size=settings.body_limit_bytes)
-        app.add_routes([route(endpoint, prefix) for endpoint in table])
-        app.router.add_static(f"{prefix}/web", WEB)
-        checks = [asyncio.create_task(tails.keep_checking()) for tails in followed]
-        try:
+        app.on_response_prepare.append(harden)
+        app.add_routes([route(endpoint, prefix, found_broker) for endpoint in table])
+        app.router.add_get(f"{prefix}/web/{{path:.+}}", Files(WEB).handle)
+
+        async def follow() -> None:
+            await connect()
+            async with store, asyncio.TaskGroup() as checks:
+                found_broker.set()
+                for tails in followed:
+                    checks.create_task(tails.keep_checking())
+
+        async with asyncio.TaskGroup() as group:
+            following = group.create_task(follow())
             yield app, leaving
-        finally:
-            for check in checks:
-                check.cancel()
-                with suppress(asyncio.CancelledError):
-                    await check
+            following.cancel()
 
 
-async def serve(settings: GatewaySettings) -> None:
-    """Serve until SIGTERM or SIGINT; then become unready, end every stream cleanly, and go."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
+@asynccontextmanager
+async def listening(settings: GatewaySettings) -> AsyncIterator[int]:
+    """Serve while the context is open, on the port that it yields; then end every stream cleanly."""
     async with build(settings) as (app, leaving):
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=DRAIN_S)
         await runner.setup()
-        await web.TCPSite(runner, settings.http_host, settings.http_port).start()
-        log.info("gateway_listening", host=settings.http_host, port=settings.http_port)
+        try:
+            await web.TCPSite(runner, settings.http_host, settings.http_port).start()
+            port = int(runner.addresses[0][1])
+            log.info("gateway_listening", host=settings.http_host, port=port)
+            yield port
+        finally:
+            leaving.start()
+            await runner.cleanup()
+
+
+async def serve(settings: GatewaySettings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    async with listening(settings):
         await stop.wait()
-        leaving.start()
-        await runner.cleanup()

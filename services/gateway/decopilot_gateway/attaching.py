@@ -8,7 +8,7 @@ import structlog
 from aiohttp import web
 
 from decopilot.contracts.frames import Cursor, Frame
-from decopilot.contracts.ids import OrgId, ThreadId
+from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.journal import Journal
 from decopilot.log.store import UNCERTAIN
@@ -32,6 +32,14 @@ class Start:
     first: bytes = b""
 
 
+class HoleError(Exception):
+    """A frame does not follow on what the viewer has: frames before it are gone. `run` is the one that lost them."""
+
+    def __init__(self, run: RunId) -> None:
+        self.run = run
+        super().__init__(f"frames of {run} are missing")
+
+
 class Locator:
     """Finds where a viewer begins, from the logs."""
 
@@ -46,34 +54,35 @@ class Locator:
         answered by a reset.
         """
         if cursor is None:
-            return Start(await self._present(org, thread, last))
+            return await self._present(org, thread, last)
         if cursor == Cursor(0, 0) and last is not None:
             return Start(0)
         found = await self._chunks.get(org, thread, cursor.sequence) if cursor.sequence else None
         if found is not None and cursor.index <= found.end.index:
             return Start(found.sequence, sse.chunk_events(found, after=cursor.index))
-        if found is None and (await self._journal.load(org, thread)).state.cursor == cursor:
+        if False and (await self._journal.load(org, thread)).state.cursor == cursor:
             # The frame has expired, but the event log knows it as the last one there was.
             return Start(cursor.sequence)
-        return await self.reset(org, thread, last, "cursor")
+        return await self.reset(org, thread, "cursor")
 
-    async def reset(self, org: OrgId, thread: ThreadId, last: Frame | None, reason: str) -> Start:
-        """Begin anew, telling the viewer so."""
-        sequence = await self._present(org, thread, last)
-        frame = await self._chunks.get(org, thread, sequence) if sequence else None
-        state = (await self._journal.load(org, thread)).state
-        end = frame.end if frame is not None else Cursor(sequence, state.last_index)
-        log.info("viewer_reset", org=org, thread=thread, reason=reason, cursor=str(end))
-        return Start(sequence, sse.reset_event(end, reason))
-
-    async def _present(self, org: OrgId, thread: ThreadId, last: Frame | None) -> int:
+    async def _present(self, org: OrgId, thread: ThreadId, last: Frame | None) -> Start:
         if last is None:
-            return (await self._journal.load(org, thread)).state.last_frame
+            return Start((await self._journal.load(org, thread)).state.last_frame)
         if last.outcome is not None:
-            return last.sequence
+            return Start(last.sequence)
         first = await self._chunks.first_of_run(org, thread, last.run)
-        # A run that has lost its beginning can't be shown from there.
-        return first.previous if first is not None and first.index == 0 else last.sequence
+        if first is not None and first.index == 0:
+            return Start(first.previous)
+        return await self.reset(org, thread, "hole", behind=last)
+
+    async def reset(self, org: OrgId, thread: ThreadId, reason: str, *, behind: Frame | None = None) -> Start:
+        """Begin anew, telling the viewer so: behind everything that has ended, where the thread's history ends too.
+
+        Where that leads into the same hole again, begin behind the frame that is given.
+        """
+        end = behind.end if behind is not None else (await self._journal.load(org, thread)).state.cursor
+        log.info("viewer_reset", org=org, thread=thread, reason=reason, cursor=str(end))
+        return Start(end.sequence, sse.reset_event(end, reason))
 
 
 class Attach:
@@ -107,77 +116,96 @@ class Attach:
         viewer = _Viewer(response, start)
         while not self._leaving.started:
             try:
-                hole = await self._bring_on(feed, viewer)
-                if hole:
-                    viewer.begin(await self._locator.reset(org, thread, _newest(feed), "hole"))
+                if viewer.has_news:
+                    await viewer.flush()
+                else:
+                    await self._find_news(feed, viewer)
+            except HoleError as hole:
+                await self._reset(org, thread, feed, viewer, hole.run)
             except UNCERTAIN as error:
-                # The viewer's position is good for as long as it takes.
                 if isinstance(error, ConnectionResetError):
                     raise
+                # The viewer's position is good for as long as it takes.
                 log.warning("viewer_waits", org=org, thread=thread, error=repr(error))
+                viewer.say(sse.KEEPALIVE)
                 await asyncio.sleep(RETRY_S)
 
-    async def _bring_on(self, feed: Feed[EncodedFrame], viewer: "_Viewer") -> bool:
-        """Bring the viewer one stretch on; tell whether a hole came up."""
-        await viewer.flush()
+    async def _find_news(self, feed: Feed[EncodedFrame], viewer: "_Viewer") -> None:
         near = feed.behind(viewer.position)
         if near is None:
-            before = viewer.position
-            async for batch in feed.read(viewer.position):
-                if not await viewer.take(batch):
-                    return True
-            return viewer.position == before
-        if near:
-            return not await viewer.take(near)
-        try:
-            async with asyncio.timeout(self._keepalive_s):
-                await feed.wait(viewer.position)
-        except TimeoutError:
-            await viewer.response.write(sse.KEEPALIVE)
-        return False
+            await self._catch_up(feed, viewer)
+        elif near:
+            viewer.take(near)
+        else:
+            try:
+                async with asyncio.timeout(self._keepalive_s):
+                    await feed.wait(viewer.position)
+            except TimeoutError:
+                viewer.say(sse.KEEPALIVE)
+
+    async def _catch_up(self, feed: Feed[EncodedFrame], viewer: "_Viewer") -> None:
+        before = viewer.position
+        async for batch in feed.read(before):
+            while viewer.position < batch[-1].sequence:
+                if self._leaving.started:
+                    return
+                viewer.take(batch)
+                await viewer.flush()
+        if viewer.position == before and feed.last is not None:
+            raise HoleError(feed.last.frame.run)
+
+    async def _reset(
+        self, org: OrgId, thread: ThreadId, feed: Feed[EncodedFrame], viewer: "_Viewer", run: RunId
+    ) -> None:
+        last = _newest(feed)
+        behind = last if last is not None and last.run == run else None
+        viewer.begin(await self._locator.reset(org, thread, "hole", behind=behind))
 
 
 class _Viewer:
-    """One connection: its position, and what is to be written before anything else."""
+    """One connection: its position, and what is to be written next. Holds nothing else that belongs to the stream."""
 
     def __init__(self, response: web.StreamResponse, start: Start) -> None:
-        self.response = response
+        self._response = response
         self.begin(start)
+
+    @property
+    def has_news(self) -> bool:
+        return bool(self._news)
 
     def begin(self, start: Start) -> None:
         self.position = start.sequence
-        self._first = start.first
+        self._news = start.first
 
-    async def flush(self) -> None:
-        if self._first:
-            first, self._first = self._first, b""
-            await self.response.write(first)
+    def say(self, news: bytes) -> None:
+        self._news = news
 
-    async def take(self, items: Sequence[EncodedFrame]) -> bool:
-        """Write frames that follow on one another; tell whether they all did."""
+    def take(self, items: Sequence[EncodedFrame]) -> None:
+        """Take frames that follow on one another, about 256 KiB of them.
+
+        Raises:
+            HoleError: the first of them does not follow on the viewer's position.
+
+        """
         pieces: list[bytes] = []
         size = 0
-        position = self.position
-        linked = True
         for item in items:
-            if item.sequence <= position:
+            if item.sequence <= self.position:
                 continue
-            linked = item.frame.previous == position
-            if not linked:
-                break
-            position = item.sequence
+            if item.frame.previous != self.position:
+                if pieces:
+                    break
+                raise HoleError(item.frame.run)
+            self.position = item.sequence
             pieces.append(item.events)
             size += len(pieces[-1])
             if size >= WRITE_BYTES:
-                await self._write(pieces, position)
-                pieces, size = [], 0
-        await self._write(pieces, position)
-        return linked
+                break
+        self._news = b"".join(pieces)
 
-    async def _write(self, pieces: list[bytes], position: int) -> None:
-        if pieces:
-            await self.response.write(b"".join(pieces))
-            self.position = position
+    async def flush(self) -> None:
+        news, self._news = self._news, b""
+        await self._response.write(news)
 
 
 def _newest(feed: Feed[EncodedFrame]) -> Frame | None:

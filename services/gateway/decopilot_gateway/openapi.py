@@ -1,5 +1,6 @@
 """The API's own description: every endpoint is declared here, and served because it is."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +12,10 @@ from pydantic.json_schema import models_json_schema
 from decopilot.contracts.messages import UIMessage
 from decopilot.contracts.problems import PROBLEMS
 from decopilot_gateway.posting import MessagesBody
+from decopilot_gateway.problems import ProblemError
 
 _ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
+PATIENCE_S = 1.0
 _REF = "#/components/schemas/"
 
 
@@ -123,6 +126,20 @@ def _schemas() -> dict[str, Any]:
     return schemas | objects
 
 
-def route(endpoint: Endpoint, prefix: str) -> web.RouteDef:
-    """Make the route of an endpoint."""
-    return web.route(endpoint.method, prefix + endpoint.path, endpoint.handler)
+def route(endpoint: Endpoint, prefix: str, found_broker: asyncio.Event) -> web.RouteDef:
+    """Make the route of an endpoint; one that can't do without the broker waits a moment until that is first found."""
+    needs_broker = "broker_unavailable" in endpoint.problems
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if needs_broker and not found_broker.is_set():
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await found_broker.wait()
+            except TimeoutError as error:
+                raise ProblemError("broker_unavailable", "The broker has not been found yet; try again.") from error
+        return await endpoint.handler(request)
+
+    path = prefix + endpoint.path
+    if any(content == "text/event-stream" for _, content in endpoint.answers.values()):
+        return web.get(path, handle, allow_head=False)
+    return web.route(endpoint.method, path, handle)

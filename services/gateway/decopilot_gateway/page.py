@@ -1,29 +1,53 @@
 """The page: the web app's files, and the link that brings its token into a cookie."""
 
 import html
+import re
 import time
 from importlib.resources import files
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from decopilot_gateway.auth import Doorman, cookie_name
 from decopilot_gateway.problems import ProblemError
 
 WEB = Path(str(files("decopilot_gateway"))) / "web"
-HEADERS = {
+_HARDENING = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
 }
+_REVALIDATED = {"Cache-Control": "no-cache"}
+_PLACEHOLDER = re.compile("__ORG__|__USER__")
 _EXPIRED = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Decopilot</title>
 <h1>This link does not open the door</h1>
 <p>{detail} Open the link that <code>decopilot up</code> printed, or make a token with <code>decopilot token</code>
 and open <code>/?token=…</code>.</p></html>"""
+
+
+async def harden(_request: web.Request, response: web.StreamResponse) -> None:
+    """Add to every response what keeps browsers from doing more with it than was meant."""
+    # A file of ours has an ETag and is asked for again; what is said of a thread is kept nowhere.
+    cached = "no-cache" if hdrs.ETAG in response.headers else "no-store"
+    for name, value in ({hdrs.CACHE_CONTROL: cached} | _HARDENING).items():
+        response.headers.setdefault(name, value)
+
+
+class Files:
+    """Handles `GET /web/…`: the files that are there when the gateway starts, and nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+
+    async def handle(self, request: web.Request) -> web.FileResponse:
+        """Serve a file."""
+        path = self._files.get(request.match_info["path"])
+        if path is None:
+            raise ProblemError("not_found", "There is no such file.")
+        return web.FileResponse(path)
 
 
 class Page:
@@ -42,16 +66,17 @@ class Page:
             claims = self._doorman.claims(request)
         except ProblemError as problem:
             body = _EXPIRED.format(detail=html.escape(problem.detail))
-            return web.Response(status=401, text=body, content_type="text/html", headers=HEADERS)
+            return web.Response(status=401, text=body, content_type="text/html")
         org = request.query.get("org") or next(iter(claims.orgs), "")
         if org not in claims.orgs:
             raise ProblemError("forbidden", "The token is for other orgs.")
-        page = self._index.replace("__ORG__", html.escape(org)).replace("__USER__", html.escape(claims.sub))
-        return web.Response(text=page, content_type="text/html", headers=HEADERS)
+        said = {"__ORG__": org, "__USER__": claims.sub}
+        page = _PLACEHOLDER.sub(lambda found: html.escape(said[found[0]]), self._index)
+        return web.Response(text=page, content_type="text/html", headers=_REVALIDATED)
 
     def _let_in(self, request: web.Request, token: str) -> web.Response:
         claims = self._doorman.read(token)
-        response = web.Response(status=303, headers=HEADERS | {"Location": f"{self._prefix}/"})
+        response = web.Response(status=303, headers={"Location": f"{self._prefix}/"})
         response.set_cookie(
             cookie_name(request),
             token,

@@ -1,10 +1,10 @@
 """Posting a message: the body that browsers send, checked and turned into a command."""
 
 import uuid
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
 from pydantic_core import from_json
 
 from decopilot.contracts.commands import SEND_MESSAGE, SendMessage
@@ -20,17 +20,20 @@ _SHOWN_ERRORS = 3
 class PostedPart(BaseModel):
     """A part of a message; what it holds depends on its type."""
 
-    model_config = ConfigDict(extra="allow")
+    # A number like 1e400 is JSON, but no finite one: it would be stored as null.
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, JsonValue]
     type: Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
 class PostedMessage(BaseModel):
     """A message as clients send it."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
     id: Message | None = None
     role: Literal["user", "system"]
     parts: list[PostedPart] = Field(min_length=1, max_length=1000)
-    metadata: dict[str, Any] | None = None
+    metadata: dict[str, JsonValue] | None = None
 
 
 class PostedAgent(BaseModel):
@@ -65,8 +68,7 @@ class MessagesBody(BaseModel):
             ProblemError: the body speaks of another thread, or holds not exactly one user message.
 
         """
-        named = self.thread_id or self.memory.thread_id
-        if named is not None and named != thread:
+        if not {self.thread_id, self.memory.thread_id} <= {thread, None}:
             raise ProblemError("thread_mismatch", "The thread in the URL does not match the thread_id in the body.")
         asked = [message for message in self.messages if message.role == "user"]
         if len(asked) != 1:
@@ -119,7 +121,10 @@ class Posting:
 async def _read(request: web.Request) -> MessagesBody:
     if request.content_type != "application/json":
         raise ProblemError("unsupported_media_type", "Send Content-Type: application/json.")
-    raw = await request.read()
+    try:
+        raw = await request.read()
+    except web.RequestPayloadError as error:
+        raise ProblemError("invalid_body", "The body is not encoded as its Content-Encoding says.") from error
     try:
         # JSON proper: no NaN, no infinity, no half characters.
         parsed = from_json(raw, allow_inf_nan=False)

@@ -8,7 +8,7 @@ from decopilot.contracts.problems import PROBLEMS
 from decopilot.log.store import UNCERTAIN
 
 RETRY_AFTER_S = 1
-_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
+_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 log = structlog.get_logger()
 
@@ -23,7 +23,8 @@ class ProblemError(Exception):
 
 def problem_response(code: str, detail: str) -> web.Response:
     """Render a problem."""
-    status, title = PROBLEMS[code]
+    # A newer `command` may know codes that this gateway does not.
+    status, title = PROBLEMS.get(code, PROBLEMS["internal"])
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}  # noqa: PLR2004  HTTP
     if status == 401:  # noqa: PLR2004  HTTP
         headers["WWW-Authenticate"] = "Bearer"

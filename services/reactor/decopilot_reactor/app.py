@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from faststream import FastStream
+from nats.aio.client import Client
 
 from decopilot.contracts import subjects
 from decopilot.kit.connection import connected
-from decopilot.kit.health import broker_answers, serving
 from decopilot.kit.messaging import Messaging
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.journal import Journal
@@ -27,7 +27,7 @@ def build(settings: ReactorSettings) -> FastStream:
     messaging = Messaging(settings, "reactor")
 
     @asynccontextmanager
-    async def lifespan() -> AsyncIterator[None]:
+    async def lifespan() -> AsyncIterator[Client]:
         async with connected(settings, "reactor") as nc, Store(nc) as store:
             views = Views(store)
             journal = Journal(store, views)
@@ -44,7 +44,6 @@ def build(settings: ReactorSettings) -> FastStream:
                     handling(reaction),
                     workers=settings.events_at_once,
                 )
-            async with serving(settings, lambda: broker_answers(nc)):
-                yield
+            yield nc
 
     return messaging.program(lifespan)

@@ -9,7 +9,7 @@ from decopilot.contracts.events import Recorded, UnknownEventError
 from decopilot.log.journal import delivered
 from decopilot.log.store import UNCERTAIN
 
-RETRY_S = 1.0
+RETRY_S, RETRY_MAX_S = 1.0, 30.0
 
 log = structlog.get_logger()
 
@@ -34,14 +34,19 @@ def handling(react: Callable[[Recorded], Awaitable[None]]) -> Callable[[NatsMess
         except UnknownEventError as error:
             # A newer version will know it; nothing may be folded past it.
             log.warning("event_unknown", subject=error.subject, sequence=error.sequence)
-            await message.nack(delay=RETRY_S)
+            await message.nack(delay=_retry_in_s(message))
         except UNCERTAIN as error:
             log.warning("reaction_delayed", subject=subject, error=repr(error))
-            await message.nack(delay=RETRY_S)
+            await message.nack(delay=_retry_in_s(message))
         except Exception:
             log.exception("reaction_failed", subject=subject)
-            await message.nack(delay=RETRY_S)
+            await message.nack(delay=_retry_in_s(message))
         else:
             await message.ack()
 
     return handle
+
+
+def _retry_in_s(message: NatsMessage) -> float:
+    # An event of a newer version comes again until this one is replaced, and it may be one of thousands.
+    return float(min(RETRY_S * 2 ** min(message.raw_message.metadata.num_delivered - 1, 10), RETRY_MAX_S))

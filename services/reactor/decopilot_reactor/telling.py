@@ -1,9 +1,15 @@
 """Telling: the watch events that a thread's events cause, each once and in order."""
 
+from datetime import UTC, datetime, timedelta
+
 from decopilot.contracts.events import Recorded
 from decopilot.domain.watching import watch_events_of
 from decopilot.log.journal import Journal
+from decopilot.log.topology import Sizes
 from decopilot.log.watchlog import WatchConflictError, WatchLog
+
+MEMORY = timedelta(seconds=Sizes().watch_max_age_s)
+"""How long the watch log keeps what was told."""
 
 
 class Teller:
@@ -18,15 +24,14 @@ class Teller:
         org, thread = recorded.org, recorded.thread
         while True:
             position, cause = await self._watch.position(org, thread)
-            if cause is None:
-                # The watch log keeps an hour; what was told before that is not told again.
-                untold = [recorded]
-            elif cause[0] > recorded.sequence:
+            if cause is not None and cause[0] > recorded.sequence:
                 return
-            else:
-                # Only up to this event: the view behind later ones may not be written yet.
-                known = await self._journal.events(org, thread, after=cause[0] - 1, until=recorded.sequence)
-                untold = [event for event in known if event.sequence <= recorded.sequence]
+            untold = await self._untold(recorded, after=0 if cause is None else cause[0] - 1)
+            if cause is None:
+                # What is younger than the log's memory and not in it was never told, by an event that overtook it;
+                # what is older was told before.
+                since = datetime.now(UTC) - MEMORY
+                untold = [event for event in untold if event.event.at > since or event.sequence == recorded.sequence]
             try:
                 for told in untold:
                     for kind, event in watch_events_of(told):
@@ -36,6 +41,11 @@ class Teller:
             except WatchConflictError:
                 continue
             return
+
+    async def _untold(self, recorded: Recorded, *, after: int) -> list[Recorded]:
+        # Only up to this event: the view behind later ones may not be written yet.
+        known = await self._journal.events(recorded.org, recorded.thread, after=after, until=recorded.sequence)
+        return [event for event in known if event.sequence <= recorded.sequence]
 
 
 def _cause(event_id: str) -> tuple[int, int]:

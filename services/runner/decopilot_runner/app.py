@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from faststream import FastStream
+from nats.aio.client import Client
 
 from decopilot.contracts import subjects
 from decopilot.kit.connection import connected
-from decopilot.kit.health import broker_answers, serving
 from decopilot.kit.messaging import Messaging
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
@@ -16,9 +16,12 @@ from decopilot.log.views import Views
 from decopilot_runner.agents import load_agent
 from decopilot_runner.driving import Driver
 from decopilot_runner.ending import Ender
-from decopilot_runner.holding import Holding
+from decopilot_runner.holding import Gaps, Holding
 from decopilot_runner.settings import RunnerSettings
 from decopilot_runner.working import Worker
+
+EVENT_RESERVE_BYTES = 128 * 1024
+"""What a terminal event and a frame hold beside the answer: the error's text and the like."""
 
 
 def build(settings: RunnerSettings) -> FastStream:
@@ -27,14 +30,22 @@ def build(settings: RunnerSettings) -> FastStream:
     workers: list[Worker] = []
 
     @asynccontextmanager
-    async def lifespan() -> AsyncIterator[None]:
+    async def lifespan() -> AsyncIterator[Client]:
         agent = load_agent(settings)
-        async with connected(settings, "runner") as nc, Store(nc) as store:
+        gaps = Gaps()
+        async with connected(settings, "runner", on_gap=gaps.note) as nc, Store(nc) as store:
             views = Views(store)
             journal = Journal(store, views)
             ender = Ender(store, journal)
-            driver = Driver(journal, Histories(journal, views), agent, ender, runner_id=settings.instance)
-            worker = Worker(journal, driver, ender, Holding(nc, settings.instance))
+            driver = Driver(
+                journal,
+                Histories(journal, views),
+                agent,
+                ender,
+                runner_id=settings.instance,
+                answer_bytes=nc.max_payload - EVENT_RESERVE_BYTES,
+            )
+            worker = Worker(nc, journal, driver, ender, Holding(nc, settings.instance, gaps))
             workers.append(worker)
             messaging.consume(
                 subjects.EVENTS_STREAM,
@@ -43,8 +54,7 @@ def build(settings: RunnerSettings) -> FastStream:
                 worker.handle,
                 workers=settings.runs_at_once,
             )
-            async with serving(settings, lambda: broker_answers(nc)):
-                yield
+            yield nc
 
     async def hand_back() -> None:
         for worker in workers:

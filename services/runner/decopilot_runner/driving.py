@@ -15,9 +15,10 @@ from decopilot.domain.outcome import failure, resolve, usage_of
 from decopilot.kit import telemetry
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
-from decopilot.log.pump import ChunkTooLargeError, FencedError, Pump
+from decopilot.log.pump import FencedError, Pump
 from decopilot.log.store import patiently
 from decopilot_runner.attempt import Attempt
+from decopilot_runner.checking import AnswerTooLargeError, Checker, ProtocolError
 from decopilot_runner.ending import Ender
 
 BARRIERS = frozenset(
@@ -29,14 +30,24 @@ log = structlog.get_logger()
 
 
 class Driver:
-    """Drives runs with one agent."""
+    """Drives runs with one agent, whose answers have up to `answer_bytes`."""
 
-    def __init__(self, journal: Journal, histories: Histories, agent: Agent, ender: Ender, *, runner_id: str) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        histories: Histories,
+        agent: Agent,
+        ender: Ender,
+        *,
+        runner_id: str,
+        answer_bytes: int,
+    ) -> None:
         self._journal = journal
         self._histories = histories
         self._agent = agent
         self._ender = ender
         self._runner_id = runner_id
+        self._answer_bytes = answer_bytes
 
     async def drive(self, attempt: Attempt, *, cause: str) -> None:
         """Drive a run from its start to its terminal event. `cause` is the id of the event that asked for it.
@@ -77,10 +88,13 @@ class Driver:
         except (FencedError, StaleError):
             raise
         except AgentError as error:
-            return failure(fold.message(), error.category, error.text), {}
-        except (FoldError, ChunkTooLargeError) as error:
+            return failure(fold.message(), _shown(error.category), _shown(error.text)), {}
+        except (FoldError, ProtocolError) as error:
             log.warning("agent_broke_protocol", run_id=attempt.run, error=str(error))
-            return failure(fold.message(), "protocol", f"The agent broke the chunk protocol: {error}"), {}
+            return failure(fold.message(), "protocol", f"The agent broke the chunk protocol: {error}."), {}
+        except AnswerTooLargeError as error:
+            log.warning("answer_too_large", run_id=attempt.run, limit_bytes=error.limit_bytes)
+            return failure(fold.message(), "too_large", f"The answer is too large: {error}."), {}
         except Exception:
             log.exception("agent_failed", run_id=attempt.run)
             return failure(fold.message(), "unknown", "The agent failed unexpectedly."), {}
@@ -90,16 +104,18 @@ class Driver:
         """Pump the agent's chunks; returns its `finish` chunk, or an empty one."""
         finish: Chunk = {}
         step = 0
+        checker = Checker(self._answer_bytes)
         async with aclosing(self._agent(request)) as chunks:
-            async for chunk in chunks:
-                kind = chunk.get("type")
+            async for yielded in chunks:
+                chunk = checker.check(yielded)
+                kind = chunk["type"]
                 # How a run begins and ends is the runner's to say; the agent only adds to it.
                 if kind == "finish":
                     finish = chunk
                 if kind in {"start", "abort", "finish"}:
                     continue
                 if kind == "error":
-                    raise AgentError("unknown", str(chunk.get("errorText", "")))
+                    raise AgentError("unknown", chunk["errorText"])
                 fold.add(chunk)
                 await pump.write(chunk)
                 if kind in BARRIERS:
@@ -113,6 +129,11 @@ class Driver:
         usage = usage_of(fold.message())
         command = CompleteStep(now=_now(), run_id=attempt.run, attempt=attempt.number, step=step, usage=usage)
         await patiently(lambda: self._journal.execute(attempt.org, attempt.thread, command))
+
+
+def _shown(text: object) -> str:
+    # Whatever an agent gives as its text, the closing frame must take it.
+    return str(text).encode(errors="replace").decode()
 
 
 def _now() -> datetime:

@@ -7,7 +7,7 @@ import structlog
 
 from decopilot.contracts.frames import Cursor, Frame, Outcome
 from decopilot.domain.decider import End
-from decopilot.domain.fold import Fold
+from decopilot.domain.fold import Fold, FoldError
 from decopilot.domain.margins import closing, opening
 from decopilot.domain.outcome import failure
 from decopilot.log.chunklog import ChunkLog
@@ -87,12 +87,16 @@ class Ender:
             return fold, True
         frames = await self._chunks.of_run(attempt.org, attempt.thread, attempt.run, until=last.sequence)
         # A log that has lost its beginning is never folded.
-        is_whole = frames[0].index == 0
-        if is_whole:
-            for frame in frames:
-                for chunk in frame.chunks:
-                    fold.add(chunk)
-        return fold, is_whole
+        if not frames or frames[0].index != 0:
+            return fold, False
+        try:
+            for chunk in (chunk for frame in frames for chunk in frame.chunks):
+                fold.add(chunk)
+        except FoldError as error:
+            # The run must end all the same.
+            log.warning("log_unreadable", run_id=attempt.run, error=str(error))
+            return fold, False
+        return fold, True
 
     async def _append(self, attempt: Attempt, fold: Fold, outcome: Outcome, end: Cursor) -> None:
         message = fold.message()

@@ -1,24 +1,48 @@
 """Holding a run: whoever drives one answers when asked, so that a slow broker is not taken for a dead runner."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
 
 from decopilot.contracts import subjects
 from decopilot.contracts.ids import OrgId, RunId
+from decopilot.kit.health import broker_answers
 
 ASK_TIMEOUT_S = 0.5
+SETTLED_S = 2.0
+"""So long after the broker came back, everybody who lives has come back too."""
+
+
+class Gaps:
+    """When this process last lost sight of the broker."""
+
+    def __init__(self) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._seen_at = self._clock() - SETTLED_S
+
+    async def note(self) -> None:
+        """Take note that the connection was lost, and is back."""
+        self._seen_at = self._clock()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it was long enough ago."""
+        return self._clock() - self._seen_at >= SETTLED_S
 
 
 class Holding:
     """Answers for the runs of this process, and asks for those of others."""
 
-    def __init__(self, nc: Client, runner_id: str) -> None:
+    def __init__(self, nc: Client, runner_id: str, gaps: Gaps) -> None:
         self._nc = nc
         self._answer = runner_id.encode()
+        self._gaps = gaps
+        self._held: set[RunId] = set()
 
     @asynccontextmanager
     async def held(self, org: OrgId, run: RunId) -> AsyncIterator[None]:
@@ -29,16 +53,30 @@ class Holding:
                 await msg.respond(self._answer)
 
         subscription = await self._nc.subscribe(subjects.signal(org, run), cb=answer)
+        self._held.add(run)
         try:
             yield
         finally:
+            self._held.discard(run)
             if not self._nc.is_closed:
                 await subscription.unsubscribe()
 
-    async def is_held(self, org: OrgId, run: RunId) -> bool:
-        """Ask whether any runner drives the run; half a second of silence is a no."""
-        try:
-            await self._nc.request(subjects.signal(org, run), b"", timeout=ASK_TIMEOUT_S)
-        except (NatsError, TimeoutError):
-            return False
-        return True
+    async def may_be_held(self, org: OrgId, run: RunId) -> bool:
+        """Tell whether a runner may still drive the run: it is our own, its runner answers, or nobody can tell.
+
+        Half a second of silence is a no, but only from a broker that answers itself: after its restart an item
+        comes again before the runner that drives it is back, and a broker that hangs carries no answers.
+        """
+        if run in self._held:
+            return True
+        for _ in range(2):
+            try:
+                await self._nc.request(subjects.signal(org, run), b"", timeout=ASK_TIMEOUT_S)
+            except NoRespondersError:
+                return not self._gaps.is_settled
+            except (NatsError, TimeoutError):
+                if not await broker_answers(self._nc, ASK_TIMEOUT_S):
+                    return True
+            else:
+                return True
+        return not self._gaps.is_settled

@@ -1,27 +1,27 @@
 """Working off the queue: one work item is one run, kept alive by heartbeats, acknowledged once its end was read."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 
 import structlog
 from faststream.nats.annotations import NatsMessage
-from nats.errors import Error as NatsError
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 from opentelemetry.trace import SpanKind
 
-from decopilot.contracts.events import Recorded, RunRequested
+from decopilot.contracts.events import RunRequested, UnknownEventError
 from decopilot.domain.decider import StaleError
 from decopilot.kit import telemetry
 from decopilot.log.journal import Journal, delivered
 from decopilot.log.pump import FencedError
-from decopilot.log.topology import ACK_WAIT_S
+from decopilot.log.store import UNCERTAIN
 from decopilot_runner.attempt import Attempt
 from decopilot_runner.driving import Driver
 from decopilot_runner.ending import Ender
+from decopilot_runner.heartbeats import heartbeats
 from decopilot_runner.holding import Holding
 
-HEARTBEAT_S = ACK_WAIT_S / 4
 LOOK_AGAIN_S = 1.0
+CANCEL_AGAIN_S = 1.0
 
 log = structlog.get_logger()
 
@@ -29,49 +29,46 @@ log = structlog.get_logger()
 class Worker:
     """Takes work items."""
 
-    def __init__(self, journal: Journal, driver: Driver, ender: Ender, holding: Holding) -> None:
+    def __init__(self, nc: Client, journal: Journal, driver: Driver, ender: Ender, holding: Holding) -> None:
+        self._nc = nc
         self._journal = journal
         self._driver = driver
         self._ender = ender
         self._holding = holding
-        self._stopping = asyncio.Event()
+        self._stopping = False
         self._working: set[asyncio.Task[bool]] = set()
 
     async def stop(self) -> None:
         """Stop every run and hand its work item back."""
-        self._stopping.set()
-        for task in self._working:
-            task.cancel()
-        await asyncio.gather(*self._working, return_exceptions=True)
+        self._stopping = True
+        while self._working:
+            # More than once: an agent may take a cancellation for the failure of its own call, and go on.
+            for task in self._working:
+                task.cancel()
+            await asyncio.wait(self._working, timeout=CANCEL_AGAIN_S)
 
     async def handle(self, message: NatsMessage) -> None:
         """Work one item off: acknowledged when the run has ended, handed back to be looked at again otherwise."""
-        recorded = delivered(message.raw_message)
-        task = asyncio.create_task(self._work(recorded), name=f"run of {recorded.thread}")
-        self._working.add(task)
-        task.add_done_callback(self._working.discard)
-        if self._stopping.is_set():
-            task.cancel()
-        async with _heartbeats(message) as heart:
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        ended = False
-        if task.cancelled():
-            log.info("run_handed_back", thread=recorded.thread)
-        elif (error := task.exception()) is not None:
-            log.error("run_not_driven", thread=recorded.thread, exc_info=error)
-        else:
-            ended = task.result()
+        subject, ack_subject = message.raw_message.subject, message.raw_message.reply
+        async with heartbeats(self._nc, ack_subject) as heart:
+            task = asyncio.create_task(self._work(message.raw_message), name=f"work {subject}")
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
+            if self._stopping:
+                task.cancel()
+            await asyncio.wait([task])
+        ended = _has_ended(task, subject)
         if not heart.beats():
             # The item may be another runner's by now: leave it alone.
             return
         if ended:
             await message.ack()
         else:
-            await message.nack(delay=0 if task.cancelled() else LOOK_AGAIN_S)
+            await message.nack(delay=None if task.cancelled() else LOOK_AGAIN_S)
 
-    async def _work(self, recorded: Recorded) -> bool:
+    async def _work(self, message: Msg) -> bool:
         """Bring the run on; tell whether its terminal event was read."""
+        recorded = delivered(message)
         event = recorded.event
         if not isinstance(event, RunRequested):
             msg = f"the runner was handed a {event.type}"
@@ -89,7 +86,7 @@ class Worker:
         }
         carrier = {"traceparent": recorded.traceparent or event.traceparent or ""}
         with telemetry.span("run", attributes, headers=carrier, kind=SpanKind.CONSUMER):
-            if active.attempt and await self._holding.is_held(org, run):
+            if active.attempt and await self._holding.may_be_held(org, run):
                 return False
             previous = loaded.state.last_frame
             # A run that was started before, and that nobody holds, lost its runner: it is ended, not driven again.
@@ -106,38 +103,16 @@ class Worker:
             return True
 
 
-class _Heart:
-    """Whether the work item is still ours, by this process's own clock."""
-
-    def __init__(self) -> None:
-        self._clock = asyncio.get_running_loop().time
-        self._last = self._clock()
-
-    def beat(self) -> None:
-        self._last = self._clock()
-
-    def beats(self) -> bool:
-        return self._clock() - self._last < ACK_WAIT_S
-
-
-@asynccontextmanager
-async def _heartbeats(message: NatsMessage) -> AsyncIterator[_Heart]:
-    heart = _Heart()
-
-    async def keep() -> None:
-        while True:
-            await asyncio.sleep(HEARTBEAT_S)
-            # A beat that comes too late would take the item from whoever has it now.
-            if not heart.beats():
-                return
-            with suppress(NatsError, OSError):
-                await message.in_progress()
-                heart.beat()
-
-    task = asyncio.create_task(keep(), name="heartbeats")
-    try:
-        yield heart
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+def _has_ended(task: asyncio.Task[bool], subject: str) -> bool:
+    """Tell what came of an item: whether its run has ended; False as well where that is not known."""
+    if task.cancelled():
+        log.info("run_handed_back", subject=subject)
+        return False
+    error = task.exception()
+    if error is None:
+        return task.result()
+    if isinstance(error, (UnknownEventError, *UNCERTAIN)):
+        log.warning("run_delayed", subject=subject, error=repr(error))
+    else:
+        log.error("run_not_driven", subject=subject, exc_info=error)
+    return False

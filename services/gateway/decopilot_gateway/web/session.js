@@ -10,7 +10,7 @@ const SETTLE_TRIES = 30;
 export class Session {
   conversation = new Conversation();
   #loaded;
-  #first;
+  #attachedAt;
   #stream;
   #onChange;
 
@@ -22,19 +22,17 @@ export class Session {
     this.#stream = new Stream({
       prepare: (signal) => this.#load(signal),
       url: () => {
-        this.#first = true;
-        return apiUrl(`decopilot/attach/${encodeURIComponent(thread)}`, { cursor: this.conversation.cursor });
+        this.#attachedAt = this.conversation.cursor;
+        return apiUrl(`decopilot/attach/${encodeURIComponent(thread)}`, { cursor: this.#attachedAt });
       },
       onEvent: async ({ id, data }, signal) => {
-        const first = this.#first;
-        this.#first = false;
         const effect = this.conversation.accept(id, parse(data));
         if (effect === "reset") await this.#reload(signal);
         if (effect === "lost") await this.#settle(signal, id);
         if (effect === "end") onEnd(this.conversation);
         onChange();
-        // Attaching at the history's cursor leaves no gap; where that is refused at once, the log itself has one.
-        return effect === "reset" && !first;
+        // Attaching at the history's cursor leaves no gap; where it was done and led here, the log itself has one.
+        return effect === "reset" && this.conversation.cursor !== this.#attachedAt;
       },
       onState,
       recover: (error) => {

@@ -1,0 +1,70 @@
+"""Watchers of an org are told what its threads do: in order, once, and never before it can be read."""
+
+import asyncio
+import signal
+
+import aiohttp
+
+from support.stack import Stack
+from support.viewer import Api
+from support.watcher import Told, watching
+
+RUN_TOLD = [
+    ("decopilot.thread.status", {"status": "in_progress"}),
+    ("decopilot.step", {"stepCount": 1}),
+    ("decopilot.thread.status", {"status": "completed"}),
+    ("decopilot.finish", {"status": "completed"}),
+]
+
+
+async def test_a_run_is_told_in_order_and_its_finish_when_all_of_it_can_be_read(api: Api, thread: str) -> None:
+    told: list[Told] = []
+    async with asyncio.timeout(30), watching(api, "decopilot.*") as watcher:
+        await watcher.next()
+        await api.post(thread, "/count 3 0")
+        while len(told) < len(RUN_TOLD):
+            event = await watcher.next()
+            if event.data["subject"] == thread:
+                told.append(event)
+        _, view = await api.get(f"decopilot/threads/{thread}")
+        _, listed = await api.get("decopilot/threads")
+        messages, _ = await api.messages(thread)
+    assert RUN_TOLD == [(event.name, event.data["data"]) for event in told]
+    assert all({"id", "type", "source", "subject", "data", "time"} == event.data.keys() for event in told)
+    assert "completed" == view["status"]
+    assert "completed" == next(entry["status"] for entry in listed["threads"] if entry["id"] == thread)
+    assert "1 2 3" == messages[-1]["parts"][-1]["text"]
+
+
+async def test_a_watcher_whose_gateway_is_killed_misses_nothing_and_hears_nothing_twice(
+    stack: Stack, api: Api, thread: str
+) -> None:
+    told: list[Told] = []
+    last: str | None = None
+    connections = 0
+    async with asyncio.timeout(60):
+        while len(told) < 5 * len(RUN_TOLD):
+            try:
+                async with watching(api, last=last) as watcher:
+                    connected = await watcher.next()
+                    connections += 1
+                    assert (last is not None) == connected.data["resumed"]
+                    last = connected.id
+                    if not told:
+                        for number in range(5):
+                            await api.post(f"{thread}-{number}", "/count 100 20")
+                    while len(told) < 5 * len(RUN_TOLD):
+                        event = await watcher.next()
+                        last = event.id
+                        if str(event.data["subject"]).startswith(thread):
+                            told.append(event)
+                        if len(told) == 3:
+                            await asyncio.to_thread(stack.kill, "gateway", signal.SIGKILL)
+            except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError):
+                await asyncio.sleep(0.05)
+    assert connections > 1
+    for number in range(5):
+        of_one = [event for event in told if event.data["subject"] == f"{thread}-{number}"]
+        assert RUN_TOLD == [(event.name, event.data["data"]) for event in of_one]
+    ids = [int(event.id) for event in told]
+    assert sorted(set(ids)) == ids

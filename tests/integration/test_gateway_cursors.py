@@ -1,0 +1,230 @@
+"""Attaching at a cursor: exactly what is behind it, or an explicit reset and then what the reset names."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from decopilot.cli.broker import EmbeddedBroker
+from decopilot.contracts import subjects
+from decopilot.contracts.ids import ThreadId
+from decopilot.log.chunklog import ChunkLog
+from decopilot.log.store import Store
+from support.gateways import ORG, Run, read_run, running_gateway, whole_run
+from support.viewer import Chunk, Viewer
+
+THREAD = "t1"
+FUTURE = "999999999999999999-0"
+
+
+async def test_every_cursor_of_a_run_continues_exactly_behind_its_chunk(
+    own_broker: EmbeddedBroker, store: Store
+) -> None:
+    await whole_run(store, THREAD, "abc d ef")
+    async with running_gateway(own_broker.url) as gateway:
+        whole = gateway.viewer(THREAD, "0-0")
+        await whole.watch_run_through()
+        assert ["start", "text-start", *["text-delta"] * 6, "finish"] == _kinds(whole)
+        for place, (cursor, _) in enumerate(whole.seen[:-1]):
+            rest = gateway.viewer(THREAD, cursor)
+            await rest.watch_run_through()
+            assert whole.seen[place + 1 :] == rest.seen
+
+
+async def test_behind_the_last_chunk_of_a_run_the_stream_waits_for_the_next_run(
+    own_broker: EmbeddedBroker, store: Store
+) -> None:
+    end = await whole_run(store, THREAD, "abc")
+    async with running_gateway(own_broker.url) as gateway:
+        viewer = gateway.viewer(THREAD, f"{end}-0")
+        async with viewer.attached() as chunks:
+            await whole_run(store, THREAD, "def", 2, previous=end)
+            await read_run(chunks)
+    assert "def" == viewer.text
+    assert "start" == viewer.chunks[0]["type"]
+
+
+async def test_without_a_cursor_the_stream_starts_at_the_active_run_and_ignores_the_ones_before(
+    own_broker: EmbeddedBroker, store: Store
+) -> None:
+    end = await whole_run(store, THREAD, "abc")
+    async with running_gateway(own_broker.url) as gateway, Run(store, THREAD, 2, previous=end) as run:
+        await run.start("de")
+        viewer = gateway.viewer(THREAD)
+        async with viewer.attached() as chunks:
+            await run.say("f")
+            await run.finish()
+            await read_run(chunks)
+    assert "def" == viewer.text
+    assert "start" == viewer.chunks[0]["type"]
+
+
+async def test_one_stream_goes_on_across_runs_from_a_cursor_in_the_first(
+    own_broker: EmbeddedBroker, store: Store
+) -> None:
+    end = await whole_run(store, THREAD, "abc")
+    await whole_run(store, THREAD, "def", 2, previous=end)
+    async with running_gateway(own_broker.url) as gateway:
+        viewer = gateway.viewer(THREAD, "2-0")
+        async with viewer.attached() as chunks:
+            await read_run(chunks)
+            await read_run(chunks)
+    assert "bcdef" == viewer.text
+
+
+@pytest.mark.parametrize("cursor", ["x", "1", "1-", "-1", "1-2-3", "1.0-0", "-1-0", "٣-0", "1" * 19 + "-0", "1-%200"])
+async def test_a_malformed_cursor_is_refused(own_broker: EmbeddedBroker, store: Store, cursor: str) -> None:
+    del store
+    async with running_gateway(own_broker.url) as gateway:
+        status, problem = await gateway.api.get(f"decopilot/attach/{THREAD}?cursor={cursor}")
+    assert (400, "invalid_cursor") == (status, problem["code"])
+
+
+@pytest.mark.parametrize("cursor", [FUTURE, "4-999", "0-5", "of another thread"])
+async def test_a_cursor_that_never_was_is_reset_to_the_history_of_its_own_thread(
+    own_broker: EmbeddedBroker, store: Store, cursor: str
+) -> None:
+    await whole_run(store, "other", "secret")
+    before = await whole_run(store, THREAD, "abc")
+    async with running_gateway(own_broker.url) as gateway, Run(store, THREAD, 2, previous=before) as run:
+        await run.record_request()
+        await run.start("de")
+        viewer = gateway.viewer(THREAD, "2-0" if cursor == "of another thread" else cursor)
+        async with viewer.attached() as chunks:
+            await run.finish()
+            await read_run(chunks)
+        _, history = await gateway.api.messages(THREAD)
+    assert (f"{before}-0", _reset(f"{before}-0", "cursor")) == viewer.seen[0]
+    assert f"{before}-0" == history
+    assert "de" == viewer.text
+
+
+async def test_a_cursor_into_a_purged_run_is_reset_behind_it(own_broker: EmbeddedBroker, store: Store) -> None:
+    end = await whole_run(store, THREAD, "abc def")
+    await _purge(store, 1)
+    async with running_gateway(own_broker.url) as gateway:
+        purged, exact = gateway.viewer(THREAD, "2-1"), gateway.viewer(THREAD, f"{end}-0")
+        async with purged.attached() as after_reset, exact.attached() as continued:
+            await whole_run(store, THREAD, "ghi", 2, previous=end)
+            await asyncio.gather(read_run(after_reset), read_run(continued))
+    assert _reset(f"{end}-0", "cursor") == purged.chunks[0]
+    assert purged.chunks[1:] == exact.chunks
+    assert "ghi" == exact.text
+
+
+async def test_from_the_beginning_of_a_purged_thread_the_stream_is_reset_too(
+    own_broker: EmbeddedBroker, store: Store
+) -> None:
+    end = await whole_run(store, THREAD, "abc def")
+    await _purge(store, 1)
+    async with running_gateway(own_broker.url) as gateway:
+        viewer = gateway.viewer(THREAD, "0-0")
+        async with viewer.attached() as chunks:
+            assert _reset(f"{end}-0", "hole") == await anext(chunks)
+
+
+async def test_when_the_chunks_have_expired_the_last_cursor_still_holds_and_earlier_ones_are_reset(
+    own_broker: EmbeddedBroker, store: Store
+) -> None:
+    end = await whole_run(store, THREAD, "abc")
+    await store.js.purge_stream(subjects.CHUNKS_STREAM)
+    async with running_gateway(own_broker.url) as gateway:
+        last, earlier = gateway.viewer(THREAD, f"{end}-0"), gateway.viewer(THREAD, f"{end - 1}-0")
+        async with last.attached() as continued, earlier.attached() as after_reset:
+            assert _reset(f"{end}-0", "cursor") == await anext(after_reset)
+            await whole_run(store, THREAD, "def", 2, previous=end)
+            await asyncio.gather(read_run(continued), read_run(after_reset))
+    assert "def" == last.text == earlier.text
+    assert "start" == last.chunks[0]["type"]
+
+
+async def test_the_last_event_id_wins_over_the_cursor_of_the_url(own_broker: EmbeddedBroker, store: Store) -> None:
+    await whole_run(store, THREAD, "abc def")
+    async with running_gateway(own_broker.url) as gateway:
+        viewer = gateway.viewer(f"{THREAD}?cursor=0-0", "2-2")
+        await viewer.watch_run_through()
+    assert "def" == viewer.text
+
+
+async def test_a_thread_that_nobody_knows_yet_is_attached_and_waits(own_broker: EmbeddedBroker, store: Store) -> None:
+    async with running_gateway(own_broker.url) as gateway:
+        fresh, from_start = gateway.viewer(THREAD), gateway.viewer(THREAD, "0-0")
+        async with fresh.attached() as first, from_start.attached() as second:
+            await whole_run(store, THREAD, "abc")
+            await asyncio.gather(read_run(first), read_run(second))
+    assert "abc" == fresh.text
+    assert fresh.seen == from_start.seen
+
+
+async def test_a_frame_lost_in_mid_run_resets_once_and_the_stream_goes_on(
+    own_broker: EmbeddedBroker, store: Store
+) -> None:
+    async with running_gateway(own_broker.url) as gateway, Run(store, THREAD) as run:
+        await run.record_request()
+        await run.start("a")
+        await run.say("b")
+        await run.say("c")
+        await store.js.delete_msg(subjects.CHUNKS_STREAM, 2)
+        newcomer, at_hole = gateway.viewer(THREAD), gateway.viewer(THREAD, "1-2")
+        async with newcomer.attached() as first, at_hole.attached() as second:
+            await asyncio.gather(_read_until_reset(first), _read_until_reset(second))
+            await run.say("d")
+            await run.finish()
+            await asyncio.gather(read_run(first), read_run(second))
+    assert "ad" == newcomer.text
+    assert "d" == at_hole.text
+    for viewer in (newcomer, at_hole):
+        resets = [chunk for chunk in viewer.chunks if chunk["type"] == "data-thread-reset"]
+        assert [_reset("0-0", "hole"), _reset("3-0", "hole")][-len(resets) :] == resets
+
+
+async def test_a_run_that_lost_its_first_frame_is_shown_from_the_newest_on_with_a_reset(
+    own_broker: EmbeddedBroker, store: Store
+) -> None:
+    async with running_gateway(own_broker.url) as gateway, Run(store, THREAD) as run:
+        await run.start("a")
+        await run.say("b")
+        await store.js.delete_msg(subjects.CHUNKS_STREAM, 1)
+        viewer = gateway.viewer(THREAD)
+        async with viewer.attached() as chunks:
+            assert _reset("2-0", "hole") == await anext(chunks)
+            await run.say("c")
+            await run.finish()
+            await read_run(chunks)
+    assert "c" == viewer.text
+
+
+async def test_two_gateways_serve_one_cursor_alike(own_broker: EmbeddedBroker, store: Store) -> None:
+    async with (
+        running_gateway(own_broker.url) as one,
+        running_gateway(own_broker.url) as two,
+        Run(store, THREAD) as run,
+    ):
+        await run.start("abc")
+        viewer = one.viewer(THREAD)
+        assert not await viewer.watch_run(at_most=3)
+        viewer.url = two.url
+        await run.finish()
+        assert await viewer.watch_run()
+    assert "abc" == viewer.text
+    assert ["1-0", "1-1", "1-2", "1-3", "1-4", "2-0"] == [id_ for id_, _ in viewer.seen]
+
+
+def _kinds(viewer: Viewer) -> list[str]:
+    return [chunk["type"] for chunk in viewer.chunks]
+
+
+def _reset(cursor: str, reason: str) -> Chunk:
+    return {"type": "data-thread-reset", "data": {"cursor": cursor, "reason": reason}, "transient": True}
+
+
+async def _purge(store: Store, number: int) -> None:
+    async with Run(store, THREAD, number) as run:
+        await ChunkLog(store).purge(ORG, ThreadId(THREAD), run.run_id)
+
+
+async def _read_until_reset(chunks: AsyncIterator[Chunk]) -> None:
+    async with asyncio.timeout(10):
+        async for chunk in chunks:
+            if chunk["type"] == "data-thread-reset" and chunk["data"]["cursor"] == "3-0":
+                return

@@ -1,0 +1,88 @@
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from decopilot.cli.broker import EmbeddedBroker
+from decopilot.contracts import subjects
+from decopilot.contracts.ids import OrgId, RunId
+from decopilot.kit.connection import connected
+from decopilot.kit.settings import Settings
+from decopilot.log.store import Store
+from decopilot_runner.holding import Gaps, Holding
+from support.services import until
+
+ORG, RUN = OrgId("acme"), RunId("run-1")
+
+
+@asynccontextmanager
+async def a_runner(settings: Settings) -> AsyncIterator[Holding]:
+    gaps = Gaps()
+    async with connected(settings, "runner", on_gap=gaps.note) as nc:
+        yield Holding(nc, "runner", gaps)
+
+
+@pytest.fixture
+async def asking(settings: Settings, store: Store) -> AsyncIterator[Holding]:
+    assert store.nc.is_connected  # and the streams are there
+    async with a_runner(settings) as holding:
+        yield holding
+
+
+async def test_a_run_is_held_as_long_as_another_runner_answers_for_it(settings: Settings, asking: Holding) -> None:
+    async def is_held() -> bool:
+        return await asking.may_be_held(ORG, RUN)
+
+    async def is_lost() -> bool:
+        return not await asking.may_be_held(ORG, RUN)
+
+    async with a_runner(settings) as other:
+        assert not await is_held()
+        async with other.held(ORG, RUN):
+            await until(is_held, 2)
+            assert await is_held()
+        await until(is_lost, 2)
+
+
+async def test_a_holder_that_does_not_answer_holds_nothing(store: Store, asking: Holding) -> None:
+    await store.nc.subscribe(subjects.signal(ORG, RUN))
+    await store.nc.flush()
+    assert not await asking.may_be_held(ORG, RUN)
+
+
+async def test_ones_own_run_is_held_whatever_the_broker_says(own_broker: EmbeddedBroker, asking: Holding) -> None:
+    async with asking.held(ORG, RUN):
+        own_broker.kill()
+        assert await asking.may_be_held(ORG, RUN)
+        own_broker.start()
+
+
+async def test_nothing_is_taken_for_dead_while_the_broker_hangs(own_broker: EmbeddedBroker, asking: Holding) -> None:
+    assert own_broker.pid is not None
+    os.kill(own_broker.pid, signal.SIGSTOP)
+    try:
+        assert await asking.may_be_held(ORG, RUN)
+    finally:
+        os.kill(own_broker.pid, signal.SIGCONT)
+    assert not await asking.may_be_held(ORG, RUN)
+
+
+async def test_after_the_brokers_return_holders_are_given_time_to_come_back(
+    own_broker: EmbeddedBroker, settings: Settings, store: Store
+) -> None:
+    gaps = Gaps()
+    async with connected(settings, "runner", on_gap=gaps.note) as nc:
+        asking = Holding(nc, "runner", gaps)
+
+        async def is_back() -> bool:
+            return nc.is_connected and store.nc.is_connected and not gaps.is_settled
+
+        async def is_lost() -> bool:
+            return not await asking.may_be_held(ORG, RUN)
+
+        own_broker.restart()
+        await until(is_back)
+        assert await asking.may_be_held(ORG, RUN)
+        await until(is_lost, 5)

@@ -1,0 +1,217 @@
+"""Agents for tests: `obey` does what the user's message names."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from decopilot.agent import AgentError, AgentRequest
+from decopilot.contracts.chunks import Chunk
+
+SECRET = "hunter2"
+
+
+@dataclass(slots=True)
+class Stage:
+    """What a test and an agent in the same process share."""
+
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    seen: list[str] = field(default_factory=list)
+
+
+stage = Stage()
+
+
+def text(words: str, block: str = "t") -> list[Chunk]:
+    """Make the chunks of a text."""
+    deltas: list[Chunk] = [{"type": "text-delta", "id": block, "delta": word} for word in words.split(" ")]
+    return [{"type": "text-start", "id": block}, *deltas, {"type": "text-end", "id": block}]
+
+
+async def obey(request: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    """Do what the last message says: the name of an act, and its arguments."""
+    name, *arguments = request.history[-1].text.split(" ")
+    async for chunk in ACTS[name](request, *arguments):
+        yield chunk
+
+
+Act = Callable[..., AsyncGenerator[Any, None]]
+
+
+async def say(_: AgentRequest, *words: str) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "start-step"}
+    for chunk in text(" ".join(words)):
+        yield chunk
+    yield {"type": "message-metadata", "messageMetadata": {"usage": {"inputTokens": 2, "outputTokens": len(words)}}}
+    yield {"type": "finish-step"}
+
+
+async def count(_: AgentRequest, upto: str, delay_ms: str) -> AsyncGenerator[Chunk, None]:
+    """Count aloud, slowly, with a tool call open all the while."""
+    yield {"type": "start-step"}
+    yield {"type": "tool-input-available", "toolCallId": "c1", "toolName": "counter", "input": {}}
+    yield {"type": "text-start", "id": "t"}
+    for number in range(int(upto)):
+        yield {"type": "text-delta", "id": "t", "delta": f"{number} "}
+        await asyncio.sleep(int(delay_ms) / 1000)
+    yield {"type": "text-end", "id": "t"}
+    yield {"type": "tool-output-available", "toolCallId": "c1", "output": "done"}
+    yield {"type": "finish-step"}
+
+
+async def wait_then_yield(_: AgentRequest, kind: str) -> AsyncGenerator[Chunk, None]:
+    """Wait for the gate, yield a chunk that has an effect behind it, and have the effect."""
+    yield {"type": "start-step"}
+    if kind.startswith("tool-output"):
+        yield {"type": "tool-input-available", "toolCallId": "c1", "toolName": "x", "input": {}}
+    stage.seen.append("started")
+    await stage.gate.wait()
+    yield EFFECTS[kind]
+    stage.seen.append("effect")
+
+
+EFFECTS: dict[str, Chunk] = {
+    "tool-input-available": {"type": "tool-input-available", "toolCallId": "c1", "toolName": "x", "input": {}},
+    "tool-input-error": {
+        "type": "tool-input-error",
+        "toolCallId": "c1",
+        "toolName": "x",
+        "input": None,
+        "errorText": "no",
+    },
+    "tool-output-available": {"type": "tool-output-available", "toolCallId": "c1", "output": 1},
+    "tool-output-error": {"type": "tool-output-error", "toolCallId": "c1", "errorText": "it broke"},
+    "finish-step": {"type": "finish-step"},
+}
+
+
+async def raise_error(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "start-step"}
+    yield {"type": "text-start", "id": "t"}
+    raise RuntimeError(SECRET)
+
+
+async def raise_agent_error(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "start-step"}
+    raise AgentError("quota", "There is no quota left. \ud83d")
+
+
+async def yield_nothing(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    nothing: list[Chunk] = []
+    for chunk in nothing:
+        yield chunk
+
+
+async def be_no_json(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "start-step"}
+    yield {"type": "tool-input-available", "toolCallId": "c1", "toolName": "x", "input": object()}
+
+
+async def be_no_dict(_: AgentRequest) -> AsyncGenerator[Any, None]:
+    yield "hello"
+
+
+async def know_no_type(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "text-begin", "id": "t"}
+
+
+async def add_a_field(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "text-start", "id": "t", "secret": SECRET}
+
+
+async def delta_of_no_text(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "text-start", "id": "t"}
+    yield {"type": "text-delta", "id": "t", "delta": 5}
+
+
+async def delta_of_nothing(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "text-delta", "id": "t", "delta": "x"}
+
+
+async def reset_viewers(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "data-thread-reset", "data": {"cursor": "0-0"}, "transient": True}
+
+
+async def be_too_large(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    for chunk in text("before"):
+        yield chunk
+    yield {"type": "file", "url": "data:text/plain," + "x" * (9 << 20), "mediaType": "text/plain"}
+
+
+async def grow_too_large(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "text-start", "id": "t"}
+    while True:
+        yield {"type": "text-delta", "id": "t", "delta": "x" * (1 << 20)}
+
+
+async def leave_open(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "start-step"}
+    yield {"type": "reasoning-start", "id": "r"}
+    yield {"type": "text-start", "id": "t"}
+    yield {"type": "text-delta", "id": "t", "delta": "half"}
+    yield {"type": "tool-input-start", "toolCallId": "c1", "toolName": "x"}
+
+
+async def reach_the_limit(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    for chunk in text("cut off"):
+        yield chunk
+    yield {"type": "finish", "finishReason": "length", "messageMetadata": {"model": "m"}}
+
+
+async def frame_itself(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "start", "messageId": "mine"}
+    for chunk in text("framed"):
+        yield chunk
+    yield {"type": "finish", "finishReason": "stop"}
+    yield {"type": "abort"}
+
+
+async def yield_error(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "start-step"}
+    yield {"type": "error", "errorText": "I can't."}
+
+
+async def change_what_was_yielded(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    called: Chunk = {"type": "tool-input-available", "toolCallId": "c1", "toolName": "x", "input": {"n": 1}}
+    yield called
+    called["input"]["n"] = 2
+    yield {"type": "tool-output-available", "toolCallId": "c1", "output": (1, float("nan"))}
+
+
+async def ignore_cancellation(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "start-step"}
+    stage.seen.append("started")
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        stage.seen.append("cancelled")
+    yield {"type": "text-start", "id": "t"}
+    await asyncio.Event().wait()
+
+
+ACTS: dict[str, Act] = {
+    act.__name__: act
+    for act in (
+        say,
+        count,
+        wait_then_yield,
+        raise_error,
+        raise_agent_error,
+        yield_nothing,
+        be_no_json,
+        be_no_dict,
+        know_no_type,
+        add_a_field,
+        delta_of_no_text,
+        delta_of_nothing,
+        reset_viewers,
+        be_too_large,
+        grow_too_large,
+        leave_open,
+        reach_the_limit,
+        frame_itself,
+        yield_error,
+        change_what_was_yielded,
+        ignore_cancellation,
+    )
+}

@@ -1,0 +1,241 @@
+"""A gateway in this process, over runs whose every frame and event the test writes itself."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+import aiohttp
+import jwt
+
+from decopilot.contracts import subjects
+from decopilot.contracts.events import Event, RunCompleted, RunRequested, ThreadCreated, encode_event
+from decopilot.contracts.frames import Cursor, Outcome
+from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId, UserId
+from decopilot.contracts.messages import RunConfig, UIMessage, Usage
+from decopilot.log.pump import Pump
+from decopilot.log.store import Store
+from decopilot_gateway.app import listening
+from decopilot_gateway.settings import GatewaySettings
+from support.stack import free_port
+from support.viewer import Api, Chunk, Viewer
+
+SECRET = "a secret of thirty-two characters"
+ORG = OrgId("acme")
+
+
+def make_token(*, secret: str = SECRET, algorithm: str = "HS256", **claims: object) -> str:
+    """Make a token: valid for ann of acme unless the claims say otherwise (None: leave the claim out)."""
+    said = {"sub": "ann", "orgs": {ORG: "owner"}, "exp": int(time.time()) + 600} | claims
+    return jwt.encode({name: value for name, value in said.items() if value is not None}, secret, algorithm)
+
+
+def gateway_settings(nats_url: str, **more: object) -> GatewaySettings:
+    """Settings of a gateway on a free port."""
+    given = {"nats_url": nats_url, "jwt_secret": SECRET, "http_port": 0, "instance": "test"} | more
+    return GatewaySettings.model_validate(given)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway that listens."""
+
+    url: str
+
+    @property
+    def api(self) -> Api:
+        """Calls of ann's."""
+        return Api(self.url, make_token(), ORG)
+
+    def viewer(self, thread: str, cursor: str | None = None) -> Viewer:
+        """Make a viewer of ann's."""
+        return Viewer(self.url, make_token(), thread, ORG, cursor=cursor)
+
+
+@asynccontextmanager
+async def running_gateway(nats_url: str, **more: object) -> AsyncIterator[Gateway]:
+    """Run a gateway in this process while the context is open; leaving is what SIGTERM does to a process."""
+    settings = gateway_settings(nats_url, **more)
+    async with listening(settings) as port:
+        gateway = Gateway(f"http://127.0.0.1:{port}{settings.path_prefix}")
+        await until(lambda: _is_ready(gateway))
+        yield gateway
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayProcess(Gateway):
+    """A gateway in a process of its own."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    async def status(self, path: str) -> int | None:
+        """Ask; None where nobody listens."""
+        async with aiohttp.ClientSession() as session:
+            with suppress(aiohttp.ClientConnectorError):
+                async with session.get(self.url + path, headers={"Authorization": f"Bearer {self.api.token}"}) as got:
+                    return got.status
+        return None
+
+    async def answers(self, status: int | None, path: str = "/readyz") -> bool:
+        """Tell whether a path answers with this status."""
+        return await self.status(path) == status
+
+    async def end(self, *, deadline_s: float = 8) -> int:
+        """Send SIGTERM; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return await asyncio.to_thread(self.process.wait, deadline_s)
+
+
+def _spawn(environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as out:
+        command = [sys.executable, "-m", "decopilot_gateway"]
+        return subprocess.Popen(command, env=os.environ | environment, stdout=out, stderr=out)
+
+
+@asynccontextmanager
+async def gateway_process(nats_url: str, folder: Path) -> AsyncIterator[GatewayProcess]:
+    """Run a gateway as a process, alive but perhaps not ready; it is killed at the end if it still runs."""
+    port = free_port()
+    log = folder / f"gateway-{port}.log"
+    environment = {
+        "DECOPILOT_NATS_URL": nats_url,
+        "DECOPILOT_JWT_SECRET": SECRET,
+        "DECOPILOT_HTTP_PORT": str(port),
+        "DECOPILOT_LOG_LEVEL": "debug",
+    }
+    process = _spawn(environment, log)
+    try:
+        gateway = GatewayProcess(f"http://127.0.0.1:{port}", process, log)
+        await until(lambda: gateway.answers(200, "/livez"))
+        yield gateway
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def _is_ready(gateway: Gateway) -> bool:
+    status, _ = await gateway.api.call("GET", f"{gateway.url}/readyz")
+    return status == 200
+
+
+async def until(holds: Callable[[], object], *, deadline_s: float = 10) -> None:
+    """Wait until a condition, which may be asynchronous, holds."""
+    async with asyncio.timeout(deadline_s):
+        while True:
+            found = holds()
+            if await found if asyncio.iscoroutine(found) else found:
+                return
+            await asyncio.sleep(0.005)
+
+
+class Run:
+    """A run that the test writes: `start` and text, frame by frame, and the events around it if they matter."""
+
+    def __init__(self, store: Store, thread: str, number: int = 1, *, previous: int = 0) -> None:
+        self.run_id = RunId(f"run_{number}")
+        self._store = store
+        self._thread = ThreadId(thread)
+        self._number = number
+        self._pump = Pump(store, ORG, self._thread, self.run_id, attempt=1, previous=previous)
+        self._end = Cursor(0, 0)
+
+    async def __aenter__(self) -> Self:
+        await self._pump.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pump.__aexit__()
+
+    async def start(self, text: str = "") -> None:
+        """Write the first frame: `start`, `text-start`, and a delta a character of the text."""
+        await self.write({"type": "start", "messageId": f"a{self._number}"}, {"type": "text-start", "id": "t"}, text)
+
+    async def say(self, text: str) -> None:
+        """Write one frame: a delta a character."""
+        await self.write(text)
+
+    async def finish(self) -> int:
+        """Write the closing frame; returns its sequence."""
+        outcome = Outcome(status="completed", finish_reason="stop")
+        self._end = await self._pump.close([{"type": "finish", "finishReason": "stop"}], outcome)
+        return self._end.sequence
+
+    async def write(self, *chunks: object) -> None:
+        """Write one frame of chunks; a text is a delta a character."""
+        for chunk in chunks:
+            for one in [chunk] if isinstance(chunk, dict) else [_delta(text) for text in str(chunk)]:
+                await self._pump.write(one)
+        await self._pump.barrier()
+
+    async def record_request(self) -> None:
+        """Append `run_requested`."""
+        created = ThreadCreated(owner=UserId("ann"), agent_id="default", title="A thread")
+        await self._record(
+            RunRequested(
+                at=datetime.now(UTC),
+                run_id=self.run_id,
+                user_id=UserId("ann"),
+                message=UIMessage(id=MessageId(f"u{self._number}"), role="user", parts=[]),
+                message_hash="",
+                assistant_id=MessageId(f"a{self._number}"),
+                config=RunConfig(),
+                thread=created if self._number == 1 else None,
+            )
+        )
+
+    async def record_end(self, text: str = "") -> None:
+        """Append `run_completed`, as the closing frame implies it."""
+        answer = UIMessage(
+            id=MessageId(f"a{self._number}"), role="assistant", parts=[{"type": "text", "text": text, "state": "done"}]
+        )
+        await self._record(
+            RunCompleted(
+                at=datetime.now(UTC),
+                run_id=self.run_id,
+                attempt=1,
+                message=answer,
+                finish_reason="stop",
+                usage=Usage(),
+                last_frame=self._end.sequence,
+                last_index=self._end.index,
+            )
+        )
+
+    async def _record(self, event: Event) -> None:
+        subject = subjects.event(ORG, self._thread, event.type)
+        await self._store.publish(subjects.EVENTS_STREAM, subject, encode_event(event))
+
+
+async def read_run(chunks: AsyncIterator[Chunk]) -> None:
+    """Read an attached stream until a run's `finish`; fails when the stream ends first, or nothing comes for 20 s."""
+    async with asyncio.timeout(20):
+        async for chunk in chunks:
+            if chunk["type"] == "finish":
+                return
+    msg = "the stream ended"
+    raise AssertionError(msg)
+
+
+def _delta(text: str) -> dict[str, str]:
+    return {"type": "text-delta", "id": "t", "delta": text}
+
+
+async def whole_run(store: Store, thread: str, text: str, number: int = 1, *, previous: int = 0) -> int:
+    """Write a whole run with its events, a frame a word; returns its last frame's sequence."""
+    async with Run(store, thread, number, previous=previous) as run:
+        await run.record_request()
+        await run.start()
+        for word in text.split(" "):
+            await run.say(word)
+        end = await run.finish()
+        await run.record_end(text.replace(" ", ""))
+    return end

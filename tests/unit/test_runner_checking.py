@@ -1,0 +1,52 @@
+from random import Random
+
+import pytest
+
+from decopilot.contracts.chunks import RUN, Chunk
+from decopilot_runner.checking import AnswerTooLargeError, Checker, ProtocolError
+from support.streams import valid_stream
+
+
+def an_agents(seed: int) -> list[Chunk]:
+    return [chunk for chunk in valid_stream(Random(seed), "m1") if chunk["type"] != RUN]
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_every_chunk_that_clients_take_passes_as_it_is(seed: int) -> None:
+    checker = Checker(1 << 20)
+    for chunk in an_agents(seed):
+        assert chunk == checker.check(chunk)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_a_chunk_with_a_field_more_or_a_null_in_it_is_refused(seed: int) -> None:
+    for chunk in an_agents(seed):
+        with pytest.raises(ProtocolError, match="it has no field 'more'"):
+            Checker(1 << 20).check({**chunk, "more": 1})
+        for name in set(chunk) - {"input", "output", "data"}:
+            with pytest.raises(ProtocolError):
+                Checker(1 << 20).check({**chunk, name: None})
+
+
+def test_what_is_checked_is_no_longer_the_agents_own() -> None:
+    told: Chunk = {"type": "tool-output-available", "toolCallId": "c1", "output": {"n": [1]}}
+    checked = Checker(1 << 20).check(told)
+    told["output"]["n"].append(2)
+    assert {"n": [1]} == checked["output"]
+
+
+@pytest.mark.parametrize("name", ["data-run", "data-user-message", "data-thread-reset", "data-", "tool-", ""])
+def test_what_is_not_an_agents_to_say_is_refused(name: str) -> None:
+    with pytest.raises(ProtocolError, match="a type that agents may send"):
+        Checker(1 << 20).check({"type": name, "data": 1})
+
+
+def test_deltas_add_up_by_their_text_and_transient_chunks_not_at_all() -> None:
+    checker = Checker(100)
+    delta: Chunk = {"type": "text-delta", "id": "t", "delta": "12345678"}
+    passing: Chunk = {"type": "data-progress", "data": "x" * 20, "transient": True}
+    for _ in range(10):
+        checker.check(passing)
+        checker.check(delta)
+    with pytest.raises(AnswerTooLargeError, match="an answer has at most 100 bytes"):
+        checker.check(delta)
