@@ -217,7 +217,7 @@ async def test_an_append_that_arrives_after_its_writer_has_looked_for_it_is_stil
     publish: Callable[..., Awaitable[int]] = store.publish
     delayed: list[tuple[object, ...]] = []
 
-    async def late(*args: object) -> int:
+    async def late(*args: object, **_: object) -> int:
         if not delayed:
             delayed.append(args)
             raise TimeoutError

@@ -14,7 +14,7 @@ from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
 from decopilot.log.direct import BATCH, BATCH_BYTES, StoreError
-from decopilot.log.store import UNCERTAIN, Store, Stored, is_passing, patiently
+from decopilot.log.store import UNCERTAIN, MessageTooLargeError, Store, Stored, is_passing, patiently
 from support.proxy import Proxy, proxied
 
 ORG = OrgId("org")
@@ -88,6 +88,16 @@ async def test_a_message_larger_than_a_batch_is_read(store: Store) -> None:
     found = await store.get(STREAM, sequences[3])
     assert found is not None
     assert bodies[3] == found.data
+
+
+async def test_a_message_that_fits_only_without_its_headers_is_refused_and_the_connection_lives(store: Store) -> None:
+    subject, headers = subjects.chunks(ORG, MINE, RunId("r")), {"Long": "ä" * 1000}
+    async with asyncio.timeout(WAIT_S):
+        with pytest.raises(MessageTooLargeError):
+            await store.publish(STREAM, subject, bytes(store.nc.max_payload - 1500), headers)
+        assert [] == await batches(store)
+        await store.publish(STREAM, subject, bytes(store.nc.max_payload - 2500), headers)
+        assert 1 == len(await batches(store))
 
 
 async def test_only_what_the_filter_names_is_read(store: Store) -> None:

@@ -234,9 +234,9 @@ def test_a_run_that_said_nothing_leaves_no_answer() -> None:
 
 
 def test_the_cursor_of_a_message_is_the_position_before_its_run() -> None:
-    state = thread_after(*ENDED, send("m2", "r2"))
+    state = thread_after(*STARTED, end(frame=11), send("m2", "r2"))
     assert (0, 0) == (state.sent[MessageId("m1")].last_frame, state.sent[MessageId("m1")].last_index)
-    assert (9, 0) == (state.sent[MessageId("m2")].last_frame, state.sent[MessageId("m2")].last_index)
+    assert (11, 2) == (state.sent[MessageId("m2")].last_frame, state.sent[MessageId("m2")].last_index)
 
 
 def test_usage_adds_up_over_runs() -> None:

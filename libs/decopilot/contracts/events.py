@@ -61,7 +61,7 @@ class _RunEnded(Frozen):
     at: AwareDatetime
     run_id: Run
     attempt: int
-    message: UIMessage | None
+    message: UIMessage | None = None
     finish_reason: FinishReason
     usage: Usage
     last_frame: int
@@ -122,11 +122,6 @@ class UnknownEventError(Exception):
     def __init__(self, subject: str, sequence: int) -> None:
         self.subject, self.sequence = subject, sequence
         super().__init__(f"event {sequence} on {subject} is of a type this version does not know")
-
-
-def encode_event(event: Event) -> bytes:
-    """Encode the fact as JSON, leaving out what is not set."""
-    return event.model_dump_json(exclude_none=True).encode()
 
 
 def decode_event(body: bytes) -> Event:

@@ -101,8 +101,11 @@ def owner_of(subject: str) -> tuple[OrgId, ThreadId, str]:
     """Take org, thread and the rest out of an event, chunk, tail, watch or watchtail subject.
 
     Raises:
-        ValueError: the subject is not one of those.
+        ValueError: the subject is not of ours, or too short.
 
     """
-    _, _, org, thread, rest = subject.split(".", 4)
+    root, _, org, thread, rest = subject.split(".", 4)
+    if root != "decopilot":
+        msg = f"not a subject of ours: {subject}"
+        raise ValueError(msg)
     return OrgId(org), ThreadId(thread), rest

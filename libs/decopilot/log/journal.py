@@ -161,7 +161,6 @@ class Journal:
             headers[CAUSATION] = cause
         propagate.inject(headers)
         subject = subjects.event(org, thread, event.type)
-        # With its nulls: a field that has no default, though it may be null, must be there to be read back.
         body = event.model_dump_json().encode()
         doubtful = False
         while True:

@@ -60,31 +60,19 @@ class Driver:
         start = Start(now=_now(), run_id=attempt.run, attempt=attempt.number, runner_id=self._runner_id)
         await patiently(lambda: self._journal.execute(org, thread, start, cause=cause))
         log.info("run_started", org=org, thread=thread, run_id=attempt.run, attempt=attempt.number)
-        window = requested.config.window_size
-        history = await patiently(lambda: self._histories.read(org, thread, limit=window))
-        request = AgentRequest(
-            org=org,
-            thread=thread,
-            run_id=attempt.run,
-            message_id=requested.assistant_id,
-            history=history.messages,
-            config=requested.config,
-        )
         fold = Fold(requested.assistant_id)
         async with self._ender.pump(attempt) as pump:
             for chunk in opening(requested, attempt.number):
                 fold.add(chunk)
                 await pump.write(chunk)
             with telemetry.span("agent", {telemetry.RUN: attempt.run, telemetry.AGENT: requested.config.agent_id}):
-                outcome, finish = await self._agent_outcome(attempt, request, fold, pump)
+                outcome, finish = await self._agent_outcome(attempt, fold, pump)
             await self._ender.end(attempt, fold, pump, outcome, finish.get("messageMetadata"))
 
-    async def _agent_outcome(
-        self, attempt: Attempt, request: AgentRequest, fold: Fold, pump: Pump
-    ) -> tuple[Outcome, Chunk]:
+    async def _agent_outcome(self, attempt: Attempt, fold: Fold, pump: Pump) -> tuple[Outcome, Chunk]:
         """Let the agent run; what it does wrong fails its own run and nothing else."""
         try:
-            finish = await self._pump_agent(attempt, request, fold, pump)
+            finish = await self._pump_agent(attempt, fold, pump)
         except (FencedError, StaleError):
             raise
         except AgentError as error:
@@ -100,11 +88,13 @@ class Driver:
             return failure(fold.message(), "unknown", "The agent failed unexpectedly."), {}
         return resolve(finish.get("finishReason", "stop"), fold.message()), finish
 
-    async def _pump_agent(self, attempt: Attempt, request: AgentRequest, fold: Fold, pump: Pump) -> Chunk:
+    async def _pump_agent(self, attempt: Attempt, fold: Fold, pump: Pump) -> Chunk:
         """Pump the agent's chunks; returns its `finish` chunk, or an empty one."""
         finish: Chunk = {}
         step = 0
         checker = Checker(self._answer_bytes)
+        # Read while the opening is on its way: viewers see the question before the agent begins.
+        request = await self._request(attempt)
         async with aclosing(self._agent(request)) as chunks:
             async for yielded in chunks:
                 chunk = checker.check(yielded)
@@ -124,6 +114,19 @@ class Driver:
                     step += 1
                     await self._complete_step(attempt, step, fold)
         return finish
+
+    async def _request(self, attempt: Attempt) -> AgentRequest:
+        requested = attempt.requested
+        window = requested.config.window_size
+        history = await patiently(lambda: self._histories.read(attempt.org, attempt.thread, limit=window))
+        return AgentRequest(
+            org=attempt.org,
+            thread=attempt.thread,
+            run_id=attempt.run,
+            message_id=requested.assistant_id,
+            history=history.messages,
+            config=requested.config,
+        )
 
     async def _complete_step(self, attempt: Attempt, step: int, fold: Fold) -> None:
         usage = usage_of(fold.message())

@@ -1,0 +1,156 @@
+"""Intake: requests and queued messages, taken only when somebody is free for them, and finished before leaving."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+from faststream import AckPolicy
+from faststream.nats import JStream, NatsBroker, PullSub
+from faststream.nats.annotations import NatsMessage
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+Handler = Callable[[NatsMessage], Awaitable[None]]
+Answerer = Callable[[NatsMessage], Awaitable[bytes]]
+
+PULL_S = 0.5
+"""How long one pull waits: what a lost one costs after the broker's restart, and what leaving may take."""
+_PAUSE_S, _LOST_PAUSE_S = 0.05, 1.0
+
+log = structlog.get_logger()
+
+
+class Crew:
+    """So many at work at once, and no more."""
+
+    def __init__(self, size: int) -> None:
+        self._free = asyncio.Semaphore(size)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def wait_for_hand(self) -> None:
+        """Wait until somebody is free, and keep that one for what comes."""
+        await self._free.acquire()
+
+    def let_hand_go(self) -> None:
+        """Let go the one who was waited for: nothing came."""
+        self._free.release()
+
+    def put_to_work(self, work: Awaitable[None]) -> None:
+        """Let the one who was waited for do it."""
+        task = asyncio.ensure_future(self._do(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _do(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception:
+            log.exception("handler_failed")
+        finally:
+            self.let_hand_go()
+
+    async def finish(self) -> None:
+        """Wait until all have done their work."""
+        await asyncio.gather(*self._tasks)
+
+
+class Desk:
+    """Answers the requests on a subject."""
+
+    def __init__(self, broker: NatsBroker, subject: str, queue: str, answerer: Answerer, workers: int) -> None:
+        # FastStream's own workers leave unanswered what waits for a free one when the service leaves.
+        self._subscriber = broker.subscriber(subject, queue, no_reply=True)
+        self._subscriber(self._take)
+        self._answerer = answerer
+        self._crew = Crew(workers)
+
+    def start(self) -> None:
+        """Do nothing: requests come by themselves."""
+
+    async def leave(self) -> None:
+        """Take no more requests, and answer those that came."""
+        subscription = self._subscriber.subscription
+        if isinstance(subscription, Subscription):
+            with suppress(NatsError):
+                await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py ships no complete types
+            self._subscriber.subscription = None
+        await self._crew.finish()
+
+    async def _take(self, message: NatsMessage) -> None:
+        await self._crew.wait_for_hand()
+        self._crew.put_to_work(self._answer(message))
+
+    async def _answer(self, message: NatsMessage) -> None:
+        answer = await self._answerer(message)
+        if message.raw_message.reply:
+            await message.raw_message.respond(answer)
+
+
+class Queue:
+    """Works a durable consumer off: pulls for those who are free, so that nothing waits here while others are idle."""
+
+    def __init__(
+        self, broker: NatsBroker, stream: str, consumer: str, subject: str, *, handler: Handler, workers: int
+    ) -> None:
+        # FastStream must not declare: it would rewrite the stream and drop what it does not know, RePublish too.
+        # It pulls one when asked. Its own loop fetches before anybody is free, where no heartbeat keeps the item,
+        # and spins when the consumer is gone.
+        self._subscriber = broker.subscriber(
+            subject,
+            stream=JStream(stream, declare=False),
+            durable=consumer,
+            pull_sub=PullSub(1),
+            ack_policy=AckPolicy.MANUAL,
+        )
+        self._broker = broker
+        self._stream, self._consumer = stream, consumer
+        self._handler = handler
+        self._crew = Crew(workers)
+        self._known = False
+        self._leaving = asyncio.Event()
+        self._work: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to pull."""
+        self._work = asyncio.create_task(self._pull_and_work(), name=f"queue {self._consumer}")
+
+    async def leave(self) -> None:
+        """Let the last pull run out, hand back what it brings, and finish what is at work."""
+        self._leaving.set()
+        if self._work is not None:
+            await self._work
+        await self._crew.finish()
+
+    async def _pull_and_work(self) -> None:
+        while not self._leaving.is_set():
+            await self._crew.wait_for_hand()
+            message = None if self._leaving.is_set() else await self._pull()
+            if message is not None and not self._leaving.is_set():
+                self._crew.put_to_work(self._handler(message))
+                continue
+            self._crew.let_hand_go()
+            if message is not None:
+                with suppress(NatsError):
+                    await message.nack()
+
+    async def _pull(self) -> NatsMessage | None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            if not self._known:
+                # Pulling from a consumer that is missing would create one by the client's defaults.
+                await self._broker.connection.jetstream().consumer_info(self._stream, self._consumer)
+                self._known = True
+            message = await self._subscriber.get_one(timeout=PULL_S)
+        except Exception as error:  # noqa: BLE001  whatever it is, the service goes on asking
+            log.warning("queue_unavailable", consumer=self._consumer, error=repr(error))
+            await self._pause(_LOST_PAUSE_S)
+            return None
+        if message is None and clock() - began < PULL_S / 2:
+            await self._pause(_PAUSE_S)
+        return message
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._leaving.wait(), seconds)
