@@ -10,8 +10,8 @@ from decopilot.contracts.chunks import Chunk, encode_chunk, transient
 from decopilot.contracts.ids import MessageId
 from decopilot.domain.fold import Fold, FoldError, fold
 from support.aisdk import VERSIONS, Folded, Job, fold_with_sdk
-from support.versions import as_known_to, shown
 from support.streams import valid_stream
+from support.versions import as_known_to, shown
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
 

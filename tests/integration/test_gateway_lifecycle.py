@@ -67,8 +67,8 @@ async def test_sigterm_ends_every_stream_at_a_chunk_answers_what_is_in_flight_an
         await asked.wait()
         ending = asyncio.create_task(leaving.end())
         await until(lambda: leaving.answers(None))
-        await run.say("cd")
         await asyncio.gather(*reading)
+        await run.say("cd")
         assert 0 == await ending
         assert 202 == (await posting)[0]
 
@@ -108,8 +108,8 @@ async def test_a_viewer_that_does_not_read_holds_neither_memory_nor_the_others_n
         grown_kib = _resident_kib(gateway.process.pid) - before_kib
         assert 160 * len(page) == len(quick.text)
         assert 0 == await gateway.end()
-    # 40 times what was missed would be 1.6 GB; what the kernel does not take of one write is less than 1 MiB each.
-    assert grown_kib < 40 * 1024 + 32 * 1024
+    # 40 times what was missed would be 1.6 GB; what the kernel does not take of a write is less than 1 MiB each.
+    assert grown_kib < 40 * 1024
 
 
 async def test_when_the_broker_restarts_a_hundred_viewers_go_on_and_the_wait_costs_no_processor(

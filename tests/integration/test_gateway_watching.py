@@ -1,5 +1,6 @@
 """Watching an org: what is asked for, each event once and in order, resumable, and never another org's."""
 
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -8,9 +9,10 @@ from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.contracts.ids import OrgId, ThreadId
 from decopilot.contracts.watch import WatchEvent
-from decopilot.log.feed import RING_BYTES
+from decopilot.log.feed import RING_BYTES, Feed
 from decopilot.log.store import Store
 from decopilot.log.watchlog import WatchLog
+from decopilot_gateway.watching import Told as WatchTold
 from support.gateways import ORG, running_gateway
 from support.watcher import Told, watching
 
@@ -120,6 +122,33 @@ async def test_a_watch_cursor_that_cannot_be_served_exactly_says_so_and_goes_on_
         async with watching(gateway.api, last="9999") as watcher:
             connected = await watcher.next()
             assert (kept[-1], False) == (connected.id, connected.data["resumed"])
+
+
+async def test_what_expired_while_others_watched_is_looked_for_only_once(
+    own_broker: EmbeddedBroker, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    positions: list[int] = []
+    read = Feed.read
+
+    def counting(self: Feed[WatchTold], position: int) -> AsyncIterator[Sequence[WatchTold]]:
+        positions.append(position)
+        return read(self, position)
+
+    monkeypatch.setattr(Feed, "read", counting)
+    teller = Teller(store)
+    first = await teller.tell("step")
+    async with running_gateway(own_broker.url, keepalive_s=0.05) as gateway, watching(gateway.api) as other:
+        await other.next()
+        await teller.tell("step")
+        large = [await teller.tell("step", text="x" * (RING_BYTES // 4)) for _ in range(6)]
+        assert large[-1] == [(await other.next()).id for _ in range(7)][-1]
+        await store.js.purge_stream(subjects.WATCH_STREAM)
+        async with watching(gateway.api, last=first) as watcher:
+            assert not (await watcher.next()).data["resumed"]
+            await watcher.quiet()
+            told = await teller.tell("finish")
+            assert told == (await watcher.next()).id
+    assert [int(first)] == positions
 
 
 async def test_nothing_of_another_org_is_ever_told(own_broker: EmbeddedBroker, store: Store) -> None:

@@ -90,7 +90,7 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
 
 async def eventually(holds: Callable[[], object]) -> None:
     async with asyncio.timeout(DEADLINE_S):
-        while not holds():  # noqa: ASYNC110 - what is awaited happens in another process
+        while not holds():
             await asyncio.sleep(0.01)
 
 

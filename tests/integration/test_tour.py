@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from aiohttp import web
+import aiohttp
 from faststream import FastStream
 from pydantic import SecretStr
 
@@ -17,13 +17,12 @@ from decopilot.cli.tokens import Role, issue_token
 from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
 from decopilot_command.app import build as build_command
-from decopilot_gateway.app import build as build_gateway
+from decopilot_gateway.app import listening
 from decopilot_gateway.settings import GatewaySettings
 from decopilot_reactor.app import build as build_reactor
 from decopilot_reactor.settings import ReactorSettings
 from decopilot_runner.app import build as build_runner
 from decopilot_runner.settings import RunnerSettings
-from support.stack import free_port
 from support.viewer import Api, Viewer
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +39,6 @@ def stops() -> list[tuple[str, str]]:
 async def all_services(settings: Settings) -> AsyncIterator[str]:
     """Run the four services in this process; yields the gateway's URL."""
     common = {"nats_url": settings.nats_url, "instance": "tour"}
-    port = free_port()
     async with AsyncExitStack() as stack:
         for app in (
             build_command(Settings.model_validate(common)),
@@ -48,14 +46,19 @@ async def all_services(settings: Settings) -> AsyncIterator[str]:
             build_reactor(ReactorSettings.model_validate(common)),
         ):
             await stack.enter_async_context(_running(app))
-        gateway = GatewaySettings.model_validate(common | {"jwt_secret": SecretStr(SECRET), "http_port": port})
-        application, leaving = await stack.enter_async_context(build_gateway(gateway))
-        runner = web.AppRunner(application, access_log=None, handler_cancellation=True)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        stack.callback(leaving.start)
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        yield f"http://127.0.0.1:{port}"
+        gateway = GatewaySettings.model_validate(common | {"jwt_secret": SecretStr(SECRET), "http_port": 0})
+        url = f"http://127.0.0.1:{await stack.enter_async_context(listening(gateway))}"
+        await _until_ready(url)
+        yield url
+
+
+async def _until_ready(url: str) -> None:
+    async with asyncio.timeout(20), aiohttp.ClientSession() as session:
+        while True:
+            async with session.get(f"{url}/readyz") as response:
+                if response.status == 200:
+                    return
+            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

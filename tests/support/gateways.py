@@ -17,7 +17,7 @@ import aiohttp
 import jwt
 
 from decopilot.contracts import subjects
-from decopilot.contracts.events import Event, RunCompleted, RunRequested, ThreadCreated, encode_event
+from decopilot.contracts.events import Event, RunCompleted, RunRequested, ThreadCreated
 from decopilot.contracts.frames import Cursor, Outcome
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId, UserId
 from decopilot.contracts.messages import RunConfig, UIMessage, Usage
@@ -212,7 +212,7 @@ class Run:
 
     async def _record(self, event: Event) -> None:
         subject = subjects.event(ORG, self._thread, event.type)
-        await self._store.publish(subjects.EVENTS_STREAM, subject, encode_event(event))
+        await self._store.publish(subjects.EVENTS_STREAM, subject, event.model_dump_json().encode())
 
 
 async def read_run(chunks: AsyncIterator[Chunk]) -> None:

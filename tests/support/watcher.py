@@ -49,6 +49,12 @@ class Watcher:
                 if "data" in fields:
                     return Told(fields["id"], fields["event"], json.loads(fields["data"]))
 
+    async def quiet(self) -> None:
+        """Read until a comment, which says that there is nothing to tell."""
+        async with asyncio.timeout(10):
+            while not (await self._content.readuntil(b"\n\n")).startswith(b":"):
+                pass
+
     async def names(self, count: int) -> list[str]:
         """Read the names of the next events."""
         return [(await self.next()).name for _ in range(count)]

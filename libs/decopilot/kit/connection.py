@@ -1,8 +1,9 @@
 """Connections to NATS that never give up by themselves, and a process that ends when one has."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
@@ -13,6 +14,7 @@ from decopilot.kit.settings import Settings
 
 SERVER_FLOOR = (2, 12)
 _ABANDONED = 70
+_PERSISTENCE_S = 0.1
 
 log = structlog.get_logger()
 
@@ -114,7 +116,15 @@ async def connecting(
     async def connect() -> None:
         nonlocal asked
         asked = True
-        await client.connect(settings.nats_url, **lifeline.options)
+        opening = asyncio.ensure_future(client.connect(settings.nats_url, **lifeline.options))
+        try:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # nats-py swallows a cancellation that meets a failed attempt, and goes on trying.
+            while not opening.done():
+                opening.cancel()
+                await asyncio.wait([opening], timeout=_PERSISTENCE_S)
+            raise
         version = client.connected_server_version
         if (version.major, version.minor) < SERVER_FLOOR:
             raise ServerTooOldError(str(version))
@@ -124,7 +134,9 @@ async def connecting(
     finally:
         lifeline.let_go()
         if asked:  # nats-py can't close what was never opened
-            await client.close()
+            # With the broker away, nats-py writes what it still holds into a transport that uvloop has closed.
+            with suppress(RuntimeError):
+                await client.close()
 
 
 @asynccontextmanager

@@ -5,4 +5,4 @@ from decopilot.kit.settings import Settings
 from decopilot_command.app import build
 
 if __name__ == "__main__":
-    run("command", Settings(), lambda settings: build(settings).run())
+    run("command", Settings, lambda settings: build(settings).run())

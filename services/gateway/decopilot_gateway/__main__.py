@@ -5,4 +5,4 @@ from decopilot_gateway.app import serve
 from decopilot_gateway.settings import GatewaySettings
 
 if __name__ == "__main__":
-    run("gateway", GatewaySettings(), serve)
+    run("gateway", GatewaySettings, serve)

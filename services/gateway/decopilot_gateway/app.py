@@ -16,10 +16,11 @@ from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.tail import Tails
 from decopilot.log.views import Views
-from decopilot_gateway.attaching import Attach, Locator
+from decopilot_gateway.attaching import Attach
 from decopilot_gateway.auth import Doorman
 from decopilot_gateway.commanding import Commander
 from decopilot_gateway.endpoints import endpoints
+from decopilot_gateway.locating import Locator
 from decopilot_gateway.openapi import route
 from decopilot_gateway.page import WEB, Files, Page, harden
 from decopilot_gateway.posting import Posting
