@@ -111,18 +111,21 @@ FAILURES = {
     "raise_error": ("unknown", "The agent failed unexpectedly."),
     "raise_agent_error": ("quota", "There is no quota left. ?"),
     "yield_error": ("unknown", "I can't."),
-    "be_no_json": ("protocol", "The agent broke the chunk protocol: tool-input-available: a chunk is JSON."),
-    "be_no_dict": ("protocol", "The agent broke the chunk protocol: str: a chunk is an object."),
-    "know_no_type": ("protocol", "The agent broke the chunk protocol: text-begin: a type that agents may send."),
-    "add_a_field": ("protocol", "The agent broke the chunk protocol: text-start: it has no field 'secret'."),
-    "delta_of_no_text": ("protocol", "The agent broke the chunk protocol: text-delta: 'delta' is of type string."),
+    "be_no_json": ("protocol", "The agent broke the chunk protocol: tool-input-available must be JSON."),
+    "be_no_dict": ("protocol", "The agent broke the chunk protocol: str must be an object."),
+    "know_no_type": ("protocol", "The agent broke the chunk protocol: text-begin is no type that agents may send."),
+    "add_a_field": ("protocol", "The agent broke the chunk protocol: text-start must have no field 'secret'."),
+    "delta_of_no_text": (
+        "protocol",
+        "The agent broke the chunk protocol: text-delta must have 'delta' of type string.",
+    ),
     "delta_of_nothing": (
         "protocol",
         "The agent broke the chunk protocol: text-delta 't': a delta comes between its start and its end.",
     ),
     "reset_viewers": (
         "protocol",
-        "The agent broke the chunk protocol: data-thread-reset: a type that agents may send.",
+        "The agent broke the chunk protocol: data-thread-reset is no type that agents may send.",
     ),
     "be_too_large": ("too_large", "The answer is too large: an answer has at most 8257536 bytes."),
     "grow_too_large": ("too_large", "The answer is too large: an answer has at most 8257536 bytes."),
@@ -141,12 +144,28 @@ async def test_an_agent_that_fails_fails_its_run_with_a_clear_text_and_a_valid_e
     assert isinstance(end, RunFailed)
     assert ("error", category, words) == (end.reason, end.error_category, end.error_text)
     chunks = await record.chunks_of("t1", run)
-    assert [{"type": "error", "errorText": words}, {"type": "finish", "finishReason": "error"}] == chunks[-2:]
+    why = {"finishReason": "error", "errorText": words}
+    finish = {"type": "finish", "finishReason": "error", "messageMetadata": why}
+    assert [{"type": "error", "errorText": words}, finish] == chunks[-2:]
     _is_closed(chunks)
     message = fold(MessageId("answer-t1-m1"), chunks)
     assert (message if message.parts else None) == end.message
     stored = b"".join(frame.body for frame in await record.frames_of("t1", run))
     assert agents.SECRET.encode() not in stored
+
+
+@pytest.mark.parametrize("act", ["open_more_than_fits", "half_an_input_that_grows"])
+async def test_a_run_whose_ending_is_larger_than_the_log_takes_ends_all_the_same(
+    settings: Settings, record: Record, act: str
+) -> None:
+    async with runner(settings):
+        run = await record.send("t1", act)
+        end = await record.end_of("t1", run)
+        await record.drained("runner")
+    assert isinstance(end, RunFailed)
+    chunks = await record.chunks_of("t1", run)
+    assert ["finish"] == [chunk["type"] for chunk in chunks if chunk["type"] == "finish"]
+    _is_closed(chunks)
 
 
 ENDS = {
@@ -175,7 +194,8 @@ async def test_however_an_agent_ends_the_log_is_closed_once_and_folds_to_the_mes
     if act == "reach_the_limit":
         assert isinstance(end, RunFailed)
         assert ("length", "The answer reached its length limit.") == (end.error_category, end.error_text)
-        assert {"model": "m"} == message.metadata
+        why = {"finishReason": "length", "errorText": "The answer reached its length limit."}
+        assert {"model": "m"} | why == message.metadata
 
 
 def _is_closed(chunks: list[Chunk]) -> None:

@@ -23,13 +23,13 @@ def start(service: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_gateway_without_a_secret_names_the_variable_that_is_missing() -> None:
     ran = start("gateway")
-    assert (1, "DECOPILOT_JWT_SECRET: Field required\n") == (ran.returncode, ran.stderr)
+    assert (78, "DECOPILOT_JWT_SECRET: Field required\n") == (ran.returncode, ran.stderr)
 
 
 @pytest.mark.parametrize("variable", ["DECOPILOT_RUNS_AT_ONCE", "DECOPILOT_HEALTH_PORT"])
 def test_a_setting_that_is_no_number_is_named(variable: str) -> None:
     ran = start("runner", **{variable: "many"})
-    assert 1 == ran.returncode
+    assert 78 == ran.returncode
     assert ran.stderr.startswith(f"{variable}: ")
     assert "Traceback" not in ran.stderr
 
@@ -52,5 +52,13 @@ def test_a_gateway_whose_port_is_taken_says_so_and_ends_even_while_the_broker_is
 
 def test_an_agent_that_can_not_be_had_is_named() -> None:
     ran = start("runner", DECOPILOT_AGENT="no_such_module:agent")
-    assert 1 == ran.returncode
+    assert 78 == ran.returncode
     assert "no_such_module:agent" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_model_that_can_not_be_had_is_named() -> None:
+    ran = start("runner", DECOPILOT_MODEL="nobody:knows-it")
+    assert 78 == ran.returncode
+    assert "DECOPILOT_MODEL=nobody:knows-it" in ran.stderr
+    assert "Traceback" not in ran.stderr

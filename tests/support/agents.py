@@ -144,6 +144,20 @@ async def grow_too_large(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
         yield {"type": "text-delta", "id": "t", "delta": "x" * (1 << 20)}
 
 
+async def open_more_than_fits(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    for number in range(270_000):
+        yield {"type": "text-start", "id": str(number)}
+    raise ValueError(SECRET)
+
+
+async def half_an_input_that_grows(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "tool-input-start", "toolCallId": "c1", "toolName": "x"}
+    yield {"type": "tool-input-delta", "toolCallId": "c1", "inputTextDelta": "["}
+    for _number in range(100):
+        yield {"type": "tool-input-delta", "toolCallId": "c1", "inputTextDelta": "1e9," * 16_000}
+    raise ValueError(SECRET)
+
+
 async def leave_open(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
     yield {"type": "start-step"}
     yield {"type": "reasoning-start", "id": "r"}

@@ -21,7 +21,7 @@ def test_every_chunk_that_clients_take_passes_as_it_is(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(50))
 def test_a_chunk_with_a_field_more_or_a_null_in_it_is_refused(seed: int) -> None:
     for chunk in an_agents(seed):
-        with pytest.raises(ProtocolError, match="it has no field 'more'"):
+        with pytest.raises(ProtocolError, match="must have no field 'more'"):
             Checker(1 << 20).check({**chunk, "more": 1})
         for name in set(chunk) - {"input", "output", "data"}:
             with pytest.raises(ProtocolError):
@@ -37,7 +37,7 @@ def test_what_is_checked_is_no_longer_the_agents_own() -> None:
 
 @pytest.mark.parametrize("name", ["data-run", "data-user-message", "data-thread-reset", "data-", "tool-", ""])
 def test_what_is_not_an_agents_to_say_is_refused(name: str) -> None:
-    with pytest.raises(ProtocolError, match="a type that agents may send"):
+    with pytest.raises(ProtocolError, match="is no type that agents may send"):
         Checker(1 << 20).check({"type": name, "data": 1})
 
 

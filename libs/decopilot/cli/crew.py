@@ -48,6 +48,10 @@ class Crew:
                     waits.create_task(child.ready.wait())
         except TimeoutError:
             raise NotReadyError([child for child in children if not child.ready.is_set()], timeout_s) from None
+        refused = [child.program.name for child in children if child.refused]
+        if refused:
+            message = f"{', '.join(refused)} can't run as configured; the lines above say why."
+            raise CliError(message)
 
     async def stop(self) -> None:
         """End the gateways, then the other services, then the broker."""

@@ -22,6 +22,7 @@ READY_POLL_S = 1.0
 LEFTOVER_S = 1.0
 TAIL_LINES = 20
 NOT_STARTED = 127  # as a shell says it
+CANNOT_RUN = 78  # EX_CONFIG of sysexits.h: what a service of ours says that is configured wrongly
 MAX_LINE_BYTES = 64 * 1024
 
 
@@ -72,6 +73,8 @@ class Child:
         self.state = State.DEAD
         self.reason = "not started"
         self.ready = asyncio.Event()
+        self.refused = False
+        """It said that it can't run as it is configured, so it is not started again."""
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._reporter = reporter
         self._changed = changed
@@ -86,6 +89,10 @@ class Child:
                 born = time.monotonic()
                 code = await self.run_once()
                 if self._ending.is_set():
+                    return
+                if code == CANNOT_RUN:
+                    self.refused = True
+                    self.ready.set()  # nothing is left to wait for
                     return
                 if time.monotonic() - born >= STEADY_S:
                     backoff_s = FIRST_BACKOFF_S
@@ -204,7 +211,7 @@ class Child:
             self._reporter.say("info", "process_ready", process=self.program.name, port=self.program.port)
         else:
             self.ready.clear()
-        if state is State.NOT_READY:
+        if state is State.NOT_READY and not self._ending.is_set():
             self._reporter.say("warning", "process_not_ready", process=self.program.name, reason=reason)
         self._changed()
 

@@ -10,7 +10,7 @@ from decopilot.kit.connection import ServerTooOldError, connected
 from decopilot.kit.settings import Settings
 from decopilot.log import topology
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 20.0
 
 
 def run() -> None:
@@ -20,7 +20,10 @@ def run() -> None:
     try:
         asyncio.run(_run(settings))
     except TimeoutError as error:
-        message = f"Provisioning failed: {settings.nats_url} did not answer within {TIMEOUT_S:g} s."
+        message = (
+            f"Provisioning failed: {settings.nats_url} did not answer within {TIMEOUT_S:g} s. "
+            "Is NATS there, and is DECOPILOT_NATS_URL right?"
+        )
         raise CliError(message) from error
     except (OSError, NatsError, ServerTooOldError, topology.TopologyError) as error:
         message = f"Provisioning failed: {type(error).__name__}: {error}"

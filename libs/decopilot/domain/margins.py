@@ -18,8 +18,13 @@ def opening(requested: RunRequested, attempt: int) -> list[Chunk]:
 
 
 def closing(outcome: Outcome, metadata: dict[str, Any]) -> list[Chunk]:
-    """Make the chunks that end a run: exactly one `finish`, behind an `error` where there was one."""
+    """Make the chunks that end a run: exactly one `finish`, behind an `error` where there was one.
+
+    Why a run failed goes into its message's metadata too: who reads it later saw neither chunk.
+    """
     finish: Chunk = {"type": "finish", "finishReason": outcome.finish_reason}
+    if outcome.status == "failed":
+        metadata = metadata | {"finishReason": outcome.finish_reason, "errorText": outcome.error_text}
     if metadata:
         finish["messageMetadata"] = metadata
     if outcome.status == "failed" and outcome.finish_reason == "error":

@@ -1,7 +1,7 @@
 """How a service's process runs: settings, logs, traces, event loop, and a clear word where it can't."""
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 import structlog
@@ -13,13 +13,21 @@ from decopilot.kit.settings import Settings
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
+CANNOT_RUN = 78
+"""Exit code of a service that would fail again however often it is started (EX_CONFIG of sysexits.h)."""
+
 log = structlog.get_logger()
+
+
+class ConfigurationError(Exception):
+    """The configuration asks for what can't be had; the text says what, for the one who configured it."""
 
 
 def run(service: str, settings_type: type[SettingsT], main: Callable[[SettingsT], Awaitable[Any]]) -> None:
     """Run a service, configured by environment, until it is told to stop (SIGTERM, SIGINT).
 
-    What the environment or the machine does not allow ends the process with exit code 1 and says why.
+    What can't be is said in one line: exit code 78 where the configuration is to be mended, 1 where the machine
+    stands in the way.
     """
     settings = _read(settings_type)
     logging.configure(settings, service)
@@ -30,8 +38,11 @@ def run(service: str, settings_type: type[SettingsT], main: Callable[[SettingsT]
     with telemetry.exporting(settings, service):
         try:
             uvloop.run(body())
+        except* ConfigurationError as errors:
+            log.error("cannot_run", errors=[str(error) for error in _each(errors)])  # noqa: TRY400  no bug of ours
+            sys.exit(CANNOT_RUN)
         except* OSError as errors:
-            log.error("cannot_run", errors=[str(error) for error in errors.exceptions])  # noqa: TRY400  no bug of ours
+            log.error("cannot_run", errors=[str(error) for error in _each(errors)])  # noqa: TRY400  no bug of ours
             sys.exit(1)
 
 
@@ -43,4 +54,12 @@ def _read(settings_type: type[SettingsT]) -> SettingsT:
         for entry in error.errors(include_url=False, include_context=False, include_input=False):
             name = "_".join(map(str, entry["loc"])).upper()
             sys.stderr.write(f"{prefix}{name}: {entry['msg']}\n")
-        sys.exit(1)
+        sys.exit(CANNOT_RUN)
+
+
+def _each(errors: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _each(error)
+        else:
+            yield error

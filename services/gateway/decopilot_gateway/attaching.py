@@ -15,7 +15,7 @@ from decopilot_gateway.auth import Doorman, thread_in_path
 from decopilot_gateway.locating import Locator, Start
 from decopilot_gateway.problems import ProblemError
 from decopilot_gateway.sse import EncodedFrame
-from decopilot_gateway.streaming import WRITE_BYTES, Leaving, streaming
+from decopilot_gateway.streaming import WRITE_BYTES, Leaving, stream
 
 RETRY_S = 0.25
 
@@ -51,22 +51,26 @@ class Attach:
         async with self._tails.follow(source) as feed:
             # The feed listens before the start is looked up: nothing can fall between the two.
             start = await self._locator.locate(org, thread, _newest(feed), cursor)
-            async with streaming(request, self._leaving) as response:
-                await self._stream(org, thread, feed, start, response)
-        return response
+            return await stream(
+                request, self._leaving, lambda response: self._stream(org, thread, feed, start, response)
+            )
 
     async def _stream(
         self, org: OrgId, thread: ThreadId, feed: Feed[EncodedFrame], start: Start, response: web.StreamResponse
     ) -> None:
         viewer = _Viewer(response, start)
+        hole: HoleError | None = None
         while not self._leaving.started:
             try:
-                if viewer.has_news:
+                if hole is not None:
+                    await self._reset(org, thread, feed, viewer, hole.run)
+                    hole = None
+                elif viewer.has_news:
                     await viewer.flush()
                 else:
                     await self._find_news(feed, viewer)
-            except HoleError as hole:
-                await self._reset(org, thread, feed, viewer, hole.run)
+            except HoleError as found:
+                hole = found
             except UNCERTAIN as error:
                 if isinstance(error, ConnectionResetError):
                     raise

@@ -47,8 +47,6 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             response.headers["Allow"] = error.headers["Allow"]
         return response
     except UNCERTAIN as error:
-        if request.transport is None or request.transport.is_closing():
-            raise
         log.warning("broker_unavailable", path=request.path, error=repr(error))
         return problem_response("broker_unavailable", "The broker does not answer; try again.")
     except Exception:

@@ -16,7 +16,7 @@ from decopilot.log.tail import Feed, Tails, watch_events
 from decopilot_gateway import sse
 from decopilot_gateway.auth import Doorman
 from decopilot_gateway.problems import ProblemError
-from decopilot_gateway.streaming import Leaving, streaming
+from decopilot_gateway.streaming import Leaving, stream
 
 RETRY_S = 0.25
 _MAX_DIGITS = 18
@@ -68,10 +68,13 @@ class Watch:
                 await feed.check()
             position = feed.head if cursor is None or cursor > feed.head else cursor
             connected = {"organizationId": org, "typePatterns": patterns, "resumed": await self._is_held(org, cursor)}
-            async with streaming(request, self._leaving) as response:
-                await response.write(sse.event(to_json(connected), id_=str(position), name="connected"))
+            first = sse.event(to_json(connected), id_=str(position), name="connected")
+
+            async def write(response: web.StreamResponse) -> None:
+                await response.write(first)
                 await self._stream(org, feed, position, patterns, response)
-        return response
+
+            return await stream(request, self._leaving, write)
 
     async def _is_held(self, org: OrgId, cursor: int | None) -> bool:
         # Events expire from the oldest on: while this one is there, everything behind it is.

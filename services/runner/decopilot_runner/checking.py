@@ -70,7 +70,7 @@ class ProtocolError(Exception):
 
     def __init__(self, chunk_type: str, rule: str) -> None:
         self.chunk_type, self.rule = chunk_type, rule
-        super().__init__(f"{chunk_type}: {rule}")
+        super().__init__(f"{chunk_type} {rule}")
 
 
 class AnswerTooLargeError(Exception):
@@ -97,15 +97,15 @@ class Checker:
 
         """
         if not isinstance(chunk, dict):
-            raise ProtocolError(type(chunk).__name__, "a chunk is an object")
+            raise ProtocolError(type(chunk).__name__, "must be an object")
         kind = chunk.get("type")
         if not isinstance(kind, str):
-            raise ProtocolError("chunk", "a chunk has a type")
+            raise ProtocolError("chunk", "must have a type")
         try:
             line = encode_chunk(chunk)
             stored: Chunk = from_json(line)
         except ValueError as error:
-            raise ProtocolError(kind[:_SHOWN], "a chunk is JSON") from error
+            raise ProtocolError(kind[:_SHOWN], "must be JSON") from error
         _check_fields(kind, stored)
         # The log repeats its frame around every delta, the message does not; what is transient is never in it.
         delta = stored.get("delta", stored.get("inputTextDelta"))
@@ -121,14 +121,14 @@ class Checker:
 def _check_fields(kind: str, chunk: Chunk) -> None:
     found = _FIELDS.get(kind) or (_DATA if _DATA_TYPE.fullmatch(kind) else None)
     if found is None or kind in _OURS:
-        raise ProtocolError(kind[:_SHOWN], "a type that agents may send")
+        raise ProtocolError(kind[:_SHOWN], "is no type that agents may send")
     required, optional = found
     for name in required:
         if name not in chunk:
-            raise ProtocolError(kind[:_SHOWN], f"it has a field {name!r}")
+            raise ProtocolError(kind[:_SHOWN], f"must have a field {name!r}")
     for name, value in chunk.items():
         wanted = str if name == "type" else required.get(name, optional.get(name))
         if wanted is None:
-            raise ProtocolError(kind[:_SHOWN], f"it has no field {name[:_SHOWN]!r}")
+            raise ProtocolError(kind[:_SHOWN], f"must have no field {name[:_SHOWN]!r}")
         if not isinstance(value, wanted):
-            raise ProtocolError(kind[:_SHOWN], f"{name!r} is of type {_NAMES[wanted]}")
+            raise ProtocolError(kind[:_SHOWN], f"must have {name!r} of type {_NAMES[wanted]}")

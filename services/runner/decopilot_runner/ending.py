@@ -1,5 +1,6 @@
 """Ending a run: first the closing frame, then the terminal event that the sealed log implies."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,12 +13,15 @@ from decopilot.domain.margins import closing, opening
 from decopilot.domain.outcome import failure
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.journal import Journal
-from decopilot.log.pump import FencedError, Pump
-from decopilot.log.store import Store, patiently
+from decopilot.log.pump import ChunkTooLargeError, FencedError, Pump
+from decopilot.log.store import MessageTooLargeError, Store, patiently
 from decopilot_runner.attempt import Attempt
 
 INTERRUPTED = "The run was interrupted."
 LOG_LOST = "The beginning of the answer is lost."
+TOO_LARGE = "The answer is too large to be kept."
+CLOSING_TEXT = 200
+"""So much of why a run failed is said again in each call that it left open."""
 
 log = structlog.get_logger()
 
@@ -52,7 +56,15 @@ class Ender:
             FencedError: another writer sealed the run first.
 
         """
-        chunks = fold.closing_chunks(outcome.error_text or INTERRUPTED) + closing(outcome, metadata or {})
+        for chunk in fold.closing_chunks(outcome.error_text[:CLOSING_TEXT] or INTERRUPTED):
+            try:
+                await pump.write(chunk)
+            except ChunkTooLargeError:
+                # Half an input that has grown beyond what the log takes: its call is closed without it.
+                chunk |= {"input": None}
+                await pump.write(chunk)
+            fold.add(chunk)
+        chunks = closing(outcome, metadata or {})
         for chunk in chunks:
             fold.add(chunk)
         end = await pump.close(chunks, outcome)
@@ -108,12 +120,13 @@ class Ender:
             message=message if message.parts else None,
             end=end,
         )
-        await patiently(lambda: self._journal.execute(attempt.org, attempt.thread, command))
-        log.info(
-            "run_ended",
-            org=attempt.org,
-            thread=attempt.thread,
-            run_id=attempt.run,
-            status=outcome.status,
-            reason=outcome.reason,
-        )
+        try:
+            await patiently(lambda: self._journal.execute(attempt.org, attempt.thread, command))
+        except MessageTooLargeError as error:
+            # Whatever an agent made of its answer, its run must end: without a message that the log can't take.
+            log.warning("message_not_kept", run_id=attempt.run, size_bytes=error.size_bytes)
+            outcome = failure(message, "too_large", TOO_LARGE)
+            bare = replace(command, outcome=outcome, message=None)
+            await patiently(lambda: self._journal.execute(attempt.org, attempt.thread, bare))
+        why = {} if outcome.reason is None else {"reason": outcome.reason, "category": outcome.error_category}
+        log.info("run_ended", org=attempt.org, thread=attempt.thread, run_id=attempt.run, status=outcome.status, **why)

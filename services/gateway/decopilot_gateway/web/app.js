@@ -8,7 +8,7 @@ import { ThreadList } from "./threads.js";
 const HIDDEN_MS = 20_000;
 const COMPOSER_MAX_PX = 220;
 const EXPIRED = "Your link has expired: run `decopilot token` or open the printed link again.";
-const BUSY = "A run is going on in this thread. Your message is back in the box below: send it when the run is over.";
+const BUSY = "A run is going on in this thread. Your message stays in the box below: send it when the run is over.";
 
 const STATES = new Map([
   ["connecting", "Connecting…"],
@@ -112,7 +112,12 @@ const canSend = () => session.loaded && !session.conversation.active;
 
 function submit() {
   const text = composer.value;
-  if (!canSend() || !text.trim()) return;
+  if (!text.trim()) return;
+  if (!canSend()) {
+    // Said, not swallowed: the text stays where it is.
+    if (session.loaded) notify(BUSY, "run_active");
+    return;
+  }
   write("");
   send(text);
 }

@@ -44,6 +44,10 @@ export class Conversation {
   /** Take the server's history as the truth; the stream goes on behind its cursor. */
   load({ messages, cursor, status }) {
     this.messages = messages.filter(isMessage);
+    for (const { id, metadata } of this.messages) {
+      // Why a run failed stands in its message: whoever opens the thread later did not see it end.
+      if (metadata?.finishReason && !this.ends.has(id)) this.ends.set(id, endOf(metadata));
+    }
     if (this.#unconfirmed && this.has(this.#unconfirmed.id)) this.#unconfirmed = undefined;
     if (this.#unconfirmed) this.messages.push(this.#unconfirmed);
     this.#fold = undefined;
@@ -141,6 +145,8 @@ export class Conversation {
     else this.messages[index] = message;
   }
 }
+
+const endOf = ({ finishReason, errorText }) => ({ finishReason: String(finishReason), errorText });
 
 const isMessage = (message) => typeof message?.id === "string" && Array.isArray(message.parts);
 
