@@ -67,7 +67,7 @@ class Doorman:
             return self.read(token.strip())
         cookie = request.cookies.get(cookie_name(request))
         if cookie is None:
-            raise ProblemError("unauthenticated", "Send a token as bearer, or open the link that holds one.")
+            raise ProblemError("unauthenticated", "The request carries no token.")
         if request.method not in _SAFE_METHODS and not _is_same_origin(request):
             raise ProblemError("forbidden", "The request comes from another site.")
         return self.read(cookie)

@@ -22,10 +22,12 @@ _HARDENING = {
 }
 _REVALIDATED = {"Cache-Control": "no-cache"}
 _PLACEHOLDER = re.compile("__ORG__|__USER__")
-_EXPIRED = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Decopilot</title>
-<h1>This link does not open the door</h1>
-<p>{detail} Open the link that <code>decopilot up</code> printed, or make a token with <code>decopilot token</code>
-and open <code>/?token=…</code>.</p></html>"""
+_NO_ENTRY = """<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><title>Decopilot: a token is needed</title>
+<h1>A token is needed here</h1>
+<p>{detail}</p>
+<p>Open the link that <code>decopilot up</code> printed. Or make a token with
+<code>decopilot token --org local --user me</code> and open <code>{prefix}/?token=…</code> with it.</p></html>"""
 
 
 async def harden(_request: web.Request, response: web.StreamResponse) -> None:
@@ -65,7 +67,7 @@ class Page:
                 return self._let_in(request, request.query["token"])
             claims = self._doorman.claims(request)
         except ProblemError as problem:
-            body = _EXPIRED.format(detail=html.escape(problem.detail))
+            body = _NO_ENTRY.format(detail=html.escape(problem.detail), prefix=self._prefix)
             return web.Response(status=401, text=body, content_type="text/html")
         org = request.query.get("org") or next(iter(claims.orgs), "")
         if org not in claims.orgs:
