@@ -15,10 +15,10 @@ from decopilot_runner.default_agent.demo import BREATH, DemoModel
 from decopilot_runner.default_agent.demo_script import COUNT_MAX, DELAY_MAX_MS, QUOTE_MAX, Script, get_weather, script
 
 
-def asked(text: str) -> AgentRequest:
+def asked(text: str, *earlier: UIMessage) -> AgentRequest:
     question = UIMessage(id=MessageId("m1"), role="user", parts=[{"type": "text", "text": text}])
     ids = OrgId("org"), ThreadId("thread"), RunId("run"), MessageId("m2")
-    return AgentRequest(*ids, history=[question], config=RunConfig())
+    return AgentRequest(*ids, history=[*earlier, question], config=RunConfig())
 
 
 async def answer(text: str, delay_ms: int = 0) -> list[Chunk]:
@@ -52,6 +52,18 @@ async def test_the_question_is_quoted_as_it_was_written_without_being_markdown()
     text = "".join(deltas(await answer('# Hi <img src=x> `code`\n[link](http://x) **b** "?"')))
 
     assert '> \\# Hi \\<img src=x\\> \\`code\\` \\[link\\](http://x) \\*\\*b\\*\\* ""\n' in text
+
+
+async def test_a_question_is_answered_though_the_run_before_it_ended_between_a_tool_and_its_report() -> None:
+    call = {"type": "tool-get_weather", "toolCallId": "c1", "input": {"city": "Oslo"}}
+    cut = call | {"state": "output-error", "errorText": "The run was interrupted."}
+    earlier = [
+        UIMessage(id=MessageId("m0"), role="user", parts=[{"type": "text", "text": "/weather Oslo"}]),
+        UIMessage(id=MessageId("a0"), role="assistant", parts=[{"type": "step-start"}, cut]),
+    ]
+    chunks = [chunk async for chunk in build("demo", delay_ms=0)(asked("/count 3 0", *earlier))]
+
+    assert "".join(deltas(chunks)) == "1 2 3"
 
 
 async def test_a_long_question_is_quoted_in_part_and_never_as_a_question() -> None:

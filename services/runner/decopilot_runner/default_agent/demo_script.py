@@ -54,7 +54,10 @@ def get_weather(city: str) -> dict[str, str | int]:
 
 def script(messages: Sequence[ModelMessage]) -> Script:
     """Tell what is to be done next: report a tool's output, follow a directive, or answer a text."""
-    for part in messages[-1].parts:
+    for part in reversed(messages[-1].parts):
+        # A tool's output that stands before a question is of an earlier run, which ended before it was reported.
+        if isinstance(part, UserPromptPart):
+            break
         if isinstance(part, ToolReturnPart):
             return Script(_words(_weather_report(part)))
     text = _question(messages)
