@@ -11,7 +11,7 @@ from decopilot.contracts.ids import OrgId, RunId
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
-from decopilot_runner.holding import Gaps, Holding
+from decopilot_runner.holding import SETTLED_S, Gaps, Holding
 from support.services import until
 
 ORG, RUN = OrgId("acme"), RunId("run-1")
@@ -19,7 +19,7 @@ ORG, RUN = OrgId("acme"), RunId("run-1")
 
 @asynccontextmanager
 async def a_runner(settings: Settings) -> AsyncIterator[Holding]:
-    gaps = Gaps()
+    gaps = Gaps(ago_s=SETTLED_S)
     async with connected(settings, "runner", on_gap=gaps.note) as nc:
         yield Holding(nc, "runner", gaps)
 
@@ -52,6 +52,20 @@ async def test_a_holder_that_does_not_answer_holds_nothing(store: Store, asking:
     assert not await asking.may_be_held(ORG, RUN)
 
 
+async def test_a_runner_that_has_just_come_gives_holders_time_to_find_the_broker_too(
+    settings: Settings, store: Store
+) -> None:
+    assert store.nc.is_connected
+    async with connected(settings, "runner") as nc:
+        newcomer = Holding(nc, "runner", Gaps())
+
+        async def is_lost() -> bool:
+            return not await newcomer.may_be_held(ORG, RUN)
+
+        assert not await is_lost()
+        await until(is_lost, 2 * SETTLED_S)
+
+
 async def test_ones_own_run_is_held_whatever_the_broker_says(own_broker: EmbeddedBroker, asking: Holding) -> None:
     async with asking.held(ORG, RUN):
         own_broker.kill()
@@ -72,7 +86,7 @@ async def test_nothing_is_taken_for_dead_while_the_broker_hangs(own_broker: Embe
 async def test_after_the_brokers_return_holders_are_given_time_to_come_back(
     own_broker: EmbeddedBroker, settings: Settings, store: Store
 ) -> None:
-    gaps = Gaps()
+    gaps = Gaps(ago_s=SETTLED_S)
     async with connected(settings, "runner", on_gap=gaps.note) as nc:
         asking = Holding(nc, "runner", gaps)
 

@@ -34,6 +34,7 @@ def build(settings: RunnerSettings) -> FastStream:
         agent = load_agent(settings)
         gaps = Gaps()
         async with connected(settings, "runner", on_gap=gaps.note) as nc, Store(nc) as store:
+            await gaps.note()
             views = Views(store)
             journal = Journal(store, views)
             ender = Ender(store, journal)

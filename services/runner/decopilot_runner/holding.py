@@ -19,14 +19,17 @@ SETTLED_S = 2.0
 
 
 class Gaps:
-    """When this process last lost sight of the broker."""
+    """When this process last had the broker out of sight; one that has just come begins with a gap.
 
-    def __init__(self) -> None:
+    What it meets may be a broker that has just come too, before those who hold runs have found it again.
+    """
+
+    def __init__(self, *, ago_s: float = 0.0) -> None:
         self._clock = asyncio.get_running_loop().time
-        self._seen_at = self._clock() - SETTLED_S
+        self._seen_at = self._clock() - ago_s
 
     async def note(self) -> None:
-        """Take note that the connection was lost, and is back."""
+        """Take note that the connection is there, and was not a moment ago."""
         self._seen_at = self._clock()
 
     @property
