@@ -13,6 +13,7 @@ from typing import BinaryIO, Protocol
 
 from decopilot.cli.health import probe
 from decopilot.cli.spawn import bound_to_parent
+from decopilot.kit.exits import CANNOT_RUN
 
 FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 10.0
@@ -22,7 +23,6 @@ READY_POLL_S = 1.0
 LEFTOVER_S = 1.0
 TAIL_LINES = 20
 NOT_STARTED = 127  # as a shell says it
-CANNOT_RUN = 78  # EX_CONFIG of sysexits.h: what a service of ours says that is configured wrongly
 MAX_LINE_BYTES = 64 * 1024
 
 

@@ -9,12 +9,10 @@ import uvloop
 from pydantic import ValidationError
 
 from decopilot.kit import logging, telemetry
+from decopilot.kit.exits import CANNOT_RUN
 from decopilot.kit.settings import Settings
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
-
-CANNOT_RUN = 78
-"""Exit code of a service that would fail again however often it is started (EX_CONFIG of sysexits.h)."""
 
 log = structlog.get_logger()
 

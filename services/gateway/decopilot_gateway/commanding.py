@@ -1,7 +1,6 @@
 """Commanding: a request to `command`, asked again within a deadline; asking twice is asking once."""
 
 import asyncio
-from typing import TypeVar
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -16,10 +15,8 @@ from decopilot_gateway.problems import ProblemError
 DEADLINE_S = 4.5
 ATTEMPT_S = 2.0
 PAUSE_S = 0.1
-ENVELOPE_BYTES = 16 * 1024
-"""What the event adds to the message: it must fit the broker's largest message too."""
-
-RequestT = TypeVar("RequestT", bound=BaseModel)
+HEADER_BYTES = 16 * 1024
+"""What headers may take: the broker answers a message that is too large by closing the connection."""
 
 
 class Commander:
@@ -36,7 +33,7 @@ class Commander:
 
         """
         body = request.model_dump_json().encode()
-        if len(body) > self._nc.max_payload - ENVELOPE_BYTES:
+        if len(body) > self._nc.max_payload - HEADER_BYTES:
             raise ProblemError("body_too_large", "The message does not fit the broker.")
         reply = await self._answer(subjects.command(name), body)
         if isinstance(reply, Refused):
