@@ -15,7 +15,7 @@ from decopilot.contracts.events import Recorded, RunFailed
 from decopilot.contracts.frames import Cursor, Outcome
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId, UserId
 from decopilot.contracts.messages import RunConfig, UIMessage, Usage
-from decopilot.domain.decider import CompleteStep, End, RefusedError, Send, StaleError, Start
+from decopilot.domain.commands import CompleteStep, End, RefusedError, Send, StaleError, Start
 from decopilot.domain.thread import FOLD_VERSION
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
@@ -41,6 +41,7 @@ def send(message: str = "m1", run: str = "r1", said: str = "Hello", user: str = 
         config=RunConfig(),
         run_id=RunId(run),
         assistant_id=MessageId(f"answer-{run}"),
+        on_conflict="reject",
     )
 
 

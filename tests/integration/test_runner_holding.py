@@ -1,3 +1,4 @@
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -40,7 +41,7 @@ async def test_a_run_is_held_as_long_as_another_runner_answers_for_it(settings: 
 
     async with a_runner(settings) as other:
         assert not await is_held()
-        async with other.held(ORG, RUN):
+        async with other.held(ORG, RUN, asyncio.Event()):
             await until(is_held, 2)
             assert await is_held()
         await until(is_lost, 2)
@@ -67,7 +68,7 @@ async def test_a_runner_that_has_just_come_gives_holders_time_to_find_the_broker
 
 
 async def test_ones_own_run_is_held_whatever_the_broker_says(own_broker: EmbeddedBroker, asking: Holding) -> None:
-    async with asking.held(ORG, RUN):
+    async with asking.held(ORG, RUN, asyncio.Event()):
         own_broker.kill()
         assert await asking.may_be_held(ORG, RUN)
         own_broker.start()

@@ -1,8 +1,11 @@
 """Agents for tests: `obey` does what the user's message names."""
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from decopilot.agent import AgentError, AgentRequest
@@ -68,6 +71,91 @@ async def wait_then_yield(_: AgentRequest, kind: str) -> AsyncGenerator[Chunk, N
     await stage.gate.wait()
     yield EFFECTS[kind]
     stage.seen.append("effect")
+
+
+async def steps(request: AgentRequest, upto: str, delay_ms: str) -> AsyncGenerator[Chunk, None]:
+    """Say a number and note it, one a step; what is done already is not done again, and what is in doubt is said so."""
+    parts = request.partial.parts if request.partial else []
+    states = {part["toolCallId"]: part["state"] for part in parts if "toolCallId" in part}
+    in_step = request.in_step
+    for number in range(int(upto)):
+        call = f"c{number}"
+        state = states.get(call)
+        if state is None:
+            yield {"type": "start-step"}
+            in_step = True
+            for chunk in text(f"number {number}", f"t{number}"):
+                yield chunk
+                await asyncio.sleep(int(delay_ms) / 1000)
+            yield {"type": "tool-input-available", "toolCallId": call, "toolName": "note", "input": {"n": number}}
+        if state in {None, "input-available"}:
+            if state is None:
+                _note(call)
+            await asyncio.sleep(int(delay_ms) / 1000)
+            yield {"type": "tool-output-available", "toolCallId": call, "output": "noted" if state is None else "maybe"}
+        if in_step:
+            yield {"type": "finish-step"}
+            in_step = False
+
+
+def _note(call: str) -> None:
+    stage.seen.append(call)
+    if (path := os.environ.get("NOTES")) is not None:
+        with Path(path).open("a") as notes:
+            notes.write(f"{call}\n")
+
+
+async def ask(request: AgentRequest, *kinds: str) -> AsyncGenerator[Chunk, None]:
+    """Call something for each kind that a person has to approve or to answer; then tell what came of it."""
+    if request.partial is None:
+        yield {"type": "start-step"}
+        for number, kind in enumerate(kinds):
+            call = {"toolCallId": f"c{number}"}
+            yield {"type": "tool-input-available", **call, "toolName": kind, "input": {}}
+            if kind == "approve":
+                yield {"type": "tool-approval-request", **call, "approvalId": f"a{number}"}
+        yield {"type": "finish-step"}
+        yield {"type": "finish", "finishReason": "tool-calls"}
+        return
+    told = []
+    for part in request.partial.parts:
+        if part.get("state") == "approval-responded":
+            _note(part["toolCallId"])
+            yield {"type": "tool-output-available", "toolCallId": part["toolCallId"], "output": "done"}
+        if "toolCallId" in part:
+            told.append(f"{part['toolCallId']} {part['state']} {part.get('output')}")
+    yield {"type": "start-step"}
+    for chunk in text("; ".join(told)):
+        yield chunk
+    yield {"type": "finish-step"}
+
+
+async def question(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "start-step"}
+    for chunk in text("Which one do you want?"):
+        yield chunk
+    yield {"type": "finish-step"}
+
+
+async def hang(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "start-step"}
+    for chunk in text("so far"):
+        yield chunk
+    yield {"type": "tool-input-available", "toolCallId": "c1", "toolName": "x", "input": {}}
+    stage.seen.append("started")
+    await asyncio.Event().wait()
+
+
+async def leave_open_and_wait(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    async for chunk in leave_open(_):
+        yield chunk
+    await asyncio.Event().wait()
+
+
+async def block(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    """Hold up the whole process."""
+    yield {"type": "start-step"}
+    time.sleep(30)  # noqa: ASYNC251  that is the point
 
 
 EFFECTS: dict[str, Chunk] = {
@@ -227,5 +315,11 @@ ACTS: dict[str, Act] = {
         yield_error,
         change_what_was_yielded,
         ignore_cancellation,
+        steps,
+        ask,
+        question,
+        hang,
+        leave_open_and_wait,
+        block,
     )
 }

@@ -21,11 +21,13 @@ from nats.js.api import ConsumerInfo
 
 from decopilot.contracts import subjects
 from decopilot.contracts.chunks import Chunk
+from decopilot.contracts.commands import OnConflict
 from decopilot.contracts.events import TERMINAL_TYPES, Recorded, RunCompleted, RunFailed, RunRequiresAction
 from decopilot.contracts.frames import Frame
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId, UserId
+from decopilot.contracts.interactions import Answer, Approval
 from decopilot.contracts.messages import RunConfig, UIMessage
-from decopilot.domain.decider import Send
+from decopilot.domain.commands import Cancel, Resolve, Send
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
@@ -183,7 +185,7 @@ class Record:
         views = Views(store)
         return cls(store, Journal(store, views), views, ChunkLog(store))
 
-    async def send(self, thread: str, text: str, message: str = "m1") -> RunId:
+    async def send(self, thread: str, text: str, message: str = "m1", on_conflict: OnConflict = "queue") -> RunId:
         """Ask for a run as `command` does."""
         command = Send(
             now=datetime.now(UTC),
@@ -194,9 +196,31 @@ class Record:
             config=RunConfig(),
             run_id=RunId(f"run-{thread}-{message}"),
             assistant_id=MessageId(f"answer-{thread}-{message}"),
+            on_conflict=on_conflict,
         )
         executed = await self.journal.execute(ORG, ThreadId(thread), command)
         assert executed.appended is not None
+        return command.run_id
+
+    async def cancel(self, thread: str, run: RunId | None = None) -> None:
+        """Ask for a run's end as `command` does, without the signal that would wake its runner."""
+        command = Cancel(now=datetime.now(UTC), user_id=USER, may_write_all=False, run_id=run)
+        await self.journal.execute(ORG, ThreadId(thread), command)
+
+    async def wake(self, run: RunId) -> None:
+        """Have the run's runner look at the log."""
+        await self.store.nc.publish(subjects.signal(ORG, run))
+
+    async def resolve(self, thread: str, run: str, *resolutions: Approval | Answer) -> RunId:
+        """Resolve what a thread waits for as `command` does; returns the run that would go on."""
+        command = Resolve(
+            now=datetime.now(UTC),
+            user_id=USER,
+            may_write_all=False,
+            resolutions=resolutions,
+            run_id=RunId(f"run-{thread}-{run}"),
+        )
+        await self.journal.execute(ORG, ThreadId(thread), command)
         return command.run_id
 
     async def events(self, thread: str) -> list[Recorded]:

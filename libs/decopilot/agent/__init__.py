@@ -17,7 +17,17 @@ from decopilot.contracts.messages import RunConfig, UIMessage
 
 @dataclass(frozen=True, slots=True)
 class AgentRequest:
-    """What an agent answers: `history` is oldest first and ends with the user's message."""
+    """What an agent answers: `history` is oldest first and ends with the user's message.
+
+    With `partial` the answer has begun: the agent goes on with it, and yields only what is still missing. Its calls in
+    state `output-*` are done. One in state `approval-responded` was decided by the user: if approved, it is to be
+    executed, and its output yielded. One in state `input-available` has no output yet. With `resumed`, another attempt
+    had the same task before and died: a call without output may have happened, or not. What is behind the last
+    finished step or call is gone, and is said anew. With `in_step` the last step of `partial` is still open: its
+    `finish-step` is among what is missing.
+
+    A run is cancelled by closing the generator: `asyncio.CancelledError` or `GeneratorExit` at its `await` or `yield`.
+    """
 
     org: OrgId
     thread: ThreadId
@@ -25,11 +35,16 @@ class AgentRequest:
     message_id: MessageId
     history: Sequence[UIMessage]
     config: RunConfig
+    partial: UIMessage | None = None
+    resumed: bool = False
+    in_step: bool = False
 
 
 Agent = Callable[[AgentRequest], AsyncGenerator[Chunk, None]]
 """An agent may end with a `finish` chunk to give `finishReason` and `messageMetadata`; without one the
-reason is `stop`. Tokens used are told by a `message-metadata` chunk, cumulative over the run:
+reason is `stop`. With the reason `tool-calls`, calls that have their input and no output, and those that ask for
+approval (`tool-approval-request`), wait for the user: the run ends, and another goes on once they are answered.
+Tokens used are told by a `message-metadata` chunk, cumulative over the run:
 `{"usage": {"inputTokens": …, "outputTokens": …, "totalTokens": …}}`."""
 
 

@@ -13,6 +13,9 @@ FinishReason = Literal["stop", "length", "content-filter", "tool-calls", "error"
 
 RESET = "data-thread-reset"
 RUN = "data-run"
+RUN_REWIND = "data-run-rewind"
+RUN_END = "data-run-end"
+THREAD_DELETED = "data-thread-deleted"
 USER_MESSAGE = "data-user-message"
 
 

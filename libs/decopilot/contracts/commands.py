@@ -1,33 +1,79 @@
 """Requests that `command` answers, and its answers."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, StringConstraints, TypeAdapter
 
 from decopilot.contracts.ids import Message, Org, Run, Thread, User
+from decopilot.contracts.interactions import Resolution
 from decopilot.contracts.messages import Frozen, RunConfig, UIMessage
 
 SEND_MESSAGE = "send_message"
+CANCEL_RUN = "cancel_run"
+RESOLVE_INTERACTIONS = "resolve_interactions"
+WITHDRAW_MESSAGE = "withdraw_message"
+RETITLE_THREAD = "retitle_thread"
+DELETE_THREAD = "delete_thread"
 
-RunStatus = Literal["in_progress", "requires_action", "completed", "failed"]
+TITLE_MAX = 200
 
-
+ThreadStatus = Literal["in_progress", "requires_action", "completed", "failed"]
+RunStatus = Literal["queued", "in_progress", "requires_action", "completed", "failed", "withdrawn"]
+OnConflict = Literal["queue", "interrupt", "reject"]
 Role = Literal["owner", "member", "viewer"]
 
 
-class SendMessage(Frozen):
-    """Ask for a run that answers a user's message. The same message twice is one run."""
-
+class _Request(Frozen):
     org: Org
     thread: Thread
     user: User
     role: Role
+
+
+class SendMessage(_Request):
+    """Ask for a run that answers a user's message. The same message twice is one run."""
+
     message: UIMessage
     config: RunConfig
+    on_conflict: OnConflict = "queue"
+
+
+class CancelRun(_Request):
+    """Ask for the end of a run; without its id, of the one that is active."""
+
+    run_id: Run | None = None
+
+
+class ResolveInteractions(_Request):
+    """Resolve what an ended run waits for.
+
+    With `is_whole_message` the facts were taken out of an AI SDK message: those that answer nothing the thread ever
+    waited for are ignored, where they are refused otherwise.
+    """
+
+    resolutions: tuple[Resolution, ...] = Field(min_length=1, max_length=200)
+    message_id: Message | None = None
+    is_whole_message: bool = False
+
+
+class WithdrawMessage(_Request):
+    """Take a queued message back."""
+
+    message_id: Message
+
+
+class RetitleThread(_Request):
+    """Give a thread another title."""
+
+    title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_MAX)]
+
+
+class DeleteThread(_Request):
+    """Delete a thread and all that it holds."""
 
 
 class Accepted(Frozen):
-    """The run is in the log. `cursor` is the position before its first chunk."""
+    """The run is in the log. `cursor` is the position before its first chunk, or before that of one it waits for."""
 
     type: Literal["accepted"] = "accepted"
     thread: Thread
@@ -37,18 +83,33 @@ class Accepted(Frozen):
     cursor: str
 
 
+class Receipt(Frozen):
+    """What came of a wish that starts no run: which run it was about, and how that one stands.
+
+    `status` is a run's status, or `cancelling` (its end was asked for), `denied` (what it waited for was dropped),
+    `idle` (there was nothing to cancel), `titled`, `deleted`.
+    """
+
+    type: Literal["receipt"] = "receipt"
+    thread: Thread
+    run_id: Run | None = None
+    status: Literal[RunStatus, "cancelling", "denied", "idle", "titled", "deleted"]
+
+
 class Refused(Frozen):
-    """Nothing was appended; `code` is one of `problems.PROBLEMS`."""
+    """Nothing was appended; `code` is one of `problems.PROBLEMS`. `outcome` tells what stands instead, if it can."""
 
     type: Literal["refused"] = "refused"
     code: str
     detail: str
+    outcome: dict[str, Any] | None = None
 
 
-_REPLY: TypeAdapter[Accepted | Refused] = TypeAdapter(Annotated[Accepted | Refused, Field(discriminator="type")])
+Reply = Accepted | Receipt | Refused
+_REPLY: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="type")])
 
 
-def decode_reply(body: bytes) -> Accepted | Refused:
+def decode_reply(body: bytes) -> Reply:
     """Read an answer of `command`.
 
     Raises:

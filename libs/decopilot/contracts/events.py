@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter
 
 from decopilot.contracts.chunks import FinishReason
 from decopilot.contracts.ids import Message, OrgId, Run, ThreadId, User
+from decopilot.contracts.interactions import Interaction, Resolution
 from decopilot.contracts.messages import Frozen, RunConfig, UIMessage, Usage
 
 FailureReason = Literal["cancelled", "error", "crashed", "timed_out", "superseded", "undeliverable"]
@@ -22,9 +23,29 @@ class ThreadCreated(Frozen):
 
 
 class RunRequested(Frozen):
-    """A user's message was accepted and its run may start."""
+    """A run may start: it answers a user's message, or goes on with an answer whose interactions were resolved.
+
+    A continuation has no message; `continues` names the run that waited, and both share `assistant_id`.
+    """
 
     type: Literal["run_requested"] = "run_requested"
+    at: AwareDatetime
+    run_id: Run
+    user_id: User
+    message: UIMessage | None = None
+    message_hash: str = ""
+    assistant_id: Message
+    config: RunConfig
+    thread: ThreadCreated | None = None
+    traceparent: str | None = None
+    continues: Run | None = None
+    resolutions: tuple[Resolution, ...] = ()
+
+
+class RunQueued(Frozen):
+    """A user's message was accepted and waits its turn; with `supersedes` it asks for the end of that run."""
+
+    type: Literal["run_queued"] = "run_queued"
     at: AwareDatetime
     run_id: Run
     user_id: User
@@ -32,8 +53,18 @@ class RunRequested(Frozen):
     message_hash: str
     assistant_id: Message
     config: RunConfig
-    thread: ThreadCreated | None = None
+    interrupts: bool = False
+    supersedes: Run | None = None
     traceparent: str | None = None
+
+
+class RunWithdrawn(Frozen):
+    """A queued run will not start; it has no chunk log."""
+
+    type: Literal["run_withdrawn"] = "run_withdrawn"
+    at: AwareDatetime
+    run_id: Run
+    user_id: User
 
 
 class RunStarted(Frozen):
@@ -44,6 +75,26 @@ class RunStarted(Frozen):
     run_id: Run
     attempt: int = Field(ge=1)
     runner_id: str
+
+
+class RunHandedBack(Frozen):
+    """The runner was told to leave and let go of its attempt, which does not count as a failed one."""
+
+    type: Literal["run_handed_back"] = "run_handed_back"
+    at: AwareDatetime
+    run_id: Run
+    attempt: int = Field(ge=1)
+    runner_id: str
+
+
+class RunCancelRequested(Frozen):
+    """A user asked for the active run's end."""
+
+    type: Literal["run_cancel_requested"] = "run_cancel_requested"
+    at: AwareDatetime
+    run_id: Run
+    user_id: User
+    reason: Literal["cancelled", "superseded"] = "cancelled"
 
 
 class StepCompleted(Frozen):
@@ -75,9 +126,10 @@ class RunCompleted(_RunEnded):
 
 
 class RunRequiresAction(_RunEnded):
-    """The answer waits for a person."""
+    """The answer waits for a person; with nothing pending, it ended with a question."""
 
     type: Literal["run_requires_action"] = "run_requires_action"
+    pending: tuple[Interaction, ...] = ()
 
 
 class RunFailed(_RunEnded):
@@ -89,15 +141,74 @@ class RunFailed(_RunEnded):
     error_text: str = ""
 
 
+class InteractionsResolved(Frozen):
+    """Some of what an ended run waits for was resolved, not yet all of it."""
+
+    type: Literal["interactions_resolved"] = "interactions_resolved"
+    at: AwareDatetime
+    run_id: Run
+    user_id: User
+    resolutions: tuple[Resolution, ...]
+
+
+class InteractionsDenied(Frozen):
+    """A user dropped what an ended run waits for: nothing of it will be answered."""
+
+    type: Literal["interactions_denied"] = "interactions_denied"
+    at: AwareDatetime
+    run_id: Run
+    user_id: User
+
+
+class ThreadTitled(Frozen):
+    """The thread goes by another title."""
+
+    type: Literal["thread_titled"] = "thread_titled"
+    at: AwareDatetime
+    user_id: User
+    title: str
+
+
+class ThreadDeleted(Frozen):
+    """The thread takes nothing any more, and what it held is being erased; this event stays in its place."""
+
+    type: Literal["thread_deleted"] = "thread_deleted"
+    at: AwareDatetime
+    user_id: User
+
+
 Terminal = RunCompleted | RunRequiresAction | RunFailed
-Event = RunRequested | RunStarted | StepCompleted | RunCompleted | RunRequiresAction | RunFailed
-EVENTS: tuple[type[Event], ...] = (
+EVENTS = (
     RunRequested,
+    RunQueued,
+    RunWithdrawn,
     RunStarted,
+    RunHandedBack,
+    RunCancelRequested,
     StepCompleted,
     RunCompleted,
     RunRequiresAction,
     RunFailed,
+    InteractionsResolved,
+    InteractionsDenied,
+    ThreadTitled,
+    ThreadDeleted,
+)
+Event = (
+    RunRequested
+    | RunQueued
+    | RunWithdrawn
+    | RunStarted
+    | RunHandedBack
+    | RunCancelRequested
+    | StepCompleted
+    | RunCompleted
+    | RunRequiresAction
+    | RunFailed
+    | InteractionsResolved
+    | InteractionsDenied
+    | ThreadTitled
+    | ThreadDeleted
 )
 TERMINAL_TYPES = ("run_completed", "run_requires_action", "run_failed")
 
@@ -114,6 +225,11 @@ class Recorded:
     event_id: str
     event: Event
     traceparent: str | None = None
+
+
+def run_of(event: Event) -> Run | None:
+    """Tell which run an event is about; None for one about the thread."""
+    return None if isinstance(event, ThreadTitled | ThreadDeleted) else event.run_id
 
 
 class UnknownEventError(Exception):

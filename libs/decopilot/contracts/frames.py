@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
@@ -18,6 +19,11 @@ ATTEMPT = "Decopilot-Attempt"
 INDEX = "Decopilot-Index"
 PREVIOUS = "Decopilot-Previous"
 OUTCOME = "Decopilot-Outcome"
+VOID = "Decopilot-Void"
+REWIND = "Decopilot-Rewind"
+
+Ranges = tuple[tuple[int, int], ...]
+"""Half-open ranges of physical chunk indices within a run, in order."""
 
 
 class Outcome(Frozen):
@@ -62,7 +68,9 @@ class Frame:
 
     `index` is the physical index, within the run, of the frame's first chunk: 0 begins a run.
     `previous` is the sequence of the thread's frame before this one, across runs; 0 if there was none
-    (docs/adr/0006). `outcome` is set on the closing frame and only there.
+    (docs/adr/0006). `outcome` is set on the closing frame and only there. `void` are the run's chunks that count no
+    more, as far as they were known when the frame was written: an attempt that died left them behind its last cut.
+    A frame that `rewinds` makes the last of them known, and says what the message is without them.
     """
 
     org: OrgId
@@ -75,6 +83,10 @@ class Frame:
     previous: int
     body: bytes
     outcome: Outcome | None = None
+    void: Ranges = ()
+    rewinds: bool = False
+    stored_at: datetime | None = None
+    """By the broker's clock; not known of a frame that came live."""
 
     @property
     def lines(self) -> list[bytes]:
@@ -92,15 +104,30 @@ class Frame:
         return Cursor(self.sequence, self.body.count(b"\n"))
 
 
-def frame_headers(frame_id: str, attempt: int, index: int, previous: int, outcome: Outcome | None) -> dict[str, str]:
+def frame_headers(
+    frame_id: str,
+    attempt: int,
+    index: int,
+    previous: int,
+    outcome: Outcome | None,
+    *,
+    void: Ranges = (),
+    rewinds: bool = False,
+) -> dict[str, str]:
     """Make the headers of a frame; all values are ASCII."""
     headers = {FRAME_ID: frame_id, ATTEMPT: str(attempt), INDEX: str(index), PREVIOUS: str(previous)}
     if outcome is not None:
         headers[OUTCOME] = outcome.model_dump_json(exclude_defaults=True, ensure_ascii=True)
+    if void:
+        headers[VOID] = ",".join(f"{start}-{end}" for start, end in void)
+    if rewinds:
+        headers[REWIND] = "1"
     return headers
 
 
-def decode_frame(subject: str, sequence: int, headers: Mapping[str, str], body: bytes) -> Frame:
+def decode_frame(
+    subject: str, sequence: int, headers: Mapping[str, str], body: bytes, stored_at: datetime | None = None
+) -> Frame:
     """Read a frame as stored or as re-published.
 
     Raises:
@@ -120,4 +147,12 @@ def decode_frame(subject: str, sequence: int, headers: Mapping[str, str], body: 
         previous=int(headers[PREVIOUS]),
         body=body,
         outcome=None if outcome is None else Outcome.model_validate_json(outcome),
+        void=_ranges(headers.get(VOID, "")),
+        rewinds=REWIND in headers,
+        stored_at=stored_at,
     )
+
+
+def _ranges(text: str) -> Ranges:
+    pairs = (pair.split("-", 1) for pair in text.split(",") if pair)
+    return tuple((int(start), int(end)) for start, end in pairs)

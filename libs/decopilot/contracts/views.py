@@ -1,6 +1,6 @@
 """Views: what events add up to, as readers get it."""
 
-from decopilot.contracts.commands import RunStatus
+from decopilot.contracts.commands import ThreadStatus
 from decopilot.contracts.messages import Frozen, UIMessage
 
 
@@ -16,7 +16,7 @@ class ThreadSummary(Frozen):
 
     id: str
     title: str
-    status: RunStatus
+    status: ThreadStatus
     agent_id: str
     created_by: str
     created_at: str

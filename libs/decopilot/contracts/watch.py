@@ -11,6 +11,9 @@ CAUSE = "Decopilot-Cause"
 THREAD_STATUS = "thread.status"
 STEP = "step"
 FINISH = "finish"
+THREAD_QUEUE = "thread.queue"
+THREAD_TITLED = "thread.titled"
+THREAD_DELETED = "thread.deleted"
 
 
 class WatchEvent(Frozen):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from decopilot.contracts.chunks import Chunk
+from decopilot.contracts.chunks import RUN_REWIND, Chunk
 from decopilot.contracts.ids import MessageId
 from decopilot.contracts.messages import Part, UIMessage
 from decopilot.domain.parts import FoldError, Growing, given
@@ -58,6 +58,8 @@ class Fold:
                 fold_in(self, chunk)
             elif kind.startswith("tool-"):
                 self._calls.add(chunk)
+            elif kind == RUN_REWIND:
+                self._rewind(UIMessage.model_validate(chunk["data"]["message"]))
             elif kind.startswith("data-"):
                 self._add_data(chunk)
         except KeyError as missing:
@@ -69,17 +71,45 @@ class Fold:
         parts = [part.settle() for part in self._parts]
         return UIMessage(id=self._id, role="assistant", parts=parts, metadata=self._metadata)
 
-    def closing_chunks(self, error_text: str) -> list[Chunk]:
+    @property
+    def in_step(self) -> bool:
+        """Whether a step is open."""
+        return self._step_open
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no text, no reasoning and no input is in the middle of streaming."""
+        return not self._texts and not self._reasonings and not self._calls.is_streaming
+
+    def restore(self, message: UIMessage) -> None:
+        """Go on with a message as it is; what was folded before is forgotten."""
+        self._begin(message.id)
+        self._metadata = message.metadata
+        for fields in message.parts:
+            part = self._push(dict(fields))
+            if fields["type"] == "step-start":
+                self._step_begins = len(self._parts)
+            elif fields["type"].startswith("data-") and "id" in fields:
+                self._data[fields["type"], fields["id"]] = part
+        self._calls.restore(self._parts)
+
+    def closing_chunks(self, error_text: str, *, waits: bool = False) -> list[Chunk]:
         """Return what closes all that is open, so that `abort`, `error` or `finish` may follow for every client.
 
-        A call without its final output ends with `error_text`; one that waits for approval goes on waiting.
+        A call without its final output ends with `error_text`; where the run `waits` for a person, calls that have
+        their whole input go on waiting too.
         """
         chunks: list[Chunk] = [{"type": "text-end", "id": text} for text in self._texts]
         chunks += [{"type": "reasoning-end", "id": reasoning} for reasoning in self._reasonings]
-        chunks += [chunk for part in self._parts if (chunk := closing_chunk(part, error_text)) is not None]
+        chunks += [chunk for part in self._parts if (chunk := closing_chunk(part, error_text, waits=waits)) is not None]
         if self._step_open:
             chunks.append({"type": "finish-step"})
         return chunks
+
+    def _rewind(self, message: UIMessage) -> None:
+        # Where nothing void was folded it is the message already, and knows of open steps besides.
+        if message != self.message():
+            self.restore(message)
 
     def _push(self, fields: Part) -> Growing:
         part = Growing(fields)

@@ -1,25 +1,34 @@
 """What a thread is: the state that its events add up to."""
 
-from typing import Any, assert_never
+from typing import Any, Literal, assert_never
 
 from pydantic import Field
 
-from decopilot.contracts.commands import RunStatus
+from decopilot.contracts.commands import RunStatus, ThreadStatus
 from decopilot.contracts.events import (
     Event,
+    InteractionsDenied,
+    InteractionsResolved,
+    RunCancelRequested,
     RunCompleted,
     RunFailed,
+    RunHandedBack,
+    RunQueued,
     RunRequested,
     RunRequiresAction,
     RunStarted,
+    RunWithdrawn,
     StepCompleted,
     Terminal,
+    ThreadDeleted,
+    ThreadTitled,
 )
 from decopilot.contracts.frames import Cursor
 from decopilot.contracts.ids import MessageId, RunId
-from decopilot.contracts.messages import Frozen, Usage
+from decopilot.contracts.interactions import Interaction, Resolution
+from decopilot.contracts.messages import Frozen, RunConfig, Usage
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 """Raised whenever `evolve` or the state's shape changes: snapshots of another version are ignored."""
 
 
@@ -28,7 +37,59 @@ class ActiveRun(Frozen):
 
     requested: RunRequested
     attempt: int = 0
+    handed_back: int = 0
+    """How many of its attempts were handed back, and so do not count as failed."""
+    is_let_go: bool = False
+    """Whether the present attempt is one of them: nobody drives the run."""
     steps: int = 0
+    cancel: Literal["cancelled", "superseded"] | None = None
+    """Why its end was asked for, if it was."""
+
+    @property
+    def run_id(self) -> RunId:
+        """The run's id."""
+        return self.requested.run_id
+
+    @property
+    def failed_attempts(self) -> int:
+        """How many attempts have failed, if the present one has."""
+        return self.attempt - self.handed_back
+
+
+class Waiting(Frozen):
+    """A run that ended with `requires_action`, and that nobody has answered yet."""
+
+    run_id: RunId
+    assistant_id: MessageId
+    config: RunConfig
+    pending: tuple[Interaction, ...] = ()
+    resolved: tuple[Resolution, ...] = ()
+
+
+class Settled(Frozen):
+    """What came of an interaction: `digest` is of the resolution, `run_id` the run that waited for it.
+
+    `message_id` is the answer that it stands in: another answer may have a tool call of the same id.
+    """
+
+    run_id: RunId
+    message_id: MessageId
+    verdict: str
+    digest: str = ""
+    continued_by: RunId | None = None
+
+
+class RunRecord(Frozen):
+    """A run as it stands; the position is the one before its first chunk."""
+
+    status: RunStatus
+    last_frame: int
+    last_index: int
+
+    @property
+    def cursor(self) -> Cursor:
+        """The position before its first chunk, or before that of a run it waits for."""
+        return Cursor(self.last_frame, self.last_index)
 
 
 class Sent(Frozen):
@@ -36,9 +97,6 @@ class Sent(Frozen):
 
     run_id: RunId
     message_hash: str
-    status: RunStatus
-    last_frame: int
-    last_index: int
 
 
 class MessageRef(Frozen):
@@ -49,7 +107,7 @@ class MessageRef(Frozen):
 
 
 class ThreadState(Frozen):
-    """A thread at one position of its event log; without an owner it does not exist yet."""
+    """A thread at one position of its event log; without an owner it does not exist, yet or any more."""
 
     owner: str | None = None
     agent_id: str = ""
@@ -57,30 +115,48 @@ class ThreadState(Frozen):
     visibility: str = "org"
     created_at: str = ""
     updated_at: str = ""
-    status: RunStatus = "completed"
+    status: ThreadStatus = "completed"
     active: ActiveRun | None = None
+    queue: tuple[RunQueued, ...] = ()
+    waiting: Waiting | None = None
+    settled: dict[str, Settled] = Field(default_factory=dict)
     sent: dict[MessageId, Sent] = Field(default_factory=dict)
+    runs: dict[RunId, RunRecord] = Field(default_factory=dict)
     messages: tuple[MessageRef, ...] = ()
     usage: Usage = Usage()
     last_frame: int = 0
     last_index: int = 0
+    is_deleted: bool = False
 
     @property
     def cursor(self) -> Cursor:
         """The position behind everything that has ended: where the active run's chunks begin."""
         return Cursor(self.last_frame, self.last_index)
 
+    @property
+    def may_promote(self) -> bool:
+        """Whether it is the turn of the queue's head."""
+        return bool(self.queue) and self.active is None and self.waiting is None
+
 
 INITIAL = ThreadState()
 
 
-def evolve(state: ThreadState, event: Event) -> ThreadState:
+def evolve(state: ThreadState, event: Event) -> ThreadState:  # noqa: C901, PLR0911, PLR0912  one case per event
     """Apply one event; an event that was recorded can't be refused."""
     match event:
         case RunRequested():
             return _requested(state, event)
+        case RunQueued():
+            return _queued(state, event)
+        case RunWithdrawn():
+            return _without(state, event.run_id, "withdrawn")
         case RunStarted():
-            return _on_active(state, event.run_id, attempt=event.attempt)
+            return _on_active(state, event.run_id, attempt=event.attempt, is_let_go=False)
+        case RunHandedBack():
+            return _handed_back(state, event)
+        case RunCancelRequested():
+            return _on_active(state, event.run_id, cancel=event.reason)
         case StepCompleted():
             return _on_active(state, event.run_id, steps=event.step)
         case RunCompleted():
@@ -89,6 +165,17 @@ def evolve(state: ThreadState, event: Event) -> ThreadState:
             return _ended(state, event, "requires_action")
         case RunFailed():
             return _ended(state, event, "failed")
+        case InteractionsResolved():
+            return _resolved(state, event)
+        case InteractionsDenied():
+            return _denied(state).model_copy(update={"status": "completed", "updated_at": event.at.isoformat()})
+        case ThreadTitled():
+            return state.model_copy(update={"title": event.title, "updated_at": event.at.isoformat()})
+        case ThreadDeleted():
+            # What is active must be ended yet; of all else nothing stays.
+            kept = state.model_dump(include={"last_frame", "last_index"})
+            status: ThreadStatus = "completed" if state.active is None else "in_progress"
+            return ThreadState(is_deleted=True, status=status, active=state.active, runs=state.runs, **kept)
         case _:
             assert_never(event)
 
@@ -104,43 +191,112 @@ def _requested(state: ThreadState, event: RunRequested) -> ThreadState:
             visibility=created.visibility,
             created_at=at,
         )
-    sent = Sent(
-        run_id=event.run_id,
-        message_hash=event.message_hash,
-        status="in_progress",
-        last_frame=state.last_frame,
-        last_index=state.last_index,
-    )
-    return state.model_copy(
-        update={
-            "updated_at": at,
-            "status": "in_progress",
-            "active": ActiveRun(requested=event),
-            "sent": state.sent | {event.message.id: sent},
-            "messages": (*state.messages, MessageRef(id=event.message.id)),
-        }
-    )
+    if event.continues is not None:
+        state = _continued(state, event)
+    state = _without(_denied(state), event.run_id, "in_progress")
+    changes: dict[str, Any] = {"updated_at": at, "status": "in_progress", "active": ActiveRun(requested=event)}
+    if event.message is not None:
+        sent = Sent(run_id=event.run_id, message_hash=event.message_hash)
+        changes["sent"] = state.sent | {event.message.id: sent}
+        changes["messages"] = (*state.messages, MessageRef(id=event.message.id))
+    return state.model_copy(update=changes)
 
 
-def _on_active(state: ThreadState, run_id: RunId, **changes: int) -> ThreadState:
-    if state.active is None or state.active.requested.run_id != run_id:
+def _continued(state: ThreadState, event: RunRequested) -> ThreadState:
+    settled = {
+        resolution.key: Settled(
+            run_id=event.continues or event.run_id,
+            message_id=event.assistant_id,
+            verdict=resolution.verdict,
+            digest=resolution.digest,
+            continued_by=event.run_id,
+        )
+        for resolution in event.resolutions
+    }
+    return state.model_copy(update={"settled": state.settled | settled, "waiting": None})
+
+
+def _denied(state: ThreadState) -> ThreadState:
+    """Nobody will answer any more what the thread waits for."""
+    if state.waiting is None:
+        return state
+    asked = (*state.waiting.pending, *state.waiting.resolved)
+    dropped = Settled(run_id=state.waiting.run_id, message_id=state.waiting.assistant_id, verdict="denied")
+    denied = {interaction.key: dropped for interaction in asked}
+    return state.model_copy(update={"waiting": None, "settled": state.settled | denied})
+
+
+def _queued(state: ThreadState, event: RunQueued) -> ThreadState:
+    changes: dict[str, Any] = {
+        "updated_at": event.at.isoformat(),
+        "queue": (event, *state.queue) if event.interrupts else (*state.queue, event),
+        "sent": state.sent | {event.message.id: Sent(run_id=event.run_id, message_hash=event.message_hash)},
+        "runs": state.runs | {event.run_id: _record(state, "queued")},
+    }
+    state = state.model_copy(update=changes)
+    if event.supersedes is None or state.active is None or state.active.cancel is not None:
+        return state
+    return _on_active(state, event.supersedes, cancel="superseded")
+
+
+def _without(state: ThreadState, run_id: RunId, status: RunStatus) -> ThreadState:
+    """Take a run out of the queue, if it is in there, into this status."""
+    queue = tuple(queued for queued in state.queue if queued.run_id != run_id)
+    return state.model_copy(update={"queue": queue, "runs": state.runs | {run_id: _record(state, status)}})
+
+
+def _record(state: ThreadState, status: RunStatus) -> RunRecord:
+    return RunRecord(status=status, last_frame=state.last_frame, last_index=state.last_index)
+
+
+def _on_active(state: ThreadState, run_id: RunId, **changes: Any) -> ThreadState:  # noqa: ANN401  fields of ActiveRun
+    if state.active is None or state.active.run_id != run_id:
         return state
     return state.model_copy(update={"active": state.active.model_copy(update=changes)})
 
 
-def _ended(state: ThreadState, event: Terminal, status: RunStatus) -> ThreadState:
-    if state.active is None or state.active.requested.run_id != event.run_id:
+def _handed_back(state: ThreadState, event: RunHandedBack) -> ThreadState:
+    if state.active is None or state.active.attempt != event.attempt:
         return state
-    asked = state.active.requested.message.id
+    return _on_active(state, event.run_id, is_let_go=True, handed_back=state.active.handed_back + 1)
+
+
+def _ended(state: ThreadState, event: Terminal, status: ThreadStatus) -> ThreadState:
+    active = state.active
+    if active is None or active.run_id != event.run_id:
+        return state
+    record = state.runs[event.run_id].model_copy(update={"status": status})
     changes: dict[str, Any] = {
         "updated_at": event.at.isoformat(),
         "status": status,
         "active": None,
-        "sent": state.sent | {asked: state.sent[asked].model_copy(update={"status": status})},
+        "runs": state.runs | {event.run_id: record},
         "usage": state.usage.plus(event.usage),
         "last_frame": event.last_frame,
         "last_index": event.last_index,
     }
     if event.message is not None:
-        changes["messages"] = (*state.messages, MessageRef(id=event.message.id, last_frame=event.last_frame))
+        ref = MessageRef(id=event.message.id, last_frame=event.last_frame)
+        # A continuation goes on with a message that has its place.
+        earlier = tuple(ref if known.id == ref.id else known for known in state.messages)
+        changes["messages"] = earlier if ref in earlier else (*earlier, ref)
+    if isinstance(event, RunRequiresAction) and not state.is_deleted:
+        changes["waiting"] = Waiting(
+            run_id=event.run_id,
+            assistant_id=active.requested.assistant_id,
+            config=active.requested.config,
+            pending=event.pending,
+        )
     return state.model_copy(update=changes)
+
+
+def _resolved(state: ThreadState, event: InteractionsResolved) -> ThreadState:
+    waiting = state.waiting
+    if waiting is None or waiting.run_id != event.run_id:
+        return state
+    done = {resolution.key for resolution in event.resolutions}
+    changes = {
+        "resolved": (*waiting.resolved, *event.resolutions),
+        "pending": tuple(interaction for interaction in waiting.pending if interaction.key not in done),
+    }
+    return state.model_copy(update={"waiting": waiting.model_copy(update=changes), "updated_at": event.at.isoformat()})

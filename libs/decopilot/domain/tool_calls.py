@@ -44,6 +44,23 @@ class ToolCalls:
         if fold_in is not None:
             fold_in(self, chunk)
 
+    def restore(self, parts: Iterable[Growing]) -> None:
+        """Take the calls of a message that is gone on with, as they are."""
+        self._inputs = {}
+        self._of_step = []
+        self._of_message = {}
+        for part in parts:
+            if part.fields["type"] == "step-start":
+                self._of_step = []
+            elif "toolCallId" in part.fields:
+                self._of_step.append(part)
+                self._of_message[part.fields["toolCallId"]] = part
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether a call has not got its whole input yet."""
+        return any(part.fields.get("state") == "input-streaming" for part in self._of_message.values())
+
     def begin_step(self) -> None:
         """Leave the current step: its calls can still end, but nothing streams into them any more."""
         for part in self._of_step:
@@ -159,11 +176,13 @@ class ToolCalls:
     }
 
 
-def closing_chunk(part: Growing, error_text: str) -> Chunk | None:
-    """Return the chunk that ends this call; None for what is no call, has ended, or waits for approval."""
+def closing_chunk(part: Growing, error_text: str, *, waits: bool) -> Chunk | None:
+    """Return the chunk that ends this call; None for what is no call, has ended, or `waits` for a person."""
     call = part.settle()
     state = call.get("state")
-    if "toolCallId" not in call or state in _ENDED or state == "approval-requested":
+    if "toolCallId" not in call or state in _ENDED:
+        return None
+    if waits and state in {"approval-requested", "input-available"} and not call.get("providerExecuted"):
         return None
     if state == "output-available" and not call.get("preliminary"):
         return None
@@ -173,7 +192,7 @@ def closing_chunk(part: Growing, error_text: str) -> Chunk | None:
     if state == "input-streaming":
         name = call["toolName"] if flags else call["type"].removeprefix("tool-")
         return {"type": "tool-input-error", "toolName": name, "input": call.get("input")} | ended
-    if state == "approval-responded" and not call["approval"]["approved"]:
+    if state == "approval-requested" or (state == "approval-responded" and not call["approval"]["approved"]):
         return {"type": "tool-output-denied", "toolCallId": call["toolCallId"]}
     return {"type": "tool-output-error"} | ended
 

@@ -1,28 +1,64 @@
 """Which watch events a thread's event causes, in their order."""
 
-from typing import Any
+from typing import Any, assert_never
 
-from decopilot.contracts.events import Recorded, RunCompleted, RunFailed, RunRequested, RunStarted, StepCompleted
-from decopilot.contracts.watch import FINISH, STEP, THREAD_STATUS, WatchEvent
+from decopilot.contracts.events import (
+    InteractionsDenied,
+    InteractionsResolved,
+    Recorded,
+    RunCancelRequested,
+    RunCompleted,
+    RunFailed,
+    RunHandedBack,
+    RunQueued,
+    RunRequested,
+    RunRequiresAction,
+    RunStarted,
+    RunWithdrawn,
+    StepCompleted,
+    ThreadDeleted,
+    ThreadTitled,
+)
+from decopilot.contracts.watch import (
+    FINISH,
+    STEP,
+    THREAD_DELETED,
+    THREAD_QUEUE,
+    THREAD_STATUS,
+    THREAD_TITLED,
+    WatchEvent,
+)
 
 
-def watch_events_of(recorded: Recorded) -> list[tuple[str, WatchEvent]]:
+def watch_events_of(recorded: Recorded) -> list[tuple[str, WatchEvent]]:  # noqa: C901  one case per event
     """Tell the watch events that an event causes, each with its kind: derived from it alone."""
     event = recorded.event
     told: list[tuple[str, dict[str, Any]]]
     match event:
         case RunRequested():
             told = [(THREAD_STATUS, {"status": "in_progress"})]
-        case RunStarted():
+        case RunQueued():
+            told = [(THREAD_QUEUE, {"messageId": event.message.id, "runId": event.run_id, "status": "queued"})]
+        case RunWithdrawn():
+            told = [(THREAD_QUEUE, {"runId": event.run_id, "status": "withdrawn"})]
+        case RunStarted() | RunHandedBack() | RunCancelRequested() | InteractionsResolved():
             told = []
         case StepCompleted():
             told = [(STEP, {"stepCount": event.step})]
         case RunCompleted():
             told = _ended("completed")
+        case RunRequiresAction():
+            told = _ended("requires_action")
         case RunFailed():
             told = _ended("failed")
+        case InteractionsDenied():
+            told = [(THREAD_STATUS, {"status": "completed"})]
+        case ThreadTitled():
+            told = [(THREAD_TITLED, {})]
+        case ThreadDeleted():
+            told = [(THREAD_DELETED, {})]
         case _:
-            told = _ended("requires_action")
+            assert_never(event)
     return [
         (
             kind,

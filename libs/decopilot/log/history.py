@@ -3,11 +3,12 @@
 import asyncio
 from dataclasses import dataclass
 
-from decopilot.contracts.events import Recorded, RunRequested, RunStarted, StepCompleted
+from decopilot.contracts.events import Recorded, RunCompleted, RunFailed, RunRequested, RunRequiresAction
 from decopilot.contracts.frames import Cursor
 from decopilot.contracts.ids import MessageId, OrgId, ThreadId
 from decopilot.contracts.messages import UIMessage
 from decopilot.contracts.views import StoredMessage
+from decopilot.domain.interactions import with_verdicts, without_unanswered
 from decopilot.domain.thread import INITIAL, MessageRef, ThreadState, evolve
 from decopilot.log.journal import Journal
 from decopilot.log.views import Views
@@ -42,11 +43,24 @@ def messages_of(recorded: Recorded) -> list[StoredMessage]:
     event = recorded.event
     match event:
         case RunRequested():
-            return [StoredMessage(message=event.message)]
-        case RunStarted() | StepCompleted():
-            return []
-        case _:
+            return [] if event.message is None else [StoredMessage(message=event.message)]
+        case RunCompleted() | RunRequiresAction() | RunFailed():
             return [] if event.message is None else [StoredMessage(message=event.message, last_frame=event.last_frame)]
+        case _:
+            return []
+
+
+def shown(message: UIMessage, state: ThreadState) -> UIMessage:
+    """Return a message as it stands by now: what was answered since it ended, and what never will be."""
+    if message.role != "assistant":
+        return message
+    waiting, active = state.waiting, state.active
+    if waiting is not None and waiting.assistant_id == message.id:
+        message = with_verdicts(message, waiting.resolved)
+        return without_unanswered(message, (*waiting.pending, *waiting.resolved))
+    if active is not None and active.requested.continues is not None and active.requested.assistant_id == message.id:
+        return with_verdicts(message, active.requested.resolutions)
+    return without_unanswered(message, ())
 
 
 class Histories:
@@ -76,7 +90,7 @@ class Histories:
             for some in range(0, len(refs), _AT_ONCE):
                 wanted = refs[some : some + _AT_ONCE]
                 found = await asyncio.gather(*(self._find(org, thread, ref, newer) for ref in wanted))
-                messages += [stored.message for stored in found if stored is not None]
+                messages += [shown(stored.message, state) for stored in found if stored is not None]
             if len(messages) == len(refs):
                 return History(messages, state)
             # A message that is not as listed was written for a newer view, which is about to be there.

@@ -13,9 +13,10 @@ from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from decopilot.contracts import subjects
-from decopilot.contracts.events import Event, Recorded, UnknownEventError, decode_event
+from decopilot.contracts.events import Event, Recorded, UnknownEventError, decode_event, run_of
 from decopilot.contracts.ids import OrgId, ThreadId
-from decopilot.domain.decider import Command, decide
+from decopilot.domain.commands import Command, RefusedError, StaleError
+from decopilot.domain.decider import decide
 from decopilot.domain.thread import INITIAL, ThreadState, evolve
 from decopilot.log.store import EXPECTED, EXPECTED_SUBJECT, UNCERTAIN, Store, Stored, is_conflict, is_passing
 from decopilot.log.views import Views
@@ -99,10 +100,18 @@ class Journal:
         until = max(until, await self.newest(org, thread))
         snapshot = await self._views.snapshot(org, thread)
         loaded = Loaded(INITIAL, 0) if snapshot is None else Loaded(snapshot.state, snapshot.sequence)
+        base = loaded.sequence
         if loaded.sequence < until:
             for recorded in await self.events(org, thread, after=loaded.sequence, until=until):
+                base = base or recorded.sequence
                 loaded = Loaded(evolve(loaded.state, recorded.event), recorded.sequence)
+        if loaded.state.is_deleted and loaded.state.active is not None and await self._is_gone(base):
+            # The events were erased while they were read, which happens only once no run is active any more.
+            return Loaded(loaded.state.model_copy(update={"active": None}), loaded.sequence)
         return loaded
+
+    async def _is_gone(self, sequence: int) -> bool:
+        return await self._store.get(subjects.EVENTS_STREAM, sequence) is None
 
     async def newest(self, org: OrgId, thread: ThreadId) -> int:
         """Read the sequence of the thread's last event, from the leader; 0 before its first."""
@@ -128,25 +137,40 @@ class Journal:
                     return events
         return events
 
-    async def execute(self, org: OrgId, thread: ThreadId, command: Command, *, cause: str = "") -> Executed:
+    async def erase(self, org: OrgId, thread: ThreadId, *, before: int) -> None:
+        """Remove the events of a deleted thread that stand before its tombstone, which keeps its appends guarded."""
+        await self._store.js.purge_stream(subjects.EVENTS_STREAM, seq=before, subject=subjects.events_of(org, thread))
+
+    async def execute(
+        self, org: OrgId, thread: ThreadId, command: Command, *, cause: str = "", known: Loaded | None = None
+    ) -> Executed:
         """Load, decide, append under guard; after a conflict, load and decide again.
 
-        The caller bounds the time. `cause` is the id of the event that led to this command.
+        The caller bounds the time. `cause` is the id of the event that led to this command. With `known`, what was
+        loaded a moment ago, the guard of the append alone says whether that still held.
 
         Raises:
             RefusedError, StaleError: as the decider says, of the leader's newest state.
             MessageTooLargeError: the event does not fit a broker message; nothing was appended.
 
         """
+        loaded, is_leaders = (known, False) if known is not None else (await self.load(org, thread), True)
         while True:
-            loaded = await self.load(org, thread)
-            event = decide(command, loaded.state)
-            if event is None:
+            try:
+                event = decide(command, loaded.state)
+            except (RefusedError, StaleError):
+                if is_leaders:
+                    raise
+                event = None
+            if event is not None:
+                with _tracer.start_as_current_span(f"append {event.type}", kind=SpanKind.PRODUCER):
+                    recorded = await self._append(org, thread, event, loaded.sequence, cause)
+                if recorded is not None:
+                    return Executed(evolve(loaded.state, event), recorded.sequence, recorded)
+            elif is_leaders:
+                # What appends nothing has no guard: it holds for the leader's newest state only.
                 return Executed(loaded.state, loaded.sequence, None)
-            with _tracer.start_as_current_span(f"append {event.type}", kind=SpanKind.PRODUCER):
-                recorded = await self._append(org, thread, event, loaded.sequence, cause)
-            if recorded is not None:
-                return Executed(evolve(loaded.state, event), recorded.sequence, recorded)
+            loaded, is_leaders = await self.load(org, thread), True
 
     async def _append(self, org: OrgId, thread: ThreadId, event: Event, expected: int, cause: str) -> Recorded | None:
         """Append under guard; None after a conflict. An unknown fate is cleared up before returning."""
@@ -155,7 +179,7 @@ class Journal:
             EXPECTED: str(expected),
             EXPECTED_SUBJECT: subjects.events_of(org, thread),
             EVENT_ID: event_id,
-            CORRELATION: event.run_id,
+            CORRELATION: run_of(event) or thread,
         }
         if cause:
             headers[CAUSATION] = cause

@@ -8,7 +8,7 @@ import structlog
 
 from decopilot.contracts import subjects
 from decopilot.contracts.chunks import Chunk, encode_chunk
-from decopilot.contracts.frames import Cursor, Frame, Outcome, frame_headers
+from decopilot.contracts.frames import Cursor, Frame, Outcome, Ranges, decode_frame, frame_headers
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.store import EXPECTED, UNCERTAIN, Store, is_conflict, is_passing
@@ -69,6 +69,9 @@ class Pump:
         self._previous = previous
         self._last = 0 if after is None else after.sequence
         self._index = 0 if after is None else after.index + after.end.index + 1
+        self._void: Ranges = () if after is None else after.void
+        self._is_frame = self._rewinds = False
+        self._stored: Frame
         self._lines: list[bytes] = []
         self._lines_bytes = 0
         self._outcome: Outcome | None = None
@@ -122,6 +125,39 @@ class Pump:
             await self._progress.wait_for(lambda: not self._lines_bytes or self._error is not None)
         self._raise()
 
+    async def frame(self, chunks: list[Chunk], *, void: Ranges | None = None, rewinds: bool = False) -> Frame:
+        """Store what is waiting, then these chunks as one frame; `void` holds from this frame on.
+
+        Returns the frame, stored.
+
+        Raises:
+            FencedError: another writer took the run over.
+            ChunkTooLargeError: the broker can't hold the frame; it was not taken.
+            ValueError: a chunk is no JSON, or the run is sealed.
+
+        """
+        lines = self._encode(chunks)
+        await self.barrier()
+        self._check_not_sealed()
+        if void is not None:
+            self._void = void
+        self._is_frame, self._rewinds = True, rewinds
+        self._lines, self._lines_bytes = lines, sum(map(len, lines))
+        self._wake.set()
+        await self.barrier()
+        self._is_frame = self._rewinds = False
+        return self._stored
+
+    def _encode(self, chunks: list[Chunk]) -> list[bytes]:
+        lines = [encode_chunk(chunk) for chunk in chunks]
+        if not lines:
+            msg = "a frame has chunks"
+            raise ValueError(msg)
+        size = len(b"\n".join(lines))
+        if size > self._limit_bytes:
+            raise ChunkTooLargeError(size, self._limit_bytes)
+        return lines
+
     async def close(self, chunks: list[Chunk], outcome: Outcome) -> Cursor:
         """Seal the run: store what is waiting and these chunks, the last frame being the closing one.
 
@@ -133,13 +169,7 @@ class Pump:
             ValueError: a chunk is no JSON, there is none, or the run is sealed.
 
         """
-        lines = [encode_chunk(chunk) for chunk in chunks]
-        if not lines:
-            msg = "a closing frame has chunks"
-            raise ValueError(msg)
-        size = len(b"\n".join(lines))
-        if size > self._limit_bytes:
-            raise ChunkTooLargeError(size, self._limit_bytes)
+        lines = self._encode(chunks)
         # Everything before is stored first: the closing frame then takes nothing but its own chunks.
         await self.barrier()
         self._check_not_sealed()
@@ -177,7 +207,7 @@ class Pump:
                 self._progress.notify_all()
 
     def _take(self) -> list[bytes]:
-        if self._outcome is not None:
+        if self._outcome is not None or self._is_frame:
             taken, self._lines = self._lines, []
             return taken
         size = count = 0
@@ -191,9 +221,20 @@ class Pump:
 
     async def _store_frame(self, lines: list[bytes]) -> None:
         frame_id = uuid.uuid4().hex
-        headers = frame_headers(frame_id, self._attempt, self._index, self._previous, self._outcome)
+        headers = frame_headers(
+            frame_id,
+            self._attempt,
+            self._index,
+            self._previous,
+            self._outcome,
+            void=self._void,
+            rewinds=self._rewinds,
+        )
         headers[EXPECTED] = str(self._last)
-        sequence = await self._publish(b"\n".join(lines), headers, frame_id)
+        body = b"\n".join(lines)
+        sequence = await self._publish(body, headers, frame_id)
+        if self._is_frame:
+            self._stored = decode_frame(self._subject, sequence, headers, body)
         self._last = self._previous = sequence
         self._index += len(lines)
         self._end = Cursor(sequence, len(lines) - 1)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self, TypeVar
 
 import structlog
@@ -26,12 +27,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message as a stream holds it."""
+    """A message as a stream holds it; `at`, by the broker's clock, is known of what the leader was asked for."""
 
     sequence: int
     subject: str
     headers: Mapping[str, str]
     data: bytes
+    at: datetime | None = None
 
 
 class MessageTooLargeError(Exception):
@@ -107,7 +109,7 @@ class Store:
             if error.err_code != _NO_MESSAGE:
                 raise
             return None
-        return Stored(found.seq or 0, found.subject or "", found.headers or {}, found.data or b"")
+        return Stored(found.seq or 0, found.subject or "", found.headers or {}, found.data or b"", found.time)
 
     async def first(self, stream: str, subject: str, *, timeout_s: float = 5.0) -> Stored | None:
         """Read the first message whose subject matches.

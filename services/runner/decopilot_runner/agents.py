@@ -54,7 +54,7 @@ def _default_agent(settings: RunnerSettings) -> Agent:
 
     provider = settings.model.partition(":")[0]
     try:
-        return build(settings.model, delay_ms=settings.demo_delay_ms)
+        return build(settings.model, delay_ms=settings.demo_delay_ms, demo_dir=settings.demo_dir)
     except ImportError as error:
         why = f"its provider's package is missing; install it with: pip install 'decopilot[{provider}]'"
         raise ModelError(settings.model, why) from error

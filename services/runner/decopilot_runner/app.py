@@ -9,14 +9,16 @@ from nats.aio.client import Client
 from decopilot.contracts import subjects
 from decopilot.kit.connection import connected
 from decopilot.kit.messaging import Messaging
+from decopilot.log.chunklog import ChunkLog
+from decopilot.log.ending import Ender
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.views import Views
 from decopilot_runner.agents import load_agent
 from decopilot_runner.driving import Driver
-from decopilot_runner.ending import Ender
 from decopilot_runner.holding import Gaps, Holding
+from decopilot_runner.pumping import AgentPump
 from decopilot_runner.settings import RunnerSettings
 from decopilot_runner.working import Worker
 
@@ -37,16 +39,23 @@ def build(settings: RunnerSettings) -> FastStream:
             await gaps.note()
             views = Views(store)
             journal = Journal(store, views)
-            ender = Ender(store, journal)
-            driver = Driver(
+            histories = Histories(journal, views)
+            ender = Ender(store, journal, histories)
+            agent_pump = AgentPump(
                 journal,
-                Histories(journal, views),
                 agent,
-                ender,
-                runner_id=settings.instance,
                 answer_bytes=nc.max_payload - EVENT_RESERVE_BYTES,
+                questions_wait=settings.questions_wait,
             )
-            worker = Worker(nc, journal, driver, ender, Holding(nc, settings.instance, gaps))
+            worker = Worker(
+                nc,
+                journal,
+                Driver(journal, histories, ChunkLog(store), agent_pump, ender, runner_id=settings.instance),
+                ender,
+                Holding(nc, settings.instance, gaps),
+                runner_id=settings.instance,
+                attempts=settings.attempts,
+            )
             workers.append(worker)
             messaging.consume(
                 subjects.EVENTS_STREAM,

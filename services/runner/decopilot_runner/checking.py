@@ -9,7 +9,17 @@ from collections.abc import Mapping
 
 from pydantic_core import from_json, to_json
 
-from decopilot.contracts.chunks import RESET, RUN, USER_MESSAGE, Chunk, encode_chunk
+from decopilot.contracts.chunks import (
+    RESET,
+    RUN,
+    RUN_END,
+    RUN_REWIND,
+    THREAD_DELETED,
+    USER_MESSAGE,
+    Chunk,
+    encode_chunk,
+)
+from decopilot.contracts.messages import UIMessage
 
 _Kinds = Mapping[str, type]
 
@@ -60,7 +70,7 @@ _FIELDS: Mapping[str, tuple[_Kinds, _Kinds]] = {
 }
 _DATA: tuple[_Kinds, _Kinds] = ({"data": _ANY}, {"id": str, "transient": bool})
 _DATA_TYPE = re.compile(r"data-.+", re.DOTALL)
-_OURS = frozenset({RESET, RUN, USER_MESSAGE})
+_OURS = frozenset({RESET, RUN, RUN_END, RUN_REWIND, THREAD_DELETED, USER_MESSAGE})
 _SHOWN = 64
 _NAMES = {str: "string", bool: "boolean", dict: "object", list: "array"}
 
@@ -87,6 +97,10 @@ class Checker:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._left_bytes = limit_bytes
+
+    def count(self, begun: UIMessage) -> None:
+        """Count an answer that is gone on with."""
+        self._left_bytes -= len(begun.model_dump_json())
 
     def check(self, chunk: object) -> Chunk:
         """Return the chunk as the log will hold it: plain JSON, the agent's own no more.

@@ -1,142 +1,198 @@
 """Driving a run: the agent's chunks into the log, step by step, and the end that the log then knows."""
 
-from contextlib import aclosing
+import asyncio
 from datetime import UTC, datetime
+from typing import Any, Literal
 
 import structlog
 
-from decopilot.agent import Agent, AgentError, AgentRequest
 from decopilot.contracts.chunks import Chunk
-from decopilot.contracts.frames import Outcome
-from decopilot.domain.decider import CompleteStep, StaleError, Start
+from decopilot.contracts.frames import Frame
+from decopilot.contracts.messages import UIMessage
+from decopilot.domain.commands import StaleError, Start
 from decopilot.domain.fold import Fold, FoldError
-from decopilot.domain.margins import opening
-from decopilot.domain.outcome import failure, resolve, usage_of
-from decopilot.kit import telemetry
+from decopilot.domain.interactions import resolution_chunks
+from decopilot.domain.margins import opening, rewind_chunk
+from decopilot.domain.outcome import failure, forced
+from decopilot.domain.resuming import LogLostError, resume_point
+from decopilot.log.chunklog import ChunkLog
+from decopilot.log.ending import Attempt, Ender, SealedError
 from decopilot.log.history import Histories
-from decopilot.log.journal import Journal
-from decopilot.log.pump import FencedError, Pump
+from decopilot.log.journal import Journal, Loaded
+from decopilot.log.pump import FencedError
 from decopilot.log.store import patiently
-from decopilot_runner.attempt import Attempt
-from decopilot_runner.checking import AnswerTooLargeError, Checker, ProtocolError
-from decopilot_runner.ending import Ender
+from decopilot_runner.pumping import AgentPump, Progress
 
-BARRIERS = frozenset(
-    {"tool-input-available", "tool-input-error", "tool-output-available", "tool-output-error", "finish-step"}
-)
-"""Behind these the agent acts on the world or asks the model again: only once the log has what came before."""
+STOP_AGAIN_S, STOP_TRIES = 0.3, 3
+LOOK_S = 15.0
+"""So often a run looks whether it is still its own, should the signal that says so be lost."""
 
 log = structlog.get_logger()
 
 
 class Driver:
-    """Drives runs with one agent, whose answers have up to `answer_bytes`."""
+    """Drives runs."""
 
     def __init__(
         self,
         journal: Journal,
         histories: Histories,
-        agent: Agent,
+        chunks: ChunkLog,
+        agent_pump: AgentPump,
         ender: Ender,
         *,
         runner_id: str,
-        answer_bytes: int,
     ) -> None:
         self._journal = journal
         self._histories = histories
-        self._agent = agent
+        self._chunks = chunks
+        self._agent_pump = agent_pump
         self._ender = ender
         self._runner_id = runner_id
-        self._answer_bytes = answer_bytes
+        self._abandoned: set[asyncio.Task[Any]] = set()
 
-    async def drive(self, attempt: Attempt, *, cause: str) -> None:
-        """Drive a run from its start to its terminal event. `cause` is the id of the event that asked for it.
+    async def drive(self, attempt: Attempt, woken: asyncio.Event, *, known: Loaded, cause: str) -> None:
+        """Drive a run from where the log has it to its terminal event.
+
+        `woken` is set when there may be news of the run in the log. `cause` is the id of the event that asked for it.
 
         Raises:
-            FencedError, StaleError: somebody else ended or took the run over.
+            FencedError, StaleError: somebody else took the run over.
 
         """
-        org, thread, requested = attempt.org, attempt.thread, attempt.requested
+        org, thread = attempt.org, attempt.thread
         start = Start(now=_now(), run_id=attempt.run, attempt=attempt.number, runner_id=self._runner_id)
-        await patiently(lambda: self._journal.execute(org, thread, start, cause=cause))
+        started = await patiently(lambda: self._journal.execute(org, thread, start, cause=cause, known=known))
         log.info("run_started", org=org, thread=thread, run_id=attempt.run, attempt=attempt.number)
-        fold = Fold(requested.assistant_id)
-        async with self._ender.pump(attempt) as pump:
-            for chunk in opening(requested, attempt.number):
-                fold.add(chunk)
-                await pump.write(chunk)
-            with telemetry.span("agent", {telemetry.RUN: attempt.run, telemetry.AGENT: requested.config.agent_id}):
-                outcome, finish = await self._agent_outcome(attempt, fold, pump)
-            await self._ender.end(attempt, fold, pump, outcome, finish.get("messageMetadata"))
-
-    async def _agent_outcome(self, attempt: Attempt, fold: Fold, pump: Pump) -> tuple[Outcome, Chunk]:
-        """Let the agent run; what it does wrong fails its own run and nothing else."""
+        active = started.state.active
+        if active is not None and active.cancel is not None:
+            await self._ender.seal(attempt, active.cancel)
+            return
         try:
-            finish = await self._pump_agent(attempt, fold, pump)
-        except (FencedError, StaleError):
-            raise
-        except AgentError as error:
-            return failure(fold.message(), _shown(error.category), _shown(error.text)), {}
-        except (FoldError, ProtocolError) as error:
-            log.warning("agent_broke_protocol", run_id=attempt.run, error=str(error))
-            return failure(fold.message(), "protocol", f"The agent broke the chunk protocol: {error}."), {}
-        except AnswerTooLargeError as error:
-            log.warning("answer_too_large", run_id=attempt.run, limit_bytes=error.limit_bytes)
-            return failure(fold.message(), "too_large", f"The answer is too large: {error}."), {}
-        except Exception:
-            log.exception("agent_failed", run_id=attempt.run)
-            return failure(fold.message(), "unknown", "The agent failed unexpectedly."), {}
-        return resolve(finish.get("finishReason", "stop"), fold.message()), finish
+            async with self._ender.fencing_pump(attempt) as (pump, fence):
+                progress = Progress(attempt, pump, Fold(attempt.requested.assistant_id))
+                if fence is None:
+                    history = await self._open(progress)
+                else:
+                    history = await self._history(attempt)
+                    await self._resume(progress, fence, 0 if active is None else active.steps)
+                await self._bring_to_end(progress, history, woken)
+        except SealedError as sealed:
+            await self._ender.end_as_sealed(attempt, sealed.closed)
+        except LogLostError:
+            await self._ender.seal(attempt, "error")
+        except FencedError as error:
+            if error.found is None or error.found.outcome is None:
+                raise
+            await self._ender.end_as_sealed(attempt, error.found)
 
-    async def _pump_agent(self, attempt: Attempt, fold: Fold, pump: Pump) -> Chunk:
-        """Pump the agent's chunks; returns its `finish` chunk, or an empty one."""
-        finish: Chunk = {}
-        step = 0
-        checker = Checker(self._answer_bytes)
-        # Read while the opening is on its way: viewers see the question before the agent begins.
-        request = await self._request(attempt)
-        async with aclosing(self._agent(request)) as chunks:
-            async for yielded in chunks:
-                chunk = checker.check(yielded)
-                kind = chunk["type"]
-                # How a run begins and ends is the runner's to say; the agent only adds to it.
-                if kind == "finish":
-                    finish = chunk
-                if kind in {"start", "abort", "finish"}:
-                    continue
-                if kind == "error":
-                    raise AgentError("unknown", chunk["errorText"])
-                fold.add(chunk)
-                await pump.write(chunk)
-                if kind in BARRIERS:
-                    await pump.barrier()
-                if kind == "finish-step":
-                    step += 1
-                    await self._complete_step(attempt, step, fold)
-        return finish
+    async def _open(self, progress: Progress) -> list[UIMessage]:
+        attempt = progress.attempt
+        continued = await self._ender.continued(attempt)
+        chunks = opening(attempt.requested, attempt.number, continued)
+        for chunk in chunks:
+            progress.fold.add(chunk)
+        # Viewers see the question while the history is read.
+        _, history = await asyncio.gather(progress.pump.frame(chunks), self._history(attempt))
+        progress.partial = None if continued is None else progress.fold.message()
+        return history
 
-    async def _request(self, attempt: Attempt) -> AgentRequest:
-        requested = attempt.requested
-        window = requested.config.window_size
-        history = await patiently(lambda: self._histories.read(attempt.org, attempt.thread, limit=window))
-        return AgentRequest(
-            org=attempt.org,
-            thread=attempt.thread,
-            run_id=attempt.run,
-            message_id=requested.assistant_id,
-            history=history.messages,
-            config=requested.config,
+    async def _resume(self, progress: Progress, fence: Frame, counted_steps: int) -> None:
+        """Go on behind the last cut of the attempts before.
+
+        Raises:
+            LogLostError: there is no telling what they wrote.
+
+        """
+        attempt = progress.attempt
+        frames = await patiently(
+            lambda: self._chunks.of_run(attempt.org, attempt.thread, attempt.run, until=fence.sequence)
         )
+        try:
+            point = resume_point(attempt.requested.assistant_id, frames)
+        except FoldError as error:
+            log.warning("log_unreadable", run_id=attempt.run, error=repr(error))
+            raise LogLostError from error
+        message = point.fold.message()
+        if point.void != fence.void:
+            chunk = rewind_chunk(attempt.requested, attempt.number, message)
+            await progress.pump.frame([chunk], void=point.void, rewinds=True)
+        progress.fold, progress.steps = point.fold, point.steps
+        progress.partial, progress.is_resumed = message if message.parts else None, True
+        for step in range(counted_steps + 1, point.steps + 1):
+            # Its runner died between the step's last frame and the event that this implies.
+            await self._agent_pump.complete_step(progress, step)
+        log.info("run_resumed", run_id=attempt.run, attempt=attempt.number, cut=point.cut, steps=point.steps)
 
-    async def _complete_step(self, attempt: Attempt, step: int, fold: Fold) -> None:
-        usage = usage_of(fold.message())
-        command = CompleteStep(now=_now(), run_id=attempt.run, attempt=attempt.number, step=step, usage=usage)
-        await patiently(lambda: self._journal.execute(attempt.org, attempt.thread, command))
+    async def _bring_to_end(self, progress: Progress, history: list[UIMessage], woken: asyncio.Event) -> None:
+        """Let the agent run until it ends or is to end, and end the run."""
+        attempt = progress.attempt
+        for chunk in resolution_chunks(progress.fold.message(), attempt.requested.resolutions):
+            progress.fold.add(chunk)
+            await progress.pump.write(chunk)
+        await progress.pump.barrier()
+        if progress.partial is not None:
+            progress.partial = progress.fold.message()
+        running = asyncio.create_task(self._agent_pump.run(progress, history), name=f"agent {attempt.run}")
+        looking = asyncio.create_task(self._end_asked_for(attempt, woken), name=f"look {attempt.run}")
+        try:
+            await asyncio.wait({running, looking}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            progress.is_stopped = not running.done()
+            await self._stop(looking)
+            await self._stop(running)
+        if progress.is_stopped:
+            outcome, finish = forced(progress.fold.message(), looking.result()), Chunk()
+        elif running.cancelled():
+            # Not by us: something of the agent's own was cancelled, and nobody caught it.
+            outcome, finish = failure(progress.fold.message(), "unknown", "The agent was interrupted."), Chunk()
+        else:
+            outcome, finish = running.result()
+        await self._ender.end(attempt, progress.fold, progress.pump, outcome, finish.get("messageMetadata"))
 
+    async def _end_asked_for(self, attempt: Attempt, woken: asyncio.Event) -> Literal["cancelled", "superseded"]:
+        """Wait until somebody asks for the run's end; tell why.
 
-def _shown(text: object) -> str:
-    # Whatever an agent gives as its text, the closing frame must take it.
-    return str(text).encode(errors="replace").decode()
+        Raises:
+            StaleError: the run has ended, or is another attempt's.
+
+        """
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await woken.wait()
+            except TimeoutError:
+                pass
+            woken.clear()
+            loaded = await patiently(lambda: self._journal.load(attempt.org, attempt.thread))
+            state, active = loaded.state, loaded.state.active
+            if active is None or active.run_id != attempt.run or active.attempt > attempt.number:
+                raise StaleError(attempt.run, attempt.number)
+            if active.cancel is not None:
+                return active.cancel
+            if state.is_deleted:
+                return "cancelled"
+
+    async def _stop(self, task: asyncio.Task[Any]) -> None:
+        """Cancel a task until it has ended; one that won't is left behind, so that its run can end without it."""
+        for _ in range(STOP_TRIES):
+            # More than once: an agent may take a cancellation for the failure of its own call, and go on.
+            task.cancel()
+            # Not awaited itself: our own cancellation must not be taken for the task's.
+            await asyncio.wait([task], timeout=STOP_AGAIN_S)
+            if task.done():
+                return
+        log.warning("agent_abandoned", task=task.get_name())
+        self._abandoned.add(task)
+        task.add_done_callback(self._abandoned.discard)
+
+    async def _history(self, attempt: Attempt) -> list[UIMessage]:
+        """Read what the agent is told of the thread: its own answer, where it goes on with one, is not part of that."""
+        requested = attempt.requested
+        limit = requested.config.window_size + 1
+        read = await patiently(lambda: self._histories.read(attempt.org, attempt.thread, limit=limit))
+        earlier = [message for message in read.messages if message.id != requested.assistant_id]
+        return earlier[-requested.config.window_size :]
 
 
 def _now() -> datetime:

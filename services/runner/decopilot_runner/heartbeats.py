@@ -1,7 +1,7 @@
 """Heartbeats: they keep a work item ours for as long as the broker confirms them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from nats.aio.client import Client
@@ -36,10 +36,11 @@ class Heart:
 
 
 @asynccontextmanager
-async def heartbeats(nc: Client, ack_subject: str) -> AsyncIterator[Heart]:
-    """Keep a work item while the context is open."""
+async def heartbeats(nc: Client, ack_subject: str, *, on_lost: Callable[[], None]) -> AsyncIterator[Heart]:
+    """Keep a work item while the context is open; `on_lost` is called when it may be another's."""
     heart = Heart()
     task = asyncio.create_task(heart.keep_beating(nc, ack_subject), name="heartbeats")
+    task.add_done_callback(lambda ended: None if ended.cancelled() else on_lost())
     try:
         yield heart
     finally:

@@ -48,12 +48,14 @@ class Holding:
         self._held: set[RunId] = set()
 
     @asynccontextmanager
-    async def held(self, org: OrgId, run: RunId) -> AsyncIterator[None]:
-        """Answer for a run while the context is open."""
+    async def held(self, org: OrgId, run: RunId, woken: asyncio.Event) -> AsyncIterator[None]:
+        """Answer for a run while the context is open; a signal that is no question sets `woken`."""
 
         async def answer(msg: Msg) -> None:
             if msg.reply:
                 await msg.respond(self._answer)
+            else:
+                woken.set()
 
         subscription = await self._nc.subscribe(subjects.signal(org, run), cb=answer)
         self._held.add(run)

@@ -1,0 +1,155 @@
+"""Wishes about a thread. Ids and time come with them, so that deciding stays pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from decopilot.contracts.commands import OnConflict
+from decopilot.contracts.frames import Cursor, Outcome
+from decopilot.contracts.ids import MessageId, RunId, UserId
+from decopilot.contracts.interactions import Resolution
+from decopilot.contracts.messages import RunConfig, UIMessage, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Answer this message of a user."""
+
+    now: datetime
+    user_id: UserId
+    may_write_all: bool
+    message: UIMessage
+    message_hash: str
+    config: RunConfig
+    run_id: RunId
+    assistant_id: MessageId
+    on_conflict: OnConflict = "queue"
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Resolve what the thread waits for; once all of it is, `run_id` goes on with the answer.
+
+    With `is_whole_message`, facts that answer nothing the thread ever waited for are ignored instead of refused.
+    """
+
+    now: datetime
+    user_id: UserId
+    may_write_all: bool
+    resolutions: tuple[Resolution, ...]
+    run_id: RunId
+    message_id: MessageId | None = None
+    is_whole_message: bool = False
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End this run, or without its id the active one; a run that has ended stays as it is."""
+
+    now: datetime
+    user_id: UserId
+    may_write_all: bool
+    run_id: RunId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Take a queued message back."""
+
+    now: datetime
+    user_id: UserId
+    may_write_all: bool
+    message_id: MessageId
+
+
+@dataclass(frozen=True, slots=True)
+class Retitle:
+    """Give the thread another title."""
+
+    now: datetime
+    user_id: UserId
+    may_write_all: bool
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete the thread."""
+
+    now: datetime
+    user_id: UserId
+    may_write_all: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """Let the head of the queue start, if it is its turn."""
+
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin this attempt of a run."""
+
+    now: datetime
+    run_id: RunId
+    attempt: int
+    runner_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """Let go of an attempt that is as good as any, for another runner to go on."""
+
+    now: datetime
+    run_id: RunId
+    attempt: int
+    runner_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteStep:
+    """Count one more finished step."""
+
+    now: datetime
+    run_id: RunId
+    attempt: int
+    step: int
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """End a run as its sealed chunk log says; `end` is the position behind the closing frame's last chunk."""
+
+    now: datetime
+    run_id: RunId
+    attempt: int
+    outcome: Outcome
+    message: UIMessage | None
+    end: Cursor
+
+
+UserCommand = Send | Resolve | Cancel | Withdraw | Retitle | Delete
+Command = UserCommand | Promote | Start | HandBack | CompleteStep | End
+
+
+class RefusedError(Exception):
+    """The wish can't be granted in this state; nothing happens. `code` is one of `problems.PROBLEMS`.
+
+    `outcome` says what stands in the place of what was wished, where that is the reason.
+    """
+
+    def __init__(self, code: str, detail: str, outcome: dict[str, object] | None = None) -> None:
+        self.code, self.detail, self.outcome = code, detail, outcome
+        super().__init__(f"{code}: {detail}")
+
+
+class StaleError(Exception):
+    """The run or attempt that the command speaks of is not the thread's present one."""
+
+    def __init__(self, run_id: RunId, attempt: int) -> None:
+        self.run_id, self.attempt = run_id, attempt
+        super().__init__(f"attempt {attempt} of {run_id} is not the present one")

@@ -1,0 +1,224 @@
+"""What users may wish of a thread, and what comes of it."""
+
+from typing import assert_never
+
+from decopilot.contracts.events import (
+    Event,
+    InteractionsDenied,
+    InteractionsResolved,
+    RunCancelRequested,
+    RunQueued,
+    RunRequested,
+    RunWithdrawn,
+    ThreadCreated,
+    ThreadDeleted,
+    ThreadTitled,
+)
+from decopilot.contracts.ids import MessageId, RunId
+from decopilot.contracts.interactions import Resolution
+from decopilot.contracts.messages import UIMessage
+from decopilot.domain.commands import Cancel, Delete, RefusedError, Resolve, Retitle, Send, UserCommand, Withdraw
+from decopilot.domain.thread import ThreadState, Waiting
+
+TITLE_LENGTH = 60
+UNTITLED = "New chat"
+QUEUE_LENGTH = 20
+QUEUE_BYTES = 2 << 20
+"""The queue is part of the thread's view, which has to fit one message of the broker."""
+
+
+def decide(command: UserCommand, state: ThreadState) -> Event | None:  # noqa: PLR0911  one case per wish
+    """Decide; None means that the wish is already fulfilled.
+
+    Raises:
+        RefusedError: it can't be granted now.
+
+    """
+    _check_rights(command, state)
+    match command:
+        case Send():
+            return _send(command, state)
+        case Resolve():
+            return _resolve(command, state)
+        case Cancel():
+            return _cancel(command, state)
+        case Withdraw():
+            return _withdraw(command, state)
+        case Retitle():
+            if command.title == state.title:
+                return None
+            return ThreadTitled(at=command.now, user_id=command.user_id, title=command.title)
+        case Delete():
+            if state.is_deleted:
+                return None
+            return ThreadDeleted(at=command.now, user_id=command.user_id)
+        case _:
+            assert_never(command)
+
+
+def _check_rights(command: UserCommand, state: ThreadState) -> None:
+    if state.is_deleted and isinstance(command, Delete):
+        return
+    if state.is_deleted or (state.owner is None and not isinstance(command, Send)):
+        raise RefusedError("thread_not_found", "There is no such thread, or no more.")
+    if state.owner is not None and state.owner != command.user_id and not command.may_write_all:
+        raise RefusedError("forbidden", "Only the thread's owner and the org's owners write to it.")
+
+
+def _send(command: Send, state: ThreadState) -> RunRequested | RunQueued | None:
+    message = command.message
+    known = state.sent.get(message.id)
+    if known is not None:
+        if known.message_hash == command.message_hash:
+            return None
+        raise RefusedError("message_conflict", f"Message {message.id} was sent before with another content.")
+    if message.id in _answers(state):
+        raise RefusedError("message_conflict", f"Message {message.id} is an answer of this thread.")
+    # Between the end of a run and its turn the queue's head has nobody before it, but a claim all the same.
+    if state.active is not None or state.may_promote:
+        return _queue(command, state)
+    created = None
+    if state.owner is None:
+        created = ThreadCreated(owner=command.user_id, agent_id=command.config.agent_id, title=_title_of(message.text))
+    return RunRequested(
+        at=command.now,
+        run_id=command.run_id,
+        user_id=command.user_id,
+        message=message,
+        message_hash=command.message_hash,
+        assistant_id=command.assistant_id,
+        config=command.config,
+        thread=created,
+        traceparent=command.traceparent,
+    )
+
+
+def _answers(state: ThreadState) -> set[str]:
+    answers: set[str] = {ref.id for ref in state.messages}
+    if state.active is not None:
+        answers.add(state.active.requested.assistant_id)
+    return answers | {queued.assistant_id for queued in state.queue}
+
+
+def _title_of(text: str) -> str:
+    """Until a thread is given a title, it goes by the first words of its first message."""
+    words = " ".join(text.split())
+    if not words:
+        return UNTITLED
+    return words if len(words) <= TITLE_LENGTH else words[: TITLE_LENGTH - 1].rstrip() + "…"
+
+
+def _queue(command: Send, state: ThreadState) -> RunQueued:
+    if command.on_conflict == "reject":
+        raise RefusedError("run_active", "Wait for the answer that is being written, then send again.")
+    size = sum(map(_size_bytes, (command.message, *(queued.message for queued in state.queue))))
+    if len(state.queue) >= QUEUE_LENGTH or size > QUEUE_BYTES:
+        raise RefusedError("queue_full", f"At most {QUEUE_LENGTH} messages, of {QUEUE_BYTES >> 20} MiB, wait in line.")
+    interrupts = command.on_conflict == "interrupt"
+    return RunQueued(
+        at=command.now,
+        run_id=command.run_id,
+        user_id=command.user_id,
+        message=command.message,
+        message_hash=command.message_hash,
+        assistant_id=command.assistant_id,
+        config=command.config,
+        interrupts=interrupts,
+        supersedes=state.active.run_id if interrupts and state.active is not None else None,
+        traceparent=command.traceparent,
+    )
+
+
+def _size_bytes(message: UIMessage) -> int:
+    return len(message.model_dump_json().encode())
+
+
+def _resolve(command: Resolve, state: ThreadState) -> RunRequested | InteractionsResolved | None:
+    waiting = state.waiting
+    new = _new_resolutions(command, state)
+    if not new or waiting is None:
+        return None
+    resolved = {resolution.key for resolution in new}
+    if any(interaction.key not in resolved for interaction in waiting.pending):
+        return InteractionsResolved(
+            at=command.now, run_id=waiting.run_id, user_id=command.user_id, resolutions=tuple(new)
+        )
+    return RunRequested(
+        at=command.now,
+        run_id=command.run_id,
+        user_id=command.user_id,
+        assistant_id=waiting.assistant_id,
+        config=waiting.config,
+        continues=waiting.run_id,
+        resolutions=(*waiting.resolved, *new),
+        traceparent=command.traceparent,
+    )
+
+
+def _new_resolutions(command: Resolve, state: ThreadState) -> list[Resolution]:
+    """Tell which of the facts answer what is pending; one that was answered otherwise speaks against them all."""
+    new: dict[str, Resolution] = {}
+    settled: dict[str, str] = {}
+    repeated = False
+    for resolution in command.resolutions:
+        verdict = _verdict(resolution, command.message_id, state)
+        if verdict is None:
+            if new.setdefault(resolution.key, resolution) != resolution:
+                raise RefusedError("invalid_body", f"{resolution.id} is resolved in two ways at once.")
+        elif verdict == "unknown":
+            if not command.is_whole_message:
+                raise RefusedError("interaction_not_found", f"The thread never waited for {resolution.id}.")
+        elif verdict == "same":
+            repeated = True
+        else:
+            settled[resolution.id] = verdict
+    if settled:
+        told: list[object] = [{"id": id_, "outcome": verdict} for id_, verdict in settled.items()]
+        raise RefusedError("interaction_resolved", "It was resolved before, in another way.", {"interactions": told})
+    if not new and not repeated:
+        raise RefusedError("interaction_not_found", "Nothing in it answers what the thread waits for.")
+    return list(new.values())
+
+
+def _verdict(resolution: Resolution, message_id: MessageId | None, state: ThreadState) -> str | None:
+    """Tell what came of the interaction: None while it is pending, `same` where this resolution settled it.
+
+    Where it is said in which message the interaction stands, one of the same id in another message is not meant.
+    """
+    waiting: Waiting | None = state.waiting
+    if waiting is not None and message_id in {waiting.assistant_id, None}:
+        if any(pending.key == resolution.key for pending in waiting.pending):
+            return None
+        for resolved in waiting.resolved:
+            if resolved.key == resolution.key:
+                return "same" if resolved == resolution else resolved.verdict
+    settled = state.settled.get(resolution.key)
+    if settled is None or message_id not in {settled.message_id, None}:
+        return "unknown"
+    return "same" if settled.digest == resolution.digest else settled.verdict
+
+
+def _cancel(command: Cancel, state: ThreadState) -> Event | None:
+    fields = {"at": command.now, "user_id": command.user_id}
+    run_id: RunId | None = command.run_id
+    if state.active is not None and run_id in {state.active.run_id, None}:
+        if state.active.cancel is not None:
+            return None
+        return RunCancelRequested.model_validate(fields | {"run_id": state.active.run_id})
+    if any(queued.run_id == run_id for queued in state.queue):
+        return RunWithdrawn.model_validate(fields | {"run_id": run_id})
+    if state.waiting is not None and run_id in {state.waiting.run_id, None}:
+        return InteractionsDenied.model_validate(fields | {"run_id": state.waiting.run_id})
+    return None
+
+
+def _withdraw(command: Withdraw, state: ThreadState) -> RunWithdrawn | None:
+    for queued in state.queue:
+        if queued.message.id == command.message_id:
+            return RunWithdrawn(at=command.now, run_id=queued.run_id, user_id=command.user_id)
+    sent = state.sent.get(command.message_id)
+    if sent is None:
+        raise RefusedError("message_not_queued", f"No message {command.message_id} waits its turn.")
+    if state.runs[sent.run_id].status == "withdrawn":
+        return None
+    raise RefusedError("run_started", "Its run has begun: cancel that.")

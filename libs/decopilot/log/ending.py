@@ -1,0 +1,261 @@
+"""Ending a run: first the closing frame, then the terminal event that the sealed log implies, whoever ends it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from decopilot.contracts import subjects
+from decopilot.contracts.events import FailureReason, RunRequested
+from decopilot.contracts.frames import Cursor, Frame, Outcome
+from decopilot.contracts.ids import OrgId, RunId, ThreadId
+from decopilot.contracts.messages import UIMessage
+from decopilot.domain.commands import End, Promote
+from decopilot.domain.fold import Fold, FoldError
+from decopilot.domain.margins import closing, opening, run_chunk
+from decopilot.domain.outcome import failure, forced
+from decopilot.domain.resuming import LogLostError, replay
+from decopilot.domain.thread import ThreadState
+from decopilot.log.chunklog import ChunkLog
+from decopilot.log.history import Histories
+from decopilot.log.journal import Journal
+from decopilot.log.pump import ChunkTooLargeError, FencedError, Pump
+from decopilot.log.store import MessageTooLargeError, Store, patiently
+
+INTERRUPTED = "The run was interrupted."
+LOG_LOST = "The beginning of the answer is lost."
+TOO_LARGE = "The answer is too large to be kept."
+CLOSING_TEXT = 200
+"""So much of why a run failed is said again in each call that it left open."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a run. `previous` is the sequence of the thread's last frame before the run."""
+
+    org: OrgId
+    thread: ThreadId
+    requested: RunRequested
+    number: int
+    previous: int
+
+    @classmethod
+    def of(cls, org: OrgId, thread: ThreadId, state: ThreadState) -> "Attempt":
+        """Speak for the present attempt at the thread's active run; of one that nobody began, for its first."""
+        if state.active is None:
+            msg = f"{thread} has no active run"
+            raise ValueError(msg)
+        return cls(org, thread, state.active.requested, max(state.active.attempt, 1), state.last_frame)
+
+    @property
+    def run(self) -> RunId:
+        """The run's id."""
+        return self.requested.run_id
+
+
+class Ender:
+    """Seals runs and appends what the seal implies."""
+
+    def __init__(self, store: Store, journal: Journal, histories: Histories) -> None:
+        self._store = store
+        self._journal = journal
+        self._histories = histories
+        self._chunks = ChunkLog(store)
+
+    def pump(self, attempt: Attempt, *, after: Frame | None = None) -> Pump:
+        """Make the attempt's pump, behind the run's last frame if it has one."""
+        previous = attempt.previous if after is None else after.sequence
+        return Pump(
+            self._store,
+            attempt.org,
+            attempt.thread,
+            attempt.run,
+            attempt=attempt.number,
+            previous=previous,
+            after=after,
+        )
+
+    @asynccontextmanager
+    async def fencing_pump(self, attempt: Attempt) -> AsyncIterator[tuple[Pump, Frame | None]]:
+        """Open a pump behind a frame of its own, which refuses every frame of whoever wrote to the run before.
+
+        Yields the pump and that frame: the last one of the run, with all others before it. Of a run that nobody wrote
+        to there is none: its own first frame is to fence it.
+
+        Raises:
+            SealedError: the run has its closing frame.
+            StaleError: a newer attempt wrote to it.
+
+        """
+        while True:
+            last = await patiently(lambda: self._chunks.last_of_run(attempt.org, attempt.thread, attempt.run))
+            if last is not None and last.outcome is not None:
+                raise SealedError(attempt.run, last)
+            if last is not None and last.attempt > attempt.number:
+                raise FencedError(attempt.run, last)
+            async with self.pump(attempt, after=last) as pump:
+                fence = None
+                if last is not None:
+                    try:
+                        fence = await pump.frame([run_chunk(attempt.requested, attempt.number)])
+                    except FencedError as error:
+                        # A frame landed since the last one was read: behind that one, then.
+                        log.info("fence_refused", run_id=attempt.run, error=str(error))
+                        continue
+                yield pump, fence
+                return
+
+    async def end(
+        self, attempt: Attempt, fold: Fold, pump: Pump, outcome: Outcome, metadata: dict[str, Any] | None = None
+    ) -> None:
+        """Close what is open, seal the run, append its terminal event; then let the next run start.
+
+        Raises:
+            FencedError: another writer sealed the run first.
+
+        """
+        waits = outcome.status == "requires_action" and outcome.finish_reason == "tool-calls"
+        for chunk in fold.closing_chunks(outcome.error_text[:CLOSING_TEXT] or INTERRUPTED, waits=waits):
+            try:
+                await pump.write(chunk)
+            except ChunkTooLargeError:
+                # Half an input that has grown beyond what the log takes: its call is closed without it.
+                chunk |= {"input": None}
+                await pump.write(chunk)
+            fold.add(chunk)
+        chunks = closing(attempt.requested, outcome, metadata or {})
+        for chunk in chunks:
+            fold.add(chunk)
+        end = await pump.close(chunks, outcome)
+        await self._append(attempt, fold.message(), outcome, end)
+
+    async def end_as_sealed(self, attempt: Attempt, closed: Frame) -> None:
+        """Append the terminal event that a closing frame implies, if it is missing."""
+        if closed.outcome is None:
+            msg = f"frame {closed.sequence} closes nothing"
+            raise ValueError(msg)
+        fold = await self._replayed(attempt, closed)
+        outcome = closed.outcome
+        if fold is None:
+            fold = Fold(attempt.requested.assistant_id)
+            outcome = failure(fold.message(), "log_lost", LOG_LOST)
+        await self._append(attempt, fold.message(), outcome, closed.end)
+
+    async def end_if_sealed(self, attempt: Attempt) -> bool:
+        """Append the terminal event of a run that has its closing frame; tell whether it has."""
+        last = await patiently(lambda: self._chunks.last_of_run(attempt.org, attempt.thread, attempt.run))
+        if last is None or last.outcome is None:
+            return False
+        await self.end_as_sealed(attempt, last)
+        return True
+
+    async def seal(self, attempt: Attempt, reason: FailureReason) -> None:
+        """End a run that nobody drives, or whose driver is to stop: as its closing frame says, or for this reason.
+
+        Repeated until the closing frame is ours or another's is found: a driver that still writes is fenced first.
+        """
+        while True:
+            try:
+                async with self.fencing_pump(attempt) as (pump, fence):
+                    await self._seal_behind(attempt, reason, pump, fence)
+            except SealedError as sealed:
+                await self.end_as_sealed(attempt, sealed.closed)
+            except FencedError as error:
+                if error.found is not None and error.found.attempt > attempt.number:
+                    # A newer attempt drives it: fenced as that one.
+                    attempt = replace(attempt, number=error.found.attempt)
+                log.info("seal_refused", run_id=attempt.run, error=str(error))
+                continue
+            break
+        await self.wake(attempt.org, attempt.run)
+
+    async def seal_behind(self, attempt: Attempt, judged: Frame | None, reason: FailureReason) -> bool:
+        """End a run of which this is the last frame (None: it has none); False where the broker says it is not."""
+        try:
+            async with self.pump(attempt, after=judged) as pump:
+                await self._seal_behind(attempt, reason, pump, judged)
+        except FencedError:
+            return False
+        await self.wake(attempt.org, attempt.run)
+        return True
+
+    async def wake(self, org: OrgId, run: RunId) -> None:
+        """Have whoever drives a run look at the log."""
+        await self._store.nc.publish(subjects.signal(org, run))
+
+    async def _seal_behind(self, attempt: Attempt, reason: FailureReason, pump: Pump, last: Frame | None) -> None:
+        if last is None:
+            fold = Fold(attempt.requested.assistant_id)
+            chunks = opening(attempt.requested, attempt.number, await self.continued(attempt))
+            for chunk in chunks:
+                fold.add(chunk)
+            await pump.frame(chunks)
+            await self.end(attempt, fold, pump, forced(fold.message(), reason))
+            return
+        replayed = await self._replayed(attempt, last)
+        fold = replayed or Fold(attempt.requested.assistant_id)
+        outcome = forced(fold.message(), reason) if replayed else failure(fold.message(), "log_lost", LOG_LOST)
+        await self.end(attempt, fold, pump, outcome)
+
+    async def continued(self, attempt: Attempt) -> UIMessage | None:
+        """Read the message that a continuation goes on with."""
+        if attempt.requested.continues is None:
+            return None
+        history = await patiently(lambda: self._histories.read(attempt.org, attempt.thread, limit=1))
+        found = [message for message in history.messages if message.id == attempt.requested.assistant_id]
+        return found[0] if found else None
+
+    async def _replayed(self, attempt: Attempt, last: Frame) -> Fold | None:
+        """Fold what counts of a run up to a frame; None where its log can't be read."""
+        frames = await patiently(
+            lambda: self._chunks.of_run(attempt.org, attempt.thread, attempt.run, until=last.sequence)
+        )
+        try:
+            return replay(
+                attempt.requested.assistant_id, [frame for frame in frames if frame.sequence <= last.sequence]
+            )
+        except (LogLostError, FoldError) as error:
+            # The run must end all the same.
+            log.warning("log_unreadable", run_id=attempt.run, error=repr(error))
+            return None
+
+    async def _append(self, attempt: Attempt, message: UIMessage, outcome: Outcome, end: Cursor) -> None:
+        command = End(
+            now=datetime.now(UTC),
+            run_id=attempt.run,
+            attempt=attempt.number,
+            outcome=outcome,
+            message=message if message.parts else None,
+            end=end,
+        )
+        try:
+            executed = await patiently(lambda: self._journal.execute(attempt.org, attempt.thread, command))
+        except MessageTooLargeError as error:
+            # Whatever an agent made of its answer, its run must end: without a message that the log can't take.
+            log.warning("message_not_kept", run_id=attempt.run, size_bytes=error.size_bytes)
+            outcome = failure(message, "too_large", TOO_LARGE)
+            bare = replace(command, outcome=outcome, message=None)
+            executed = await patiently(lambda: self._journal.execute(attempt.org, attempt.thread, bare))
+        why = {} if outcome.reason is None else {"reason": outcome.reason, "category": outcome.error_category}
+        log.info("run_ended", org=attempt.org, thread=attempt.thread, run_id=attempt.run, status=outcome.status, **why)
+        if executed.state.may_promote:
+            await self.promote(attempt.org, attempt.thread)
+
+    async def promote(self, org: OrgId, thread: ThreadId) -> None:
+        """Let the head of the thread's queue start, if it is its turn."""
+        executed = await patiently(lambda: self._journal.execute(org, thread, Promote(now=datetime.now(UTC))))
+        if executed.appended is not None:
+            log.info("run_promoted", org=org, thread=thread)
+
+
+class SealedError(Exception):
+    """The run has its closing frame: what is left to do is what that implies."""
+
+    def __init__(self, run: RunId, closed: Frame) -> None:
+        self.run, self.closed = run, closed
+        super().__init__(f"{run} was closed by frame {closed.sequence}")

@@ -1,0 +1,137 @@
+"""Pumping an agent: its chunks, checked and folded, into the log; what it does wrong fails its own run only."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from decopilot.agent import Agent, AgentError, AgentRequest
+from decopilot.contracts.chunks import Chunk
+from decopilot.contracts.frames import Outcome
+from decopilot.contracts.messages import UIMessage
+from decopilot.domain.commands import CompleteStep, StaleError
+from decopilot.domain.fold import Fold, FoldError
+from decopilot.domain.outcome import failure, resolve, usage_of
+from decopilot.domain.resuming import is_cut
+from decopilot.kit import telemetry
+from decopilot.log.ending import Attempt
+from decopilot.log.journal import Journal
+from decopilot.log.pump import FencedError, Pump
+from decopilot.log.store import patiently
+from decopilot_runner.checking import AnswerTooLargeError, Checker, ProtocolError
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far an attempt is: what the log holds of the answer, and whether its agent may still add to it."""
+
+    attempt: Attempt
+    pump: Pump
+    fold: Fold
+    steps: int = 0
+    partial: UIMessage | None = None
+    is_resumed: bool = False
+    is_stopped: bool = False
+
+
+class AgentPump:
+    """Lets one agent write the answers of runs, up to `answer_bytes` each."""
+
+    def __init__(self, journal: Journal, agent: Agent, *, answer_bytes: int, questions_wait: bool) -> None:
+        self._journal = journal
+        self._agent = agent
+        self._answer_bytes = answer_bytes
+        self._questions_wait = questions_wait
+
+    async def run(self, progress: Progress, history: Sequence[UIMessage]) -> tuple[Outcome, Chunk]:
+        """Let the agent run; returns how the run is to end, and the agent's `finish` chunk or an empty one."""
+        run, fold = progress.attempt.run, progress.fold
+        agent = progress.attempt.requested.config.agent_id
+        try:
+            with telemetry.span("agent", {telemetry.RUN: run, telemetry.AGENT: agent}):
+                finish = await self._pump_agent(progress, history)
+        except (FencedError, StaleError):
+            raise
+        except AgentError as error:
+            return failure(fold.message(), _shown(error.category), _shown(error.text)), {}
+        except (FoldError, ProtocolError) as error:
+            log.warning("agent_broke_protocol", run_id=run, error=str(error))
+            return failure(fold.message(), "protocol", f"The agent broke the chunk protocol: {error}."), {}
+        except AnswerTooLargeError as error:
+            log.warning("answer_too_large", run_id=run, limit_bytes=error.limit_bytes)
+            return failure(fold.message(), "too_large", f"The answer is too large: {error}."), {}
+        except Exception:
+            log.exception("agent_failed", run_id=run)
+            return failure(fold.message(), "unknown", "The agent failed unexpectedly."), {}
+        return resolve(finish.get("finishReason", "stop"), fold.message(), questions_wait=self._questions_wait), finish
+
+    async def _pump_agent(self, progress: Progress, history: Sequence[UIMessage]) -> Chunk:
+        """Pump the agent's chunks; returns its `finish` chunk, or an empty one."""
+        finish: Chunk = {}
+        checker = Checker(self._answer_bytes)
+        if progress.partial is not None:
+            checker.count(progress.partial)
+        async with aclosing(self._agent(_request(progress, history))) as chunks:
+            async for yielded in chunks:
+                if progress.is_stopped:
+                    # It took its cancellation for something else: what it says now is nobody's answer.
+                    raise asyncio.CancelledError
+                chunk = checker.check(yielded)
+                kind = chunk["type"]
+                # How a run begins and ends is the runner's to say; the agent only adds to it.
+                if kind == "finish":
+                    finish = chunk
+                if kind in {"start", "abort", "finish"}:
+                    continue
+                if kind == "error":
+                    raise AgentError("unknown", chunk["errorText"])
+                progress.fold.add(chunk)
+                await progress.pump.write(chunk)
+                if is_cut(chunk):
+                    # Behind it the agent acts on the world or asks the model again.
+                    await progress.pump.barrier()
+                if kind == "finish-step":
+                    progress.steps += 1
+                    await self.complete_step(progress, progress.steps)
+        return finish
+
+    async def complete_step(self, progress: Progress, step: int) -> None:
+        """Count a step that the log has whole."""
+        attempt = progress.attempt
+        command = CompleteStep(
+            now=_now(),
+            run_id=attempt.run,
+            attempt=attempt.number,
+            step=step,
+            usage=usage_of(progress.fold.message()),
+        )
+        await patiently(lambda: self._journal.execute(attempt.org, attempt.thread, command))
+
+
+def _request(progress: Progress, history: Sequence[UIMessage]) -> AgentRequest:
+    requested = progress.attempt.requested
+    return AgentRequest(
+        org=progress.attempt.org,
+        thread=progress.attempt.thread,
+        run_id=requested.run_id,
+        message_id=requested.assistant_id,
+        history=history,
+        config=requested.config,
+        partial=progress.partial,
+        resumed=progress.is_resumed,
+        in_step=progress.fold.in_step,
+    )
+
+
+def _shown(text: object) -> str:
+    # Whatever an agent gives as its text, the closing frame must take it.
+    return str(text).encode(errors="replace").decode()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
