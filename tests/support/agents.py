@@ -10,6 +10,9 @@ from typing import Any
 
 from decopilot.agent import AgentError, AgentRequest
 from decopilot.contracts.chunks import Chunk
+from support import faults
+
+faults.arm()
 
 SECRET = "hunter2"
 
