@@ -11,7 +11,7 @@ import pytest
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
-from decopilot.contracts.events import RunCompleted, RunFailed, RunStarted, StepCompleted
+from decopilot.contracts.events import RunCompleted, RunFailed, RunStarted, StepCompleted, run_of
 from decopilot.contracts.frames import Frame
 from decopilot.contracts.ids import MessageId, RunId, ThreadId
 from decopilot.domain.fold import fold
@@ -70,7 +70,7 @@ async def is_closed_once(record: Record, run: RunId) -> None:
     chunks = await record.chunks_of("t1", run)
     assert [len(chunks) - 1] == [at for at, chunk in enumerate(chunks) if chunk["type"] == "finish"]
     ended = {"run_completed", "run_failed", "run_requires_action"}
-    assert 1 == sum(r.event.type in ended and r.event.run_id == run for r in await record.events("t1"))
+    assert 1 == sum(r.event.type in ended and run_of(r.event) == run for r in await record.events("t1"))
 
 
 async def present(record: Record) -> Attempt:
