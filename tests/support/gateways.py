@@ -7,8 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -18,11 +18,17 @@ import jwt
 
 from decopilot.contracts import subjects
 from decopilot.contracts.events import Event, RunCompleted, RunRequested, ThreadCreated
-from decopilot.contracts.frames import Cursor, Outcome
+from decopilot.contracts.frames import Cursor, Frame, Outcome
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId, UserId
 from decopilot.contracts.messages import RunConfig, UIMessage, Usage
-from decopilot.log.pump import Pump
+from decopilot.domain.margins import closing, opening, rewind_chunk
+from decopilot.domain.resuming import ResumePoint, resume_point
+from decopilot.log.chunklog import ChunkLog
+from decopilot.log.ending import Attempt, Ender
+from decopilot.log.history import Histories
+from decopilot.log.journal import Journal
 from decopilot.log.store import Store
+from decopilot.log.views import Views
 from decopilot_gateway.app import listening
 from decopilot_gateway.settings import GatewaySettings
 from support.stack import free_port
@@ -30,6 +36,7 @@ from support.viewer import Api, Chunk, Viewer
 
 SECRET = "a secret of thirty-two characters"
 ORG = OrgId("acme")
+_COMPLETED = Outcome(status="completed", finish_reason="stop")
 
 
 def make_token(*, secret: str = SECRET, algorithm: str = "HS256", **claims: object) -> str:
@@ -55,9 +62,9 @@ class Gateway:
         """Calls of ann's."""
         return Api(self.url, make_token(), ORG)
 
-    def viewer(self, thread: str, cursor: str | None = None) -> Viewer:
+    def viewer(self, thread: str, cursor: str | None = None, *, rewind: bool = False) -> Viewer:
         """Make a viewer of ann's."""
-        return Viewer(self.url, make_token(), thread, ORG, cursor=cursor)
+        return Viewer(self.url, make_token(), thread, ORG, cursor=cursor, rewind=rewind)
 
 
 @asynccontextmanager
@@ -138,26 +145,55 @@ async def until(holds: Callable[[], object], *, deadline_s: float = 10) -> None:
 
 
 class Run:
-    """A run that the test writes: `start` and text, frame by frame, and the events around it if they matter."""
+    """A run that the test writes, frame by frame, attempt by attempt, and the events around it if they matter.
 
-    def __init__(self, store: Store, thread: str, number: int = 1, *, previous: int = 0) -> None:
+    With `continues` it goes on with the answer of the run of that number, which stands as this message.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        thread: str,
+        number: int = 1,
+        *,
+        previous: int = 0,
+        continues: int | None = None,
+        base: UIMessage | None = None,
+    ) -> None:
         self.run_id = RunId(f"run_{number}")
-        self._store = store
         self._thread = ThreadId(thread)
-        self._number = number
-        self._pump = Pump(store, ORG, self._thread, self.run_id, attempt=1, previous=previous)
+        self._base = base
+        asked = UIMessage(id=MessageId(f"u{number}"), role="user", parts=[])
+        self.requested = RunRequested(
+            at=datetime.now(UTC),
+            run_id=self.run_id,
+            user_id=UserId("ann"),
+            message=asked if continues is None else None,
+            assistant_id=MessageId(f"a{continues or number}"),
+            config=RunConfig(),
+            thread=ThreadCreated(owner=UserId("ann"), agent_id="default", title="A thread") if number == 1 else None,
+            continues=None if continues is None else RunId(f"run_{continues}"),
+        )
+        self._attempt = Attempt(ORG, self._thread, self.requested, 1, previous)
+        self._store = store
+        views = Views(store)
+        journal = Journal(store, views)
+        self._ender = Ender(store, journal, Histories(journal, views))
+        self._pump = self._ender.pump(self._attempt)
+        self._attempts = AsyncExitStack()
         self._end = Cursor(0, 0)
 
     async def __aenter__(self) -> Self:
-        await self._pump.__aenter__()
+        await self._attempts.enter_async_context(self._pump)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._pump.__aexit__()
+        await self._attempts.aclose()
 
     async def start(self, text: str = "") -> None:
         """Write the first frame: `start`, `text-start`, and a delta a character of the text."""
-        await self.write({"type": "start", "messageId": f"a{self._number}"}, {"type": "text-start", "id": "t"}, text)
+        start = {"type": "start", "messageId": self.requested.assistant_id}
+        await self.write(start, {"type": "text-start", "id": "t"}, text)
 
     async def say(self, text: str) -> None:
         """Write one frame: a delta a character."""
@@ -165,9 +201,7 @@ class Run:
 
     async def finish(self) -> int:
         """Write the closing frame; returns its sequence."""
-        outcome = Outcome(status="completed", finish_reason="stop")
-        self._end = await self._pump.close([{"type": "finish", "finishReason": "stop"}], outcome)
-        return self._end.sequence
+        return await self._close([{"type": "finish", "finishReason": "stop"}])
 
     async def write(self, *chunks: object) -> None:
         """Write one frame of chunks; a text is a delta a character."""
@@ -176,33 +210,57 @@ class Run:
                 await self._pump.write(one)
         await self._pump.barrier()
 
+    async def open(self) -> None:
+        """Write the frame that a runner begins with."""
+        await self._pump.frame(opening(self.requested, 1, self._base))
+
+    async def frame(self, *chunks: Chunk) -> None:
+        """Write exactly one frame."""
+        await self._pump.frame(list(chunks))
+
+    async def fence(self) -> Frame:
+        """Let the next attempt begin: the one before died, or only seems to."""
+        await self._attempts.aclose()
+        self._attempt = replace(self._attempt, number=self._attempt.number + 1)
+        self._pump, fence = await self._attempts.enter_async_context(self._ender.fencing_pump(self._attempt))
+        assert fence is not None
+        return fence
+
+    async def take_over(self) -> ResumePoint:
+        """Let the next attempt go on behind the last cut, as runners do."""
+        fence = await self.fence()
+        frames = await ChunkLog(self._store).of_run(ORG, self._thread, self.run_id, until=fence.sequence)
+        point = resume_point(self.requested.assistant_id, frames)
+        if point.void != fence.void:
+            rewind = rewind_chunk(self.requested, self._attempt.number, point.fold.message())
+            await self._pump.frame([rewind], void=point.void, rewinds=True)
+        return point
+
+    async def close(self) -> int:
+        """Write the closing frame as runners do; returns its sequence."""
+        return await self._close(closing(self.requested, _COMPLETED, {}))
+
+    async def seal(self, *chunks: Chunk) -> int:
+        """Write a closing frame of these chunks alone; returns its sequence."""
+        return await self._close(list(chunks))
+
+    async def _close(self, chunks: list[Chunk]) -> int:
+        self._end = await self._pump.close(chunks, _COMPLETED)
+        return self._end.sequence
+
     async def record_request(self) -> None:
         """Append `run_requested`."""
-        created = ThreadCreated(owner=UserId("ann"), agent_id="default", title="A thread")
-        await self._record(
-            RunRequested(
-                at=datetime.now(UTC),
-                run_id=self.run_id,
-                user_id=UserId("ann"),
-                message=UIMessage(id=MessageId(f"u{self._number}"), role="user", parts=[]),
-                message_hash="",
-                assistant_id=MessageId(f"a{self._number}"),
-                config=RunConfig(),
-                thread=created if self._number == 1 else None,
-            )
-        )
+        await self._record(self.requested)
 
     async def record_end(self, text: str = "") -> None:
         """Append `run_completed`, as the closing frame implies it."""
-        answer = UIMessage(
-            id=MessageId(f"a{self._number}"), role="assistant", parts=[{"type": "text", "text": text, "state": "done"}]
-        )
+        part = {"type": "text", "text": text, "state": "done"}
         await self._record(
             RunCompleted(
                 at=datetime.now(UTC),
                 run_id=self.run_id,
-                attempt=1,
-                message=answer,
+                attempt=self._attempt.number,
+                message=UIMessage(id=self.requested.assistant_id, role="assistant", parts=[part]),
                 finish_reason="stop",
                 usage=Usage(),
                 last_frame=self._end.sequence,

@@ -9,12 +9,18 @@ from typing import Any
 
 import aiohttp
 
+from decopilot.contracts.messages import UIMessage
+from decopilot.domain.fold import Fold
+
 Chunk = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Viewer:
-    """One viewer of one thread; `url` may change between connections, as behind a load balancer."""
+    """One viewer of one thread; `url` may change between connections, as behind a load balancer.
+
+    With `rewind` it declares that it takes chunks back where a rewind says so.
+    """
 
     url: str
     token: str
@@ -23,6 +29,7 @@ class Viewer:
     seen: list[tuple[str, Chunk]] = field(default_factory=list)
     raw: bytearray = field(default_factory=bytearray)
     cursor: str | None = None
+    rewind: bool = False
 
     @property
     def chunks(self) -> list[Chunk]:
@@ -34,16 +41,46 @@ class Viewer:
         """The answer's text as seen."""
         return "".join(chunk["delta"] for chunk in self.chunks if chunk["type"] == "text-delta")
 
+    @property
+    def messages(self) -> dict[str, UIMessage]:
+        """The answers as a client holds them that begins one anew at its `start`, and after a reset.
+
+        One that does not take rewinds only learns from them what a continuation goes on with.
+        """
+        folds: dict[str, Fold] = {}
+        growing: Fold | None = None
+        is_opening = False
+        for chunk in self.chunks:
+            match chunk["type"]:
+                case "start":
+                    growing, is_opening = Fold(chunk["messageId"]), True
+                    folds[chunk["messageId"]] = growing
+                case "data-thread-reset":
+                    folds = {message_id: fold for message_id, fold in folds.items() if fold.finished}
+                    growing = None
+                case "data-run-rewind" if growing is None and self.rewind:
+                    message_id = chunk["data"]["message"]["id"]
+                    growing = folds[message_id] = Fold(message_id)
+                case "data-run-rewind" if not self.rewind and not is_opening:
+                    continue
+            is_opening = is_opening and (chunk["type"] == "start" or chunk.get("transient", False))
+            if growing is not None:
+                growing.add(chunk)
+        return {message_id: fold.message() for message_id, fold in folds.items()}
+
     @asynccontextmanager
     async def attached(self) -> AsyncIterator[AsyncIterator[Chunk]]:
         """Attach at the cursor; yields once the server has answered."""
         headers = {"Authorization": f"Bearer {self.token}"}
         if self.cursor is not None:
             headers["Last-Event-ID"] = self.cursor
+        query = {"rewind": "true"} if self.rewind else {}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(f"{self.url}/{self.org}/decopilot/attach/{self.thread}", headers=headers) as response,
+            session.get(
+                f"{self.url}/{self.org}/decopilot/attach/{self.thread}", headers=headers, params=query
+            ) as response,
         ):
             response.raise_for_status()
             assert "text/event-stream" == response.content_type

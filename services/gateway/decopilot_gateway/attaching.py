@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import structlog
 from aiohttp import web
 
-from decopilot.contracts.frames import Cursor, Frame
+from decopilot.contracts.frames import Cursor, Frame, Ranges
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.log.store import UNCERTAIN
 from decopilot.log.tail import Feed, Tails, frames
@@ -14,8 +14,9 @@ from decopilot_gateway import sse
 from decopilot_gateway.auth import Doorman, thread_in_path
 from decopilot_gateway.locating import Locator, Start
 from decopilot_gateway.problems import ProblemError
+from decopilot_gateway.rewinding import covers
 from decopilot_gateway.sse import EncodedFrame
-from decopilot_gateway.streaming import WRITE_BYTES, Leaving, stream
+from decopilot_gateway.streaming import RETRY_MS, WRITE_BYTES, Leaving, stream
 
 RETRY_S = 0.25
 
@@ -28,6 +29,14 @@ class HoleError(Exception):
     def __init__(self, run: RunId) -> None:
         self.run = run
         super().__init__(f"frames of {run} are missing")
+
+
+class RewoundError(Exception):
+    """Chunks that the viewer was given are void from here on, and it did not say that it can take them back."""
+
+    def __init__(self, run: RunId) -> None:
+        self.run = run
+        super().__init__(f"chunks of {run} that were delivered are void")
 
 
 class Attach:
@@ -47,18 +56,18 @@ class Attach:
         org = self._doorman.caller(request).org
         thread = thread_in_path(request)
         cursor = _cursor(request)
+        takes_rewinds = _takes_rewinds(request)
         source = frames(org, thread, EncodedFrame, lambda encoded: encoded.frame)
         async with self._tails.follow(source) as feed:
             # The feed listens before the start is looked up: nothing can fall between the two.
-            start = await self._locator.locate(org, thread, _newest(feed), cursor)
+            start = await self._locator.locate(org, thread, _newest(feed), cursor, takes_rewinds=takes_rewinds)
             return await stream(
-                request, self._leaving, lambda response: self._stream(org, thread, feed, start, response)
+                request,
+                self._leaving,
+                lambda response: self._stream(org, thread, feed, _Viewer(response, start, takes_rewinds=takes_rewinds)),
             )
 
-    async def _stream(
-        self, org: OrgId, thread: ThreadId, feed: Feed[EncodedFrame], start: Start, response: web.StreamResponse
-    ) -> None:
-        viewer = _Viewer(response, start)
+    async def _stream(self, org: OrgId, thread: ThreadId, feed: Feed[EncodedFrame], viewer: "_Viewer") -> None:
         hole: HoleError | None = None
         while not self._leaving.started:
             try:
@@ -71,6 +80,11 @@ class Attach:
                     await self._find_news(feed, viewer)
             except HoleError as found:
                 hole = found
+            except RewoundError as rewound:
+                log.info("viewer_rewound", org=org, thread=thread, run_id=rewound.run)
+                viewer.say(sse.retry(RETRY_MS) + sse.DONE)
+                await viewer.flush()
+                return
             except UNCERTAIN as error:
                 if isinstance(error, ConnectionResetError):
                     raise
@@ -84,7 +98,7 @@ class Attach:
         if near is None:
             await self._catch_up(feed, viewer)
         elif near:
-            viewer.take(near)
+            await self._take(feed, viewer, near)
         else:
             try:
                 async with asyncio.timeout(self._keepalive_s):
@@ -98,10 +112,18 @@ class Attach:
             while viewer.position < batch[-1].sequence:
                 if self._leaving.started:
                     return
-                viewer.take(batch)
+                await self._take(feed, viewer, batch)
                 await viewer.flush()
         if viewer.position == before and feed.last is not None:
             raise HoleError(feed.last.frame.run)
+
+    async def _take(self, feed: Feed[EncodedFrame], viewer: "_Viewer", items: Sequence[EncodedFrame]) -> None:
+        run = next(item.frame.run for item in items if item.sequence > viewer.position)
+        if run != viewer.run:
+            # The items at hand mostly reach to where the run ends or the thread does: then nobody is asked.
+            seen = next(item.frame for item in reversed(items) if item.frame.run == run)
+            viewer.enter(run, await self._locator.void_of(seen, _newest(feed)))
+        viewer.take(items)
 
     async def _reset(
         self, org: OrgId, thread: ThreadId, feed: Feed[EncodedFrame], viewer: "_Viewer", run: RunId
@@ -112,10 +134,14 @@ class Attach:
 
 
 class _Viewer:
-    """One connection: its position, and what is to be written next. Holds nothing else that belongs to the stream."""
+    """One connection: its position, and what is to be written next. Holds nothing else that belongs to the stream.
 
-    def __init__(self, response: web.StreamResponse, start: Start) -> None:
+    `run` is the one at its position, and what was known to be void of that when it was entered is skipped.
+    """
+
+    def __init__(self, response: web.StreamResponse, start: Start, *, takes_rewinds: bool) -> None:
         self._response = response
+        self._takes_rewinds = takes_rewinds
         self.begin(start)
 
     @property
@@ -124,16 +150,21 @@ class _Viewer:
 
     def begin(self, start: Start) -> None:
         self.position = start.sequence
+        self.run, self._void = start.run, start.void
         self._news = start.first
+
+    def enter(self, run: RunId, void: Ranges) -> None:
+        self.run, self._void = run, void
 
     def say(self, news: bytes) -> None:
         self._news = news
 
     def take(self, items: Sequence[EncodedFrame]) -> None:
-        """Take frames that follow on one another, about 256 KiB of them.
+        """Take frames that follow on one another, about 256 KiB of them, up to the end of the run.
 
         Raises:
             HoleError: the first of them does not follow on the viewer's position.
+            RewoundError: by the first of them chunks are void that the viewer was given.
 
         """
         pieces: list[bytes] = []
@@ -141,20 +172,32 @@ class _Viewer:
         for item in items:
             if item.sequence <= self.position:
                 continue
-            if item.frame.previous != self.position:
+            frame = item.frame
+            if frame.run != self.run:
+                break
+            try:
+                self._follow(frame)
+            except (HoleError, RewoundError):
                 if pieces:
                     break
-                raise HoleError(item.frame.run)
-            self.position = item.sequence
-            pieces.append(item.events)
+                raise
+            pieces.append(item.living_events(self._void))
             size += len(pieces[-1])
             if size >= WRITE_BYTES:
                 break
         self._news = b"".join(pieces)
 
+    def _follow(self, frame: Frame) -> None:
+        if frame.previous != self.position:
+            raise HoleError(frame.run)
+        if frame.void and not self._takes_rewinds and not covers(self._void, frame.void):
+            raise RewoundError(frame.run)
+        self.position = frame.sequence
+
     async def flush(self) -> None:
         news, self._news = self._news, b""
-        await self._response.write(news)
+        if news:
+            await self._response.write(news)
 
 
 def _newest(feed: Feed[EncodedFrame]) -> Frame | None:
@@ -170,3 +213,10 @@ def _cursor(request: web.Request) -> Cursor | None:
         return Cursor.parse(text)
     except ValueError as error:
         raise ProblemError("invalid_cursor", "A cursor reads <sequence>-<index>, as the stream's ids do.") from error
+
+
+def _takes_rewinds(request: web.Request) -> bool:
+    said = request.query.get("rewind", "false")
+    if said not in {"true", "false"}:
+        raise ProblemError("invalid_query", "rewind is true or false.")
+    return said == "true"

@@ -4,21 +4,27 @@ from dataclasses import dataclass
 
 import structlog
 
-from decopilot.contracts.frames import Cursor, Frame
-from decopilot.contracts.ids import OrgId, ThreadId
+from decopilot.contracts.frames import Cursor, Frame, Ranges
+from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.journal import Journal
 from decopilot_gateway import sse
+from decopilot_gateway.rewinding import is_tainted
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a viewer's stream begins: behind frame `sequence`, after `first` has been written."""
+    """Where a viewer's stream begins: behind frame `sequence`, after `first` has been written.
+
+    Where a cursor led into a run, `void` is what was known to be void of it by then: only that is passed over.
+    """
 
     sequence: int
     first: bytes = b""
+    run: RunId | None = None
+    void: Ranges = ()
 
 
 class Locator:
@@ -28,7 +34,9 @@ class Locator:
         self._chunks = chunks
         self._journal = journal
 
-    async def locate(self, org: OrgId, thread: ThreadId, last: Frame | None, cursor: Cursor | None) -> Start:
+    async def locate(
+        self, org: OrgId, thread: ThreadId, last: Frame | None, cursor: Cursor | None, *, takes_rewinds: bool
+    ) -> Start:
         """Find the start: behind the cursor; without one, at the first chunk of the active run, or in wait for it.
 
         `last` is the newest frame of the thread that is known. A cursor that can't be served exactly is
@@ -40,11 +48,26 @@ class Locator:
             return Start(0)
         found = await self._chunks.get(org, thread, cursor.sequence) if cursor.sequence else None
         if found is not None and cursor.index <= found.end.index:
-            return Start(found.sequence, sse.chunk_events(found, after=cursor.index))
+            void = await self.void_of(found, last)
+            if not takes_rewinds and is_tainted(found.index + cursor.index, void):
+                return await self._anew(org, thread, found.run)
+            return Start(found.sequence, sse.chunk_events(found, after=cursor.index, void=void), found.run, void)
         if found is None and (await self._journal.load(org, thread)).state.cursor == cursor:
             # The frame has expired, but the event log knows it as the last one there was.
             return Start(cursor.sequence)
         return await self.reset(org, thread, "cursor")
+
+    async def void_of(self, frame: Frame, last: Frame | None) -> Ranges:
+        """Tell what is void of a frame's run as of now; its last frame knows.
+
+        `last` is the newest frame of the thread that is known.
+        """
+        if frame.outcome is not None:
+            return frame.void
+        if last is not None and last.run == frame.run and last.sequence >= frame.sequence:
+            return last.void
+        newest = await self._chunks.last_of_run(frame.org, frame.thread, frame.run)
+        return frame.void if newest is None else newest.void
 
     async def _present(self, org: OrgId, thread: ThreadId, last: Frame | None) -> Start:
         if last is None:
@@ -56,11 +79,22 @@ class Locator:
             return Start(first.previous)
         return await self.reset(org, thread, "hole", behind=last)
 
+    async def _anew(self, org: OrgId, thread: ThreadId, run: RunId) -> Start:
+        """Begin a run anew, telling the viewer so: it holds chunks that are void, and can't take them back."""
+        state = (await self._journal.load(org, thread)).state
+        record = state.runs.get(run)
+        before = state.cursor if record is None else record.cursor
+        return _reset(org, thread, before, "rewind")
+
     async def reset(self, org: OrgId, thread: ThreadId, reason: str, *, behind: Frame | None = None) -> Start:
         """Begin anew, telling the viewer so: behind everything that has ended, where the thread's history ends too.
 
         Where that leads into the same hole again, begin behind the frame that is given.
         """
         end = behind.end if behind is not None else (await self._journal.load(org, thread)).state.cursor
-        log.info("viewer_reset", org=org, thread=thread, reason=reason, cursor=str(end))
-        return Start(end.sequence, sse.reset_event(end, reason))
+        return _reset(org, thread, end, reason)
+
+
+def _reset(org: OrgId, thread: ThreadId, cursor: Cursor, reason: str) -> Start:
+    log.info("viewer_reset", org=org, thread=thread, reason=reason, cursor=str(cursor))
+    return Start(cursor.sequence, sse.reset_event(cursor, reason))

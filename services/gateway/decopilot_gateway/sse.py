@@ -1,7 +1,9 @@
 """Server-Sent Events: framing as pure functions, and each frame encoded once however many read it."""
 
 from decopilot.contracts.chunks import RESET, Chunk, encode_chunk, transient
-from decopilot.contracts.frames import Cursor, Frame
+from decopilot.contracts.frames import Cursor, Frame, Ranges
+from decopilot.domain.resuming import is_void
+from decopilot_gateway.rewinding import is_cut
 
 KEEPALIVE = b": keepalive\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -26,11 +28,13 @@ def retry(milliseconds: int) -> bytes:
     return b"retry: %d\n\n" % milliseconds
 
 
-def chunk_events(frame: Frame, *, after: int = -1) -> bytes:
-    """Frame a frame's chunks behind an index, each with its cursor as id."""
-    sequence = frame.sequence
+def chunk_events(frame: Frame, *, after: int = -1, void: Ranges = ()) -> bytes:
+    """Frame a frame's chunks behind an index, but for void ones, each with its cursor as id."""
+    sequence, first = frame.sequence, frame.index
     return b"".join(
-        b"id: %d-%d\ndata: %s\n\n" % (sequence, index, line) for index, line in enumerate(frame.lines) if index > after
+        b"id: %d-%d\ndata: %s\n\n" % (sequence, index, line)
+        for index, line in enumerate(frame.lines)
+        if index > after and not (void and is_void(first + index, void))
     )
 
 
@@ -65,3 +69,7 @@ class EncodedFrame:
         if self._events is None:
             self._events = chunk_events(self.frame)
         return self._events
+
+    def living_events(self, void: Ranges) -> bytes:
+        """Return the frame's events but for void ones: the shared encoding, wherever nothing is cut out of it."""
+        return chunk_events(self.frame, void=void) if void and is_cut(self.frame, void) else self.events
