@@ -1,18 +1,24 @@
 import asyncio
+import json
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from pydantic_ai import Agent as PydanticAgent
 from pydantic_ai.messages import ModelMessage, ModelRequest, UserPromptPart
 from pydantic_ai.models import ModelRequestParameters
 
-from decopilot.agent import AgentError, AgentRequest
+from decopilot.agent import Agent, AgentError, AgentRequest
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId
 from decopilot.contracts.messages import RunConfig, UIMessage
-from decopilot_runner.default_agent import build
+from decopilot.domain.fold import fold
+from decopilot_runner.default_agent import STEPS, build
 from decopilot_runner.default_agent.demo import BREATH, DemoModel
-from decopilot_runner.default_agent.demo_script import COUNT_MAX, DELAY_MAX_MS, QUOTE_MAX, Script, get_weather, script
+from decopilot_runner.default_agent.demo_script import COUNT_MAX, DELAY_MAX_MS, QUOTE_MAX, Script, script
+from decopilot_runner.default_agent.demo_tools import NOTES, get_weather
 
 
 def asked(text: str, *earlier: UIMessage) -> AgentRequest:
@@ -178,6 +184,15 @@ async def test_length_ends_for_want_of_tokens() -> None:
         "/fail now",
         "/length 5",
         "/dance",
+        "/steps",
+        "/steps 0",
+        "/steps 3 /weather Oslo",
+        "/note",
+        "/delete",
+        "/ask",
+        "/slowtool",
+        "/slowtool soon",
+        "/hang on",
         "/",
         "",
     ],
@@ -190,12 +205,72 @@ async def test_a_directive_may_be_followed_by_more_lines() -> None:
     assert deltas(await answer("  /count 2  \nand so on")) == ["1", " 2"]
 
 
-async def test_the_weather_can_be_asked_for_twice_in_a_thread_under_different_call_ids() -> None:
-    first = scripted("/weather Oslo")
-    before = [ModelRequest(parts=[UserPromptPart("hi")])]
-    second = script([*before, ModelRequest(parts=[UserPromptPart("/weather Oslo")])])
+def call_ids(chunks: list[Chunk]) -> list[str]:
+    return [chunk["toolCallId"] for chunk in chunks if chunk["type"] == "tool-input-available"]
 
-    assert list(first.deltas) != list(second.deltas)
+
+async def test_calls_have_ids_of_their_own_in_a_thread_however_little_of_it_the_model_sees() -> None:
+    history: list[UIMessage] = []
+    ids: list[str] = []
+    for number in range(4):
+        config = RunConfig(window_size=2)
+        request = replace(asked("/steps 3", *history), run_id=RunId(f"run{number}"), config=config)
+        chunks = [chunk async for chunk in build("demo", delay_ms=0)(request)]
+        history = [*request.history, fold(MessageId(f"a{number}"), chunks)]
+        ids += call_ids(chunks)
+
+    assert 12 == len(ids) == len(set(ids))
+    # Some providers take no longer ones, and a thread may go on with another model.
+    assert max(map(len, ids)) <= 40
+
+
+async def test_the_same_run_calls_under_the_same_ids() -> None:
+    assert call_ids(await answer("/steps 3")) == call_ids(await answer("/steps 3"))
+
+
+async def test_steps_each_say_a_sentence_and_call_a_tool_and_the_last_sums_up() -> None:
+    chunks = await answer("/steps 3")
+    kinds = [chunk["type"] for chunk in chunks]
+
+    assert 4 == kinds.count("start-step") == kinds.count("finish-step")
+    assert 3 == kinds.count("tool-output-available")
+    assert "".join(deltas(chunks)) == (
+        "Step 1 of 3: I look at Oslo.Step 2 of 3: I look at Lisbon.Step 3 of 3: I look at Nairobi."
+        "That were 3 steps: 3 calls were done, 0 were not."
+    )
+    assert chunks[-1] == {"type": "finish", "finishReason": "stop"}
+
+
+async def test_as_many_steps_as_an_answer_may_have_come_to_their_end() -> None:
+    chunks = await answer("/steps 9999")
+
+    assert STEPS == [chunk["type"] for chunk in chunks].count("finish-step")
+    assert chunks[-1] == {"type": "finish", "finishReason": "stop"}
+
+
+async def test_a_note_is_a_line_of_its_own_that_says_which_call_wrote_it(tmp_path: Path) -> None:
+    agent = build("demo", delay_ms=0, demo_dir=tmp_path / "new" / "folder")
+    ids: list[str] = []
+    for text in ("/note Öl\u2028 und Milch", "/steps 2 /note tea", "/delete tea 1"):
+        ids += call_ids([chunk async for chunk in agent(asked(text))])
+
+    lines = [json.loads(line) for line in (tmp_path / "new" / "folder" / NOTES).read_text().split("\n")[:-1]]
+    assert ids == [line["call"] for line in lines]
+    assert ["Öl\u2028 und Milch", "tea 1", "tea 2", None] == [line.get("text") for line in lines]
+    assert "tea 1" == lines[-1]["deleted"]
+    assert [datetime.fromisoformat(line["at"]).tzinfo for line in lines] == [UTC] * 4
+
+
+async def test_notes_are_not_written_through_a_link_of_somebody_else(tmp_path: Path) -> None:
+    (tmp_path / NOTES).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"):
+        await asyncio.wait_for(_listened(build("demo", delay_ms=0, demo_dir=tmp_path), "/note x"), 5)
+
+    assert not (tmp_path / "elsewhere").exists()
+
+
+async def _listened(agent: Agent, text: str) -> list[Chunk]:
+    return [chunk async for chunk in agent(asked(text))]
 
 
 async def test_the_model_answers_at_once_where_nobody_listens() -> None:

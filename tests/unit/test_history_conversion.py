@@ -15,7 +15,16 @@ from pydantic_ai.messages import (
 
 from decopilot.contracts.ids import MessageId
 from decopilot.contracts.messages import UIMessage
-from decopilot_runner.default_agent.history import NOT_APPROVED, earlier_messages, prompt, window
+from decopilot_runner.default_agent.continuing import begun
+from decopilot_runner.default_agent.history import (
+    INTERRUPTED_CALL,
+    NOT_APPROVED,
+    NOT_REPEATED,
+    begun_messages,
+    earlier_messages,
+    prompt,
+    window,
+)
 
 Role = Literal["user", "assistant", "system"]
 
@@ -113,6 +122,33 @@ def test_failed_and_denied_tool_calls_say_so() -> None:
         assert (result.content, result.outcome) == (content, outcome)
 
 
+def test_an_answer_that_has_begun_keeps_the_open_calls_of_its_last_step_and_no_others() -> None:
+    steps = message(
+        "assistant",
+        {"type": "step-start"},
+        tool("input-available") | {"toolCallId": "lost"},
+        {"type": "step-start"},
+        tool("output-available", output=1),
+        tool("approval-responded", approval={"id": "a", "approved": True}) | {"toolCallId": "c2"},
+        tool("input-streaming") | {"toolCallId": "c3"},
+        tool("input-available", providerExecuted=True) | {"toolCallId": "c4"},
+    )
+    question, response, returned = begun_messages([QUESTION], steps)
+
+    assert [("user-prompt", "Next?")] == shapes([question])[0]
+    assert isinstance(response, ModelResponse)
+    assert ["c1", "c2"] == [call.tool_call_id for call in response.tool_calls]
+    assert [("tool-return", 1)] == shapes([returned])[0]
+    assert ["c2"] == [part["toolCallId"] for part in begun(steps, is_resumed=True, in_step=True).open_calls]
+
+
+def test_a_call_that_may_have_happened_and_was_not_repeated_is_told_as_that() -> None:
+    doubt = {"type": INTERRUPTED_CALL, "id": "c1", "data": {}}
+    denied = tool("output-denied", approval={"id": "a", "approved": False})
+
+    assert [("tool-return", NOT_REPEATED)] == shapes(converted(message("assistant", denied, doubt)))[1]
+
+
 def test_dynamic_tools_are_tools() -> None:
     part = {**tool("output-available", output=1), "type": "dynamic-tool", "toolName": "far"}
 
@@ -151,7 +187,8 @@ def test_a_window_without_a_user_message_is_kept_whole() -> None:
 
 odd = st.sampled_from([None, True, 7, "", "x", "c1", [], ["x"], {}, {"reason": "no"}, {"text": "x"}])
 kinds = st.sampled_from(["text", "tool-look", "tool-", "dynamic-tool", "step-start", "file", "reasoning"]) | odd
-states = st.sampled_from(["output-available", "output-error", "output-denied", "approval-requested"]) | odd
+CALLED = ("input-streaming", "input-available", "approval-requested", "approval-responded")
+states = st.sampled_from(["output-available", "output-error", "output-denied", *CALLED]) | odd
 fields = ("text", "toolCallId", "toolName", "input", "output", "errorText", "approval", "preliminary", "filename")
 odd_part = st.fixed_dictionaries({}, optional={"type": kinds, "state": states, **dict.fromkeys(fields, odd)})
 
@@ -171,3 +208,16 @@ def test_no_stored_message_is_too_odd_and_every_call_has_its_return(
     assert sum(isinstance(part, UserPromptPart) for entry in messages for part in entry.parts) == sum(
         role == "user" for role, _ in rows
     )
+
+
+@given(parts=st.lists(odd_part, max_size=5), is_resumed=st.booleans())
+def test_whatever_has_begun_can_be_gone_on_with(parts: list[dict[str, Any]], *, is_resumed: bool) -> None:
+    partial = message("assistant", *parts)
+    so_far, messages = begun(partial, is_resumed=is_resumed, in_step=is_resumed), begun_messages([QUESTION], partial)
+
+    assert so_far.end(30) is None or not so_far.open_calls
+    results = so_far.deferred()
+    open_calls = set() if results is None else set(results.approvals)
+    called = {part.tool_call_id for entry in messages for part in entry.parts if isinstance(part, ToolCallPart)}
+    returned = {part.tool_call_id for entry in messages for part in entry.parts if isinstance(part, ToolReturnPart)}
+    assert called == returned | open_calls

@@ -7,6 +7,8 @@ from pydantic import Field
 
 from decopilot.kit.settings import Settings
 
+DEMO_DIR = Path(tempfile.gettempdir()) / "decopilot-demo"
+
 
 class RunnerSettings(Settings):
     """Settings of the runner.
@@ -20,7 +22,7 @@ class RunnerSettings(Settings):
     model: str = "demo"
     agent: str | None = None
     demo_delay_ms: int = Field(default=20, ge=0, le=10_000)
-    demo_dir: Path = Path(tempfile.gettempdir()) / "decopilot-demo"
+    demo_dir: Path = DEMO_DIR
     runs_at_once: int = Field(default=32, ge=1, le=1_000)
     attempts: int = Field(default=3, ge=1, le=100)
     questions_wait: bool = True

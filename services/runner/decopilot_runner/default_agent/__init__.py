@@ -3,34 +3,47 @@
 Importing this package imports pydantic-ai (about a second), so the runner does it only when this agent is asked for.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
+from pathlib import Path
 
 import pydantic_ai
 from pydantic_ai import CallToolsNode, ModelRequestNode
 from pydantic_ai.capabilities import Instrumentation
+from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models.instrumented import InstrumentationSettings
-from pydantic_ai.usage import RunUsage, UsageLimits
+from pydantic_ai.output import OutputSpec
+from pydantic_ai.tools import DeferredToolRequests
+from pydantic_ai.usage import UsageLimits
 
 from decopilot.agent import Agent, AgentRequest
 from decopilot.contracts.chunks import Chunk
+from decopilot.contracts.messages import UIMessage
+from decopilot_runner.default_agent.asking import Asking
+from decopilot_runner.default_agent.continuing import Begun, begun
 from decopilot_runner.default_agent.demo import DemoModel
-from decopilot_runner.default_agent.demo_script import NAME, get_weather
+from decopilot_runner.default_agent.demo_script import NAME
+from decopilot_runner.default_agent.demo_tools import demo_tools
 from decopilot_runner.default_agent.encoder import Encoder
 from decopilot_runner.default_agent.failures import early_end
-from decopilot_runner.default_agent.history import earlier_messages, prompt, window
+from decopilot_runner.default_agent.history import begun_messages, earlier_messages, prompt, window
+from decopilot_runner.default_agent.tools import USER_ASK
+from decopilot_runner.settings import DEMO_DIR
 
 STEPS = 30
+"""So many model calls an answer has at most, whoever made them: attempts and continuations add up."""
 BASE_PROMPT = "You are a helpful assistant. Answer in Markdown, in the language of the user."
+
+OUTPUT: OutputSpec[str | DeferredToolRequests] = [str, DeferredToolRequests]
 
 PydanticAgent = pydantic_ai.Agent[None, str]
 
 
-def build(model: str, *, delay_ms: int = 20) -> Agent:
+def build(model: str, *, delay_ms: int = 20, demo_dir: Path = DEMO_DIR) -> Agent:
     """Build the agent over a model: `demo`, or any name pydantic-ai knows (`openai:gpt-…`).
 
-    `delay_ms` is the time between two deltas of the `demo` model.
+    `delay_ms` is the time between two deltas of the `demo` model; `demo_dir` is where its tools leave their traces.
 
     Raises:
         pydantic_ai.exceptions.UserError: the name is unknown, or the provider's key is not in the environment.
@@ -38,8 +51,9 @@ def build(model: str, *, delay_ms: int = 20) -> Agent:
 
     """
     if model == NAME:
-        return adapt(PydanticAgent(DemoModel(delay_ms), tools=[get_weather], instructions=BASE_PROMPT))
-    return adapt(PydanticAgent(model, instructions=BASE_PROMPT))
+        tools = [USER_ASK, *demo_tools(demo_dir)]
+        return adapt(PydanticAgent(DemoModel(delay_ms), tools=tools, instructions=BASE_PROMPT))
+    return adapt(PydanticAgent(model, tools=[USER_ASK], instructions=BASE_PROMPT))
 
 
 def adapt(agent: PydanticAgent) -> Agent:
@@ -55,8 +69,12 @@ def adapt(agent: PydanticAgent) -> Agent:
 
 
 async def _run(agent: PydanticAgent, traced: Instrumentation, request: AgentRequest) -> AsyncGenerator[Chunk, None]:
-    encoder = Encoder(RunUsage())
-    async with aclosing(_steps(agent, traced, request, encoder)) as steps:
+    so_far = begun(request.partial, is_resumed=request.resumed, in_step=request.in_step)
+    encoder = Encoder(so_far.run_usage(), so_far)
+    if (end := so_far.end(STEPS)) is not None:
+        yield {"type": "finish", "finishReason": end}
+        return
+    async with aclosing(_steps(agent, traced, request, so_far, encoder)) as steps:
         while True:
             # The `yield` stands outside: a consumer that closes the agent is not to be handed more.
             try:
@@ -64,28 +82,45 @@ async def _run(agent: PydanticAgent, traced: Instrumentation, request: AgentRequ
             except StopAsyncIteration:
                 break
             except Exception as error:  # noqa: BLE001  what is more than an early end is raised again
-                for chunk in encoder.abandon():
+                for chunk in _broken_off(encoder, error):
                     yield chunk
-                encoder.finish_reason = early_end(error)
                 break
             yield chunk
     yield {"type": "finish", "finishReason": encoder.finish_reason}
 
 
+def _broken_off(encoder: Encoder, error: Exception) -> Iterator[Chunk]:
+    """Close what is open.
+
+    Raises:
+        Exception: it did more than to say why the model stopped.
+
+    """
+    encoder.finish_reason = "error"
+    try:
+        encoder.finish_reason = early_end(error)
+    finally:
+        yield from encoder.abandon()
+
+
 async def _steps(
-    agent: PydanticAgent, traced: Instrumentation, request: AgentRequest, encoder: Encoder
+    agent: PydanticAgent, traced: Instrumentation, request: AgentRequest, so_far: Begun, encoder: Encoder
 ) -> AsyncGenerator[Chunk, None]:
     config = request.config
     messages = window(request.history, config.window_size)
+    asking = Asking(so_far.verdicts(), only_reading=config.tool_approval_level == "readonly")
     async with agent.iter(
-        prompt(messages),
-        message_history=earlier_messages(messages),
+        prompt(messages) if so_far.message is None else None,
+        output_type=OUTPUT,
+        message_history=_history(messages, so_far),
+        deferred_tool_results=so_far.deferred(),
         conversation_id=request.thread,
+        run_id=request.run_id,
         instructions=[text for text in config.instructions if text.strip()],
         model_settings={"temperature": config.temperature},
         usage_limits=UsageLimits(request_limit=STEPS),
         usage=encoder.usage,
-        capabilities=[traced],
+        capabilities=[traced, asking],
     ) as run:
         async for node in run:
             if not isinstance(node, ModelRequestNode | CallToolsNode):
@@ -99,3 +134,9 @@ async def _steps(
                         yield chunk
             for chunk in encoder.leave(node):
                 yield chunk
+
+
+def _history(messages: Sequence[UIMessage], so_far: Begun) -> list[ModelMessage]:
+    if so_far.message is None:
+        return earlier_messages(messages)
+    return begun_messages(messages, so_far.message)

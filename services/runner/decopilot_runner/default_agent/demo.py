@@ -14,7 +14,7 @@ from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import RequestUsage
 
-from decopilot_runner.default_agent.demo_script import NAME, Call, Script, Thought, script
+from decopilot_runner.default_agent.demo_script import NAME, Call, Script, Silence, Thought, script
 
 BREATH = 16  # deltas without a delay between two turns of the event loop: heartbeats have to run
 
@@ -54,12 +54,12 @@ class DemoModel(Model):
         messages: list[ModelMessage],
         model_settings: ModelSettings | None,
         model_request_parameters: ModelRequestParameters,
-        run_context: RunContext[Any] | None = None,  # noqa: ARG002  a part of the interface
+        run_context: RunContext[Any] | None = None,
     ) -> AsyncGenerator[StreamedResponse]:
         """Stream the answer."""
         _, parameters = self.prepare_request(model_settings, model_request_parameters)
         words = sum(len(str(getattr(part, "content", "")).split()) for message in messages for part in message.parts)
-        play = script(messages)
+        play = script(messages, None if run_context is None else run_context.run_id)
         delay_ms = self._delay_ms if play.delay_ms is None else play.delay_ms
         yield DemoResponse(parameters, script=play, delay_ms=delay_ms, words=words)
 
@@ -83,6 +83,9 @@ class DemoResponse(StreamedResponse):
                 await asyncio.sleep(0)
             if isinstance(delta, ModelHTTPError):
                 raise delta
+            if isinstance(delta, Silence):
+                await asyncio.Event().wait()
+                return
             self._usage.output_tokens += 1
             for event in self._events(delta):
                 yield event

@@ -1,23 +1,30 @@
 """What the demo model says: to the same conversation always the same.
 
 A directive stands at the start of the user's message, alone in its line; what is not a well-formed one is plain text.
+What is next is read from the messages since then, so that an answer can be gone on with wherever it was cut.
 """
 
+import hashlib
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from pydantic_ai.exceptions import ModelHTTPError, ModelUnavailableError
-from pydantic_ai.messages import FinishReason, ModelMessage, ModelRequest, ToolReturnPart, UserPromptPart
+from pydantic_ai.messages import FinishReason, ModelMessage, ModelResponse, ToolReturnPart, UserPromptPart
+
+from decopilot_runner.default_agent.demo_tools import Notebook, get_weather, take_time
+from decopilot_runner.default_agent.tools import user_ask
 
 NAME = "demo"
 COUNT_MAX = 100_000
 DELAY_MAX_MS = 60_000
+STEPS_MAX = 29  # with the summary as many as an answer has
+SLEEP_MAX_S = 3600.0
 QUOTE_MAX = 200
-SKIES = ("clear", "cloudy", "foggy", "rainy", "snowy", "stormy")
+CITIES = ("Oslo", "Lisbon", "Nairobi", "Lima", "Osaka", "Perth", "Quito")
 
 
 class Thought(NamedTuple):
@@ -34,7 +41,11 @@ class Call(NamedTuple):
     args: str
 
 
-Delta = str | Thought | Call | ModelHTTPError
+class Silence(NamedTuple):
+    """From here on the model says nothing, and does not end either."""
+
+
+Delta = str | Thought | Call | Silence | ModelHTTPError
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,61 +57,120 @@ class Script:
     delay_ms: int | None = None
 
 
-def get_weather(city: str) -> dict[str, str | int]:
-    """Tell the weather in a city (made up, and the same for ever)."""
-    seed = zlib.crc32(city.casefold().encode(errors="replace"))
-    return {"city": city, "sky": SKIES[seed % len(SKIES)], "temperature_c": seed // 7 % 45 - 10}
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What came since the user's message: the outputs of calls. `call` is the id of the next one."""
+
+    text: str
+    returns: Sequence[ToolReturnPart]
+    call: str
 
 
-def script(messages: Sequence[ModelMessage]) -> Script:
-    """Tell what is to be done next: report a tool's output, follow a directive, or answer a text."""
-    for part in reversed(messages[-1].parts):
-        # A tool's output that stands before a question is of an earlier run, which ended before it was reported.
-        if isinstance(part, UserPromptPart):
-            break
-        if isinstance(part, ToolReturnPart):
-            return Script(_words(_weather_report(part)))
-    text = _question(messages)
-    line = text.partition("\n")[0].strip()
+def script(messages: Sequence[ModelMessage], run_id: str | None = None) -> Script:
+    """Tell what is to be done next: follow a directive, go on with it, or answer a text.
+
+    Ids of calls are the same whenever the same run is at the same step, and different for all others.
+    """
+    turn = _turn(messages, run_id)
+    line = turn.text.partition("\n")[0].strip()
     for pattern, follow in _DIRECTIVES:
         if match := re.fullmatch(pattern, line):
-            return follow(match, len(messages))
-    return Script(_words(_answer(text)))
+            return follow(match, turn)
+    return Script(_words(_answer(turn.text)))
 
 
-def _question(messages: Sequence[ModelMessage]) -> str:
-    for message in reversed(messages):
-        if isinstance(message, ModelRequest):
-            for part in reversed(message.parts):
-                if isinstance(part, UserPromptPart) and isinstance(part.content, str):
-                    return part.content.strip()
-    return ""
+def _turn(messages: Sequence[ModelMessage], run_id: str | None) -> Turn:
+    text, returns, responses = "", list[ToolReturnPart](), 0
+    for message in messages:
+        responses += isinstance(message, ModelResponse)
+        for part in message.parts:
+            if isinstance(part, UserPromptPart) and isinstance(part.content, str):
+                # An output that stands before is of an earlier run, which may have ended before it was reported.
+                text, returns, responses = part.content.strip(), [], 0
+            elif isinstance(part, ToolReturnPart):
+                returns.append(part)
+    # Short, because histories outlive their model, and others have limits.
+    run = hashlib.blake2s((run_id or "").encode(), digest_size=6).hexdigest()
+    return Turn(text, returns, f"call_{run}_{responses + 1}")
 
 
-def _count(match: re.Match[str], _turn: int) -> Script:
+def _count(match: re.Match[str], _turn: Turn) -> Script:
     last, delay_ms = min(int(match["last"]), COUNT_MAX), match["delay"]
     numbers = (str(number) if number == 1 else f" {number}" for number in range(1, last + 1))
     return Script(numbers, delay_ms=None if delay_ms is None else min(int(delay_ms), DELAY_MAX_MS))
 
 
-def _think(match: re.Match[str], _turn: int) -> Script:
+def _think(match: re.Match[str], _turn: Turn) -> Script:
     about = _quote(match["about"] or "this")
     thoughts = f"The user wants me to think about {about}. I look at it from two sides, and then I decide."
     answer = f"I have thought about {about}: there are **two sides** to it."
     return Script([*map(Thought, _words(thoughts)), *_words(answer)])
 
 
-def _weather(match: re.Match[str], turn: int) -> Script:
-    args = json.dumps({"city": match["city"]}, ensure_ascii=False)
-    call = f"call_{turn}"
-    pieces = [args[start : start + 6] for start in range(0, len(args), 6)]
+def _weather(match: re.Match[str], turn: Turn) -> Script:
+    if turn.returns:
+        return Script(_words(_weather_report(turn.returns[-1])))
+    return _call(turn, get_weather.__name__, {"city": match["city"]})
+
+
+def _note(match: re.Match[str], turn: Turn) -> Script:
+    if turn.returns:
+        return _report(turn, f"I have noted {_quote(match['text'])}.", "Nothing was noted.")
+    return _call(turn, Notebook.note.__name__, {"text": match["text"]})
+
+
+def _delete(match: re.Match[str], turn: Turn) -> Script:
+    if turn.returns:
+        return _report(turn, f"I have deleted {_quote(match['name'])}.", "Nothing was deleted.")
+    return _call(turn, Notebook.delete_note.__name__, {"name": match["name"]})
+
+
+def _sleep(match: re.Match[str], turn: Turn) -> Script:
+    seconds = min(float(match["seconds"]), SLEEP_MAX_S)
+    if turn.returns:
+        return _report(turn, f"The tool took {seconds:g} s.", "The tool did not finish.")
+    return _call(turn, take_time.__name__, {"seconds": seconds})
+
+
+def _ask(match: re.Match[str], turn: Turn) -> Script:
+    if turn.returns:
+        content = turn.returns[-1].content
+        told = content.get("response", content) if isinstance(content, dict) else content
+        answer = told if isinstance(told, str) else json.dumps(told, ensure_ascii=False, default=str)
+        return _report(turn, f"You answered: {_quote(answer)}", "You did not answer.")
+    return _call(turn, user_ask.__name__, {"prompt": match["question"], "type": "text"})
+
+
+def _steps(match: re.Match[str], turn: Turn) -> Script:
+    count, note, number = min(int(match["count"]), STEPS_MAX), match["note"], len(turn.returns) + 1
+    if number > count:
+        done = sum(returned.outcome == "success" for returned in turn.returns)
+        return Script(_words(f"That were {count} steps: {done} calls were done, {count - done} were not."))
+    if note:
+        tool, args, about = Notebook.note.__name__, {"text": f"{note} {number}"}, f"I note {_quote(note)}"
+    else:
+        city = CITIES[(number - 1) % len(CITIES)]
+        tool, args, about = get_weather.__name__, {"city": city}, f"I look at {city}"
+    return _call(turn, tool, args, f"Step {number} of {count}: {about}.")
+
+
+def _hang(_match: re.Match[str], _turn: Turn) -> Script:
+    return Script([*_words("I say a few words and then"), Silence()])
+
+
+def _call(turn: Turn, tool: str, args: Mapping[str, object], ahead: str = "") -> Script:
+    typed = json.dumps(args, ensure_ascii=False)
+    pieces = [typed[start : start + 6] for start in range(0, len(typed), 6)]
     # The name comes with the first piece only: pydantic-ai strings names together, as it does arguments.
-    return Script(
-        [Call(call, None if n else get_weather.__name__, piece) for n, piece in enumerate(pieces)], "tool_call"
-    )
+    calls = [Call(turn.call, None if n else tool, piece) for n, piece in enumerate(pieces)]
+    return Script([*_words(ahead), *calls], "tool_call")
 
 
-def _fail(match: re.Match[str], _turn: int) -> Script:
+def _report(turn: Turn, done: str, not_done: str) -> Script:
+    return Script(_words(done if turn.returns[-1].outcome == "success" else not_done))
+
+
+def _fail(match: re.Match[str], _turn: Turn) -> Script:
     spoken = min(int(match["after"] or 0), COUNT_MAX)
 
     def deltas() -> Iterator[Delta]:
@@ -110,16 +180,22 @@ def _fail(match: re.Match[str], _turn: int) -> Script:
     return Script(deltas())
 
 
-def _length(_match: re.Match[str], _turn: int) -> Script:
+def _length(_match: re.Match[str], _turn: Turn) -> Script:
     return Script(_words("This answer ends in the middle of a sentence because the model"), "length")
 
 
-_DIRECTIVES: tuple[tuple[str, Callable[[re.Match[str], int], Script]], ...] = (
+_DIRECTIVES: tuple[tuple[str, Callable[[re.Match[str], Turn], Script]], ...] = (
     (r"/count +(?P<last>0*[1-9][0-9]{0,17})(?: +(?P<delay>[0-9]{1,9}))?", _count),
     (r"/think(?: +(?P<about>.+))?", _think),
     (r"/weather +(?P<city>.{1,80})", _weather),
     (r"/fail(?: +(?P<after>[0-9]{1,9}))?", _fail),
     (r"/length", _length),
+    (r"/note +(?P<text>.{1,200})", _note),
+    (r"/delete +(?P<name>.{1,200})", _delete),
+    (r"/ask +(?P<question>.{1,200})", _ask),
+    (r"/steps +(?P<count>0*[1-9][0-9]{0,3})(?: +/note +(?P<note>.{1,200}))?", _steps),
+    (r"/slowtool +(?P<seconds>[0-9]{1,4}(?:\.[0-9]{1,3})?)", _sleep),
+    (r"/hang", _hang),
 )
 
 
@@ -141,7 +217,7 @@ I am the **demo** model and answer without a network. What I can tell about your
 
 - It has **{words}** {"word" if words == 1 else "words"} and **{len(text)}** characters.
 - The same text always gets the same answer.
-- A message that starts with `/count 20` or `/weather Oslo` makes me do more.
+- A message that starts with `/count 20`, `/weather Oslo` or `/steps 3` makes me do more.
 
 ```python
 print("{zlib.crc32(text.encode(errors="replace")):08x}")

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic_ai import CallToolsNode, ModelRequestNode
 from pydantic_ai.messages import (
     AgentStreamEvent,
+    DeferredToolRequestsEvent,
     FilePart,
     ModelResponse,
     NativeToolCallPart,
@@ -22,10 +23,14 @@ from pydantic_ai.messages import (
     ToolReturnPart,
 )
 from pydantic_ai.messages import FinishReason as ModelFinishReason
+from pydantic_ai.tools import DeferredToolRequests
 from pydantic_ai.usage import RunUsage
 from pydantic_core import from_json, to_jsonable_python
 
 from decopilot.contracts.chunks import Chunk, FinishReason
+from decopilot_runner.default_agent.asking import ASKED, INTERRUPTED, Asked, next_approval_id
+from decopilot_runner.default_agent.continuing import REASON_KEY, Begun
+from decopilot_runner.default_agent.history import INTERRUPTED_CALL
 
 AnyNode = ModelRequestNode[Any, Any] | CallToolsNode[Any, Any]
 Prose = Literal["text", "reasoning"]
@@ -39,31 +44,38 @@ _FINISH_REASONS: dict[ModelFinishReason, FinishReason] = {
     "tool_call": "tool-calls",
     "error": "error",
 }
+_GOING_ON: frozenset[FinishReason] = frozenset({"stop", "tool-calls"})
 
 
 class Encoder:
-    """Encodes one run: part ids count up over the run, and whatever is opened is closed within its step.
+    """Encodes one run: whatever is opened is closed within its step.
 
-    `usage` is read when a step ends, and belongs to the run that is encoded.
+    `usage` is read when a model has answered and when a step ends, and belongs to the run that is encoded. Part ids
+    count up over the message: what of it has `begun` is not said again.
     """
 
-    def __init__(self, usage: RunUsage) -> None:
+    def __init__(self, usage: RunUsage, begun: Begun | None = None) -> None:
+        begun = begun or Begun()
         self.finish_reason: FinishReason = "stop"
         self.usage = usage
-        self._in_step = False
-        self._ids: dict[Prose, int] = {"text": 0, "reasoning": 0}
+        self._in_step = begun.in_step
+        self._is_reason_told = REASON_KEY in begun.metadata
+        self._ids: dict[Prose, int] = {"text": begun.texts, "reasoning": begun.reasonings}
         self._open: tuple[Prose, str] | None = None
         self._open_index = -1
         self._calls: dict[int, str] = {}  # ids, by the part's index in the response
         self._typed: dict[str, tuple[str, list[str]]] = {}  # calls whose input is streaming: name, input so far
-        self._called: set[str] = set()  # calls whose output is missing
+        self._called = {str(part["toolCallId"]) for part in begun.open_calls}  # calls whose output is missing
+        self._is_response_told = bool(self._called)
 
     def enter(self, node: AnyNode) -> list[Chunk]:
         """Open a step before its model call; before its tools, give each call with its whole input."""
         if isinstance(node, CallToolsNode):
-            return self._response(node.model_response)
+            is_told, self._is_response_told = self._is_response_told, False
+            return [] if is_told else self._response(node.model_response)
+        chunks = self._finish_step() if self._in_step else []
         self._in_step = True
-        return [{"type": "start-step"}]
+        return [*chunks, {"type": "start-step"}]
 
     def event(self, event: AgentStreamEvent) -> list[Chunk]:
         """Encode what the model streamed, or what came of a tool call; events of other kinds are not shown."""
@@ -75,21 +87,21 @@ class Encoder:
             return self._end(event)
         if isinstance(event, ToolResultEvent):
             return self._output(event.part)
+        if isinstance(event, DeferredToolRequestsEvent):
+            return self._ask(event.requests)
         return []
 
     def leave(self, node: AnyNode) -> list[Chunk]:
         """Close the step after its tools."""
-        return self._finish_step() if isinstance(node, CallToolsNode) else []
+        return self._finish_step() if isinstance(node, CallToolsNode) and self._in_step else []
 
     def abandon(self) -> list[Chunk]:
         """Close whatever is open after an exception: clients keep an open part spinning for ever."""
-        if not self._in_step:
-            return []
         chunks = self._close_prose() + self._close_typed()
         chunks += [
             {"type": "tool-output-error", "toolCallId": call, "errorText": UNFINISHED} for call in sorted(self._called)
         ]
-        return chunks + self._finish_step()
+        return chunks + (self._finish_step() if self._in_step else [])
 
     def _response(self, response: ModelResponse) -> list[Chunk]:
         if response.finish_reason is not None:
@@ -98,6 +110,9 @@ class Encoder:
             # A provider that names no reason is believed when its stream ended well.
             self.finish_reason = "stop" if response.state == "complete" else "other"
         chunks = self._close_prose()
+        if any(isinstance(part, ToolCallPart) for part in response.parts):
+            # Behind a call another attempt may go on: what the model has used must stand ahead of it.
+            chunks.append(self._metadata())
         for part in response.parts:
             if isinstance(part, ToolCallPart):
                 if part.tool_call_id not in self._typed:
@@ -108,12 +123,35 @@ class Encoder:
     def _finish_step(self) -> list[Chunk]:
         self._in_step = False
         self._called.clear()
+        told: dict[str, Any] = {}
+        if self._is_reason_told or self.finish_reason not in _GOING_ON:
+            # Whoever takes over between this step and the end of the run has no other way to know.
+            self._is_reason_told = True
+            told[REASON_KEY] = self.finish_reason
+        return [self._metadata(**told), {"type": "finish-step"}]
+
+    def _metadata(self, **told: object) -> Chunk:
         tokens = {
             "inputTokens": self.usage.input_tokens,
             "outputTokens": self.usage.output_tokens,
             "totalTokens": self.usage.total_tokens,
         }
-        return [{"type": "message-metadata", "messageMetadata": {"usage": tokens}}, {"type": "finish-step"}]
+        return {"type": "message-metadata", "messageMetadata": {"usage": tokens, **told}}
+
+    def _ask(self, requests: DeferredToolRequests) -> list[Chunk]:
+        """Ask for the approvals that a run ends without; it ends without the outputs of external calls too."""
+        self.finish_reason = "tool-calls"
+        self._called -= {call.tool_call_id for call in [*requests.calls, *requests.approvals]}
+        chunks: list[Chunk] = []
+        for call in (call.tool_call_id for call in requests.approvals):
+            asked = requests.metadata.get(call, {}).get(ASKED, Asked(next_approval_id(call, None)))
+            if asked is None:
+                continue
+            if asked.is_interrupted:
+                told = {"toolCallId": call, "text": INTERRUPTED}
+                chunks.append({"type": INTERRUPTED_CALL, "id": call, "data": told})
+            chunks.append({"type": "tool-approval-request", "toolCallId": call, "approvalId": asked.approval_id})
+        return chunks
 
     def _delta(self, event: PartDeltaEvent) -> list[Chunk]:
         delta = event.delta
@@ -204,6 +242,8 @@ class Encoder:
             # What a tool returned may be anything; whatever has no JSON form is told by its `str`.
             output = to_jsonable_python(part.content, bytes_mode="base64", serialize_unknown=True)
             return [{"type": "tool-output-available", "toolCallId": part.tool_call_id, "output": output, **options}]
+        if part.outcome == "denied":
+            return [{"type": "tool-output-denied", "toolCallId": part.tool_call_id}]
         text = part.model_response_str(wrap_if_error=False)
         return [{"type": "tool-output-error", "toolCallId": part.tool_call_id, "errorText": text, **options}]
 

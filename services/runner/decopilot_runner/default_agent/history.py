@@ -1,6 +1,6 @@
 """Stored messages as what a model is sent: lenient, because they come from any client of any version."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from pydantic_ai.messages import (
@@ -14,12 +14,16 @@ from pydantic_ai.messages import (
     ToolReturnPart,
     UserPromptPart,
 )
+from pydantic_core import to_json
 
 from decopilot.contracts.messages import Part, UIMessage
 
+INTERRUPTED_CALL = "data-interrupted-call"
 NOT_APPROVED = "The user sent a new message without approving this tool call."
 DENIED = "The user denied this tool call."
+NOT_REPEATED = "This tool call was interrupted and may have happened; the user did not want it to be repeated."
 TOOL_FAILED = "The tool failed."
+_OPEN = ("input-available", "approval-requested", "approval-responded")
 
 
 def window(history: Sequence[UIMessage], size: int) -> Sequence[UIMessage]:
@@ -42,6 +46,40 @@ def earlier_messages(messages: Sequence[UIMessage]) -> list[ModelMessage]:
     return [converted for message in earlier for converted in _convert(message)]
 
 
+def begun_messages(messages: Sequence[UIMessage], partial: UIMessage) -> list[ModelMessage]:
+    """Convert everything, and behind it an answer that has begun: unfinished calls of its last step are kept."""
+    interrupted = _interrupted(partial.parts)
+    *finished, last = _steps(partial.parts)
+    converted = [converted for message in messages for converted in _convert(message)]
+    converted += [part for step in finished for part in _convert_step(step, interrupted)]
+    return [*converted, *_convert_step(last, interrupted, keeps_open=True)]
+
+
+def last_step(parts: Sequence[Part]) -> list[Part]:
+    """Take the parts of a message's last step."""
+    return [*_steps(parts)][-1]
+
+
+def is_own_call(part: Part) -> bool:
+    """Tell whether a part is a tool call that is, or was, the agent's to execute."""
+    return _tool_name(part) is not None and not part.get("providerExecuted")
+
+
+def is_open(part: Part) -> bool:
+    """Tell whether a part is such a call that has its input, and still no final output."""
+    is_preliminary = part.get("state") == "output-available" and bool(part.get("preliminary"))
+    return is_own_call(part) and (part.get("state") in _OPEN or is_preliminary)
+
+
+def denial(part: Part, interrupted: Collection[object] = ()) -> str:
+    """Say to the model why a call was denied."""
+    approval = part.get("approval")
+    reason = approval.get("reason") if isinstance(approval, dict) else None
+    if part.get("toolCallId") in interrupted:
+        return f"{NOT_REPEATED} {reason or ''}".rstrip()
+    return str(reason or DENIED)
+
+
 def _convert(message: UIMessage) -> Iterator[ModelMessage]:
     if message.role == "user":
         yield ModelRequest(parts=[UserPromptPart(_user_text(message))])
@@ -49,8 +87,9 @@ def _convert(message: UIMessage) -> Iterator[ModelMessage]:
         if message.text:
             yield ModelRequest(parts=[SystemPromptPart(message.text)])
     else:
+        interrupted = _interrupted(message.parts)
         for step in _steps(message.parts):
-            yield from _convert_step(step)
+            yield from _convert_step(step, interrupted)
 
 
 def _user_text(message: UIMessage) -> str:
@@ -74,13 +113,22 @@ def _steps(parts: Sequence[Part]) -> Iterator[list[Part]]:
     yield step
 
 
-def _convert_step(step: Sequence[Part]) -> Iterator[ModelMessage]:
+def _interrupted(parts: Sequence[Part]) -> list[object]:
+    """List the calls that the user was asked about because they may have happened."""
+    return [part.get("id") for part in parts if part.get("type") == INTERRUPTED_CALL]
+
+
+def _convert_step(
+    step: Sequence[Part], interrupted: Collection[object], *, keeps_open: bool = False
+) -> Iterator[ModelMessage]:
     said: list[ModelResponsePart] = []
     returned: list[ToolReturnPart] = []
     for part in step:
         if part.get("type") == "text" and part.get("text"):
             said.append(TextPart(str(part["text"])))
-        elif (result := _tool_return(part)) is not None:
+        elif keeps_open and is_open(part):
+            said.append(ToolCallPart(str(_tool_name(part)), _args(part.get("input")), str(part["toolCallId"])))
+        elif (result := _tool_return(part, interrupted)) is not None:
             said.append(ToolCallPart(result.tool_name, _args(part.get("input")), result.tool_call_id))
             returned.append(result)
     if said:
@@ -89,27 +137,33 @@ def _convert_step(step: Sequence[Part]) -> Iterator[ModelMessage]:
         yield ModelRequest(parts=returned)
 
 
-def _tool_return(part: Part) -> ToolReturnPart | None:
-    kind, call = str(part.get("type", "")), part.get("toolCallId")
-    name = part.get("toolName") if kind == "dynamic-tool" else kind.removeprefix("tool-")
-    if not (kind == "dynamic-tool" or kind.startswith("tool-")) or not name or not call:
+def _tool_return(part: Part, interrupted: Collection[object]) -> ToolReturnPart | None:
+    name, call = _tool_name(part), str(part.get("toolCallId"))
+    if name is None:
         return None
-    name, call = str(name), str(call)
     match part.get("state"):
         case "output-available" if not part.get("preliminary"):
             return ToolReturnPart(name, part.get("output"), call)
         case "output-error":
             return ToolReturnPart(name, str(part.get("errorText") or TOOL_FAILED), call, outcome="failed")
         case "output-denied":
-            approval = part.get("approval")
-            reason = approval.get("reason") if isinstance(approval, dict) else None
-            return ToolReturnPart(name, str(reason or DENIED), call, outcome="denied")
+            return ToolReturnPart(name, denial(part, interrupted), call, outcome="denied")
         case "approval-requested":
             return ToolReturnPart(name, NOT_APPROVED, call, outcome="denied")
         case _:
             return None
 
 
+def _tool_name(part: Part) -> str | None:
+    """Tell the name of a tool call's tool; None for what is no call."""
+    kind = str(part.get("type", ""))
+    name = part.get("toolName") if kind == "dynamic-tool" else kind.removeprefix("tool-")
+    is_call = kind == "dynamic-tool" or kind.startswith("tool-")
+    return str(name) if is_call and name and part.get("toolCallId") else None
+
+
 def _args(value: object) -> str | dict[str, Any] | None:
     # A model's broken input is stored as the text it was; pydantic-ai knows how to show that to a model again.
-    return value if isinstance(value, dict | str) else None
+    if value is None or isinstance(value, dict | str):
+        return value
+    return to_json(value).decode()

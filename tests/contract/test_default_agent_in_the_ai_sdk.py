@@ -1,0 +1,71 @@
+"""Answers of the default agent over several runs and attempts, folded by every AI SDK that knows approvals."""
+
+from pathlib import Path
+
+import pytest
+
+from decopilot.contracts.chunks import Chunk
+from decopilot.contracts.ids import MessageId
+from decopilot.contracts.interactions import Answer
+from decopilot.domain.fold import fold
+from decopilot.domain.interactions import pending_in
+from decopilot_runner.default_agent import build
+from support.aisdk import VERSIONS, Job, fold_with_sdk
+from support.driven import ANSWER, READONLY, Driven, Toolbox, agent_of, call, says, verdicts
+from support.versions import as_known_to, shown
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
+
+KNOW_APPROVALS = VERSIONS[2:]
+
+
+def streamed(*runs: Driven) -> list[Chunk]:
+    """Make the stream of one message over its runs, as a client sees it that reads none of our own chunks."""
+    chunks = [chunk for run in runs for chunk in run.stored()]
+    return [chunks[0], *(chunk for chunk in chunks if chunk["type"] != "start"), {"type": "finish"}]
+
+
+async def asked_and_answered() -> list[Chunk]:
+    first = Driven(build("demo", delay_ms=0), "/ask Which")
+    await first.attempt()
+    answer = Answer(tool_call_id=pending_in(first.message)[0].tool_call_id, output={"response": "this"})
+    second = first.gone_on_with(answer)
+    await second.attempt()
+    return streamed(first, second)
+
+
+async def approved_step_by_step(folder: Path) -> list[Chunk]:
+    runs = [Driven(build("demo", delay_ms=0, demo_dir=folder), "/steps 3 /note milk", config=READONLY)]
+    await runs[0].attempt()
+    for is_approved in (True, False, True):
+        runs.append(runs[-1].gone_on_with(*verdicts(runs[-1].message, approved=is_approved)))
+        await runs[-1].attempt()
+    return streamed(*runs)
+
+
+async def killed_in_an_approved_call() -> list[Chunk]:
+    tools = [Toolbox().tool(name) for name in ("act", "other")]
+    model = says([call("act", 0), call("other", 1)], ["done"])
+    first = Driven(agent_of(model, *tools), "go", config=READONLY)
+    await first.attempt()
+    second = first.gone_on_with(*verdicts(first.message))
+    await second.killed_at(1, loses=1)
+    await second.attempt()
+    third = second.gone_on_with(*verdicts(second.message))
+    await third.attempt()
+    return streamed(first, second, third)
+
+
+async def test_every_ai_sdk_takes_an_answer_that_was_gone_on_with_as_our_fold_does(tmp_path: Path) -> None:
+    streams = {
+        "asked": await asked_and_answered(),
+        "approved": await approved_step_by_step(tmp_path),
+        "killed": await killed_in_an_approved_call(),
+    }
+    results = fold_with_sdk(Job(name, chunks, versions=KNOW_APPROVALS) for name, chunks in streams.items())
+
+    assert len(streams) * len(KNOW_APPROVALS) == len(results)
+    for folded in results:
+        ours = as_known_to(folded.version, fold(MessageId(ANSWER), streams[folded.id]))
+        assert [] == folded.errors, (folded.id, folded.version)
+        assert shown(ours) == shown(folded.message), (folded.id, folded.version)
