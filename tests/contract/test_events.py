@@ -55,6 +55,14 @@ def test_an_event_that_can_not_be_read_is_unknown_and_says_where_it_stands(body:
     assert (7, "decopilot.event.org.thread.thread_sang") == (caught.value.sequence, caught.value.subject)
 
 
+def test_every_field_of_every_type_is_in_a_golden_sample() -> None:
+    told: dict[str, set[str]] = {}
+    for sample in SAMPLES:
+        body = json.loads(sample.read_bytes())
+        told[body["type"]] = told.get(body["type"], set()) | set(body)
+    assert {str(event.model_fields["type"].default): set(event.model_fields) for event in EVENTS} == told
+
+
 async def test_nothing_is_folded_past_an_unknown_event(store: Store) -> None:
     requested = (Path(__file__).parent / "samples" / "run_requested.v1.json").read_bytes()
     for kind, body in (("run_requested", requested), ("thread_sang", b'{"type": "thread_sang"}')):

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -7,8 +8,13 @@ from typing import Any
 import pytest
 
 from decopilot.contracts.chunks import Chunk, encode_chunk, transient
-from decopilot.contracts.ids import MessageId
+from decopilot.contracts.events import RunRequested
+from decopilot.contracts.ids import MessageId, RunId, UserId
+from decopilot.contracts.interactions import Answer, Approval, Resolution
+from decopilot.contracts.messages import RunConfig, UIMessage
 from decopilot.domain.fold import Fold, FoldError, fold
+from decopilot.domain.interactions import resolution_chunks, with_verdicts
+from decopilot.domain.margins import opening
 from support.aisdk import VERSIONS, Folded, Job, fold_with_sdk
 from support.streams import valid_stream
 from support.versions import as_known_to, shown
@@ -21,6 +27,7 @@ READERS = {".v6": VERSIONS[2:], ".v7": VERSIONS[4:], ".newest": VERSIONS[5:]}
 FOLDER = Path(__file__).parents[1] / "corpus"
 CORPUS = sorted(FOLDER.glob("*.ndjson"), key=lambda path: path.name)
 RANDOM_STREAMS = 150
+CONTINUATIONS = 50
 
 START: Chunk = {"type": "start", "messageId": ID}
 OUT_OF_ORDER: tuple[Chunk, ...] = (
@@ -69,10 +76,49 @@ def captured() -> Job:
     return Job("captured", sse="".join(lines))
 
 
+def continuations() -> list[Job]:
+    """Make runs that go on with a message whose calls were approved, denied and answered; `ai` 5 knows no approvals."""
+    verdicts: list[Resolution] = [
+        Approval(approval_id="a1", approved=True),
+        Approval(approval_id="a2", approved=False, reason="No."),
+        Answer(tool_call_id="c3", output={"choice": None}),
+        Answer(tool_call_id="c4", error_text="It is off."),
+    ]
+    asked = [("c1", {"id": "a1"}), ("c2", {"id": "a2"})]
+    calls: list[dict[str, Any]] = [
+        {"type": "tool-delete", "toolCallId": call, "state": "approval-requested", "input": {}, "approval": approval}
+        for call, approval in asked
+    ]
+    calls += [
+        {"type": "tool-ask", "toolCallId": "c3", "state": "input-available", "input": {"q": 1}},
+        {"type": "dynamic-tool", "toolName": "ask", "toolCallId": "c4", "state": "input-available", "input": {}},
+    ]
+    said = {"type": "text", "text": "Shall I?", "state": "done"}
+    waited = UIMessage(id=ID, role="assistant", parts=[{"type": "step-start"}, said, *calls], metadata={"a": 1})
+    begun = with_verdicts(waited, verdicts)
+    requested = RunRequested(
+        at=datetime(2026, 1, 2, tzinfo=UTC),
+        run_id=RunId("r2"),
+        user_id=UserId("ann"),
+        assistant_id=ID,
+        config=RunConfig(),
+        continues=RunId("r1"),
+        resolutions=tuple(verdicts),
+    )
+    opened = [*opening(requested, 1, waited), *resolution_chunks(begun, verdicts)]
+    done: Chunk = {"type": "tool-output-available", "toolCallId": "c1", "output": "deleted"}
+    jobs = []
+    for seed in range(CONTINUATIONS):
+        rest = [chunk for chunk in valid_stream(Random(seed), ID) if chunk["type"] != "start"]
+        message = begun.model_dump(mode="json", exclude_none=True)
+        jobs.append(Job(f"continuation {seed}", [*opened, done, *rest], versions=VERSIONS[2:], message=message))
+    return jobs
+
+
 CAPTURED = captured()
 UNKNOWN = Job("unknown field", [START | {"private": 1}])
 REFUSED = [Job(f"refused {chunk['type']}", [START, chunk]) for chunk in OUT_OF_ORDER]
-JOBS = {job.id: job for job in [*map(read, CORPUS), *random_jobs(), *REFUSED, CAPTURED, UNKNOWN]}
+JOBS = {job.id: job for job in [*map(read, CORPUS), *random_jobs(), *continuations(), *REFUSED, CAPTURED, UNKNOWN]}
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +150,16 @@ def test_the_ai_sdk_folds_random_streams_as_we_do(results: Results, kind: str, v
         theirs = results[f"{kind} {seed}", version]
 
         assert [] == theirs.errors, seed
+        assert shown(theirs.message) == shown(ours(JOBS[theirs.id], version)), seed
+
+
+@pytest.mark.parametrize("version", VERSIONS[2:])
+def test_the_ai_sdk_goes_on_with_a_message_as_we_do(results: Results, version: str) -> None:
+    for seed in range(CONTINUATIONS):
+        theirs = results[f"continuation {seed}", version]
+
+        assert [] == theirs.errors, seed
+        # It has the message from before; we were told it by the rewind, which it does not look at.
         assert shown(theirs.message) == shown(ours(JOBS[theirs.id], version)), seed
 
 

@@ -25,16 +25,21 @@ class AiSdkError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One stream to fold: either its chunks, or the SSE text that a client received."""
+    """One stream to fold: either its chunks, or the SSE text that a client received.
+
+    It goes on with `message`, if there is one.
+    """
 
     id: str
     chunks: Sequence[Chunk] = ()
     sse: str | None = None
     versions: tuple[str, ...] = VERSIONS
+    message: Mapping[str, Any] | None = None
 
     def line(self) -> bytes:
         """Encode for `fold.mjs`, each chunk as it goes over the wire."""
-        head = json.dumps({"id": self.id, "versions": self.versions} | ({"sse": self.sse} if self.sse else {}))
+        told = {"sse": self.sse, "message": self.message}
+        head = json.dumps({"id": self.id, "versions": self.versions} | {k: v for k, v in told.items() if v})
         return head[:-1].encode() + b',"chunks":[' + b",".join(map(encode_chunk, self.chunks)) + b"]}\n"
 
 

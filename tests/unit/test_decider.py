@@ -1,190 +1,93 @@
-"""What may happen to a thread: each command in each state, and what holds whatever the order."""
+"""What may happen to a thread: every wish in every state, and what runners' wishes lead to."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from decopilot.contracts.events import Event, RunCompleted, RunFailed, RunRequested, RunRequiresAction, RunStarted
+from decopilot.contracts.events import RunCompleted, RunFailed, RunHandedBack, RunRequested, RunRequiresAction
 from decopilot.contracts.frames import Cursor, Outcome
-from decopilot.contracts.ids import MessageId, RunId, UserId
-from decopilot.contracts.messages import RunConfig, UIMessage, Usage
-from decopilot.domain.decider import (
-    TITLE_LENGTH,
-    UNTITLED,
-    Command,
-    CompleteStep,
-    End,
-    RefusedError,
-    Send,
-    StaleError,
-    Start,
-    decide,
+from decopilot.contracts.ids import MessageId, RunId
+from decopilot.contracts.messages import RunConfig, Usage
+from decopilot.domain.commands import Command, StaleError
+from decopilot.domain.decider import decide
+from decopilot.domain.thread import ActiveRun, ThreadState, evolve
+from support import decider_document
+from support.decider_table import MEANINGS, STATES, TABLE, Row, state_of
+from support.deciding import (
+    ASKING,
+    ASKS,
+    COMPLETED,
+    FAILED,
+    OPEN,
+    PROMOTE,
+    WAITING,
+    approve,
+    cancel,
+    delete,
+    end,
+    hand_back,
+    outcome_of,
+    resolve,
+    send,
+    start,
+    step,
+    thread_after,
 )
-from decopilot.domain.thread import INITIAL, ThreadState, evolve
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-COMPLETED = Outcome(status="completed", finish_reason="stop", usage=Usage(input_tokens=3, output_tokens=5))
-WAITING = Outcome(status="requires_action", finish_reason="tool-calls")
-FAILED = Outcome(status="failed", finish_reason="error", reason="timed_out", error_category="time", error_text="Late.")
-
-
-def text(id_: str, role: str = "user", said: str = "Hello") -> UIMessage:
-    return UIMessage.model_validate({"id": id_, "role": role, "parts": [{"type": "text", "text": said}]})
-
-
-def send(
-    message: str = "m1", run: str = "r1", *, user: str = "ann", owner_of_org: bool = False, said: str = "Hello"
-) -> Send:
-    return Send(
-        now=NOW,
-        user_id=UserId(user),
-        may_write_all=owner_of_org,
-        message=text(message, said=said),
-        message_hash=f"hash of {said}",
-        config=RunConfig(agent_id="helper"),
-        run_id=RunId(run),
-        assistant_id=MessageId(f"answer-{run}"),
-        traceparent="00-trace-span-01",
-    )
-
-
-def start(run: str = "r1", attempt: int = 1) -> Start:
-    return Start(now=NOW, run_id=RunId(run), attempt=attempt, runner_id="runner-a")
-
-
-def step(run: str = "r1", attempt: int = 1, number: int = 1) -> CompleteStep:
-    return CompleteStep(now=NOW, run_id=RunId(run), attempt=attempt, step=number, usage=Usage(output_tokens=1))
-
-
-def end(run: str = "r1", attempt: int = 1, outcome: Outcome = COMPLETED, *, frame: int = 9, spoken: bool = True) -> End:
-    message = text(f"answer-{run}", "assistant", "Hi") if spoken else None
-    return End(
-        now=NOW, run_id=RunId(run), attempt=attempt, outcome=outcome, message=message, end=Cursor(frame, frame % 3)
-    )
-
-
-def thread_after(*commands: Command) -> ThreadState:
-    """Given these commands, all granted."""
-    state = INITIAL
-    for command in commands:
-        event = decide(command, state)
-        assert event is not None
-        state = evolve(state, event)
-    return state
-
-
-EMPTY: tuple[Command, ...] = ()
+NAMES = [state for states in STATES.values() for state in states]
+ROWS = [row for rows in TABLE.values() for row in rows]
 REQUESTED = (send(),)
 STARTED = (*REQUESTED, start())
 STEPPED = (*STARTED, step())
 ENDED = (*STEPPED, end())
-BROKEN = (*STARTED, end(outcome=FAILED, spoken=False))
-PENDING = (*STARTED, end(outcome=WAITING))
-NEXT = (*ENDED, send("m2", "r2"))
+QUEUED = (*STARTED, send("m2", "r2"))
 
 
-def test_the_first_message_creates_the_thread_and_requests_its_run() -> None:
-    event = decide(send(said=" What  is\nlove? "), INITIAL)
-    assert isinstance(event, RunRequested)
-    assert event.thread is not None
-    assert ("ann", "helper", "What is love?", "org") == (
-        event.thread.owner,
-        event.thread.agent_id,
-        event.thread.title,
-        event.thread.visibility,
-    )
-    assert ("r1", "ann", "m1", "answer-r1", NOW) == (
-        event.run_id,
-        event.user_id,
-        event.message.id,
-        event.assistant_id,
-        event.at,
-    )
-    assert ("00-trace-span-01", RunConfig(agent_id="helper")) == (event.traceparent, event.config)
-
-
-@pytest.mark.parametrize(("said", "title"), [(" \n ", UNTITLED), ("x" * 60, "x" * 60), ("y" * 61, "y" * 59 + "…")])
-def test_a_thread_goes_by_the_first_words_of_its_first_message(said: str, title: str) -> None:
-    assert title == thread_after(send(said=said)).title
-    assert len(title) <= TITLE_LENGTH
-
-
-@pytest.mark.parametrize("given", [ENDED, BROKEN, PENDING])
-def test_a_message_to_a_quiet_thread_requests_its_run_and_creates_nothing(given: Sequence[Command]) -> None:
-    event = decide(send("m2", "r2"), thread_after(*given))
-    assert isinstance(event, RunRequested)
-    assert event.thread is None
-
-
-@pytest.mark.parametrize("given", [REQUESTED, STARTED, STEPPED, ENDED, BROKEN, PENDING, NEXT])
-def test_the_same_message_twice_is_one_run(given: Sequence[Command]) -> None:
-    state = thread_after(*given)
-    assert decide(send("m1", "another-run"), state) is None
-    assert "r1" == state.sent[MessageId("m1")].run_id
-
-
-@pytest.mark.parametrize("given", [REQUESTED, STARTED, ENDED, NEXT])
-def test_the_same_message_id_with_another_body_is_a_conflict(given: Sequence[Command]) -> None:
-    with pytest.raises(RefusedError, match="message_conflict"):
-        decide(send("m1", "r9", said="Something else"), thread_after(*given))
-
-
-def test_an_answers_id_is_no_id_for_a_message() -> None:
-    with pytest.raises(RefusedError, match="message_conflict"):
-        decide(send("answer-r1", "r9"), thread_after(*ENDED))
-
-
-@pytest.mark.parametrize("given", [REQUESTED, STARTED, STEPPED, NEXT])
-def test_a_busy_thread_takes_no_other_message(given: Sequence[Command]) -> None:
-    with pytest.raises(RefusedError, match="run_active"):
-        decide(send("m9", "r9"), thread_after(*given))
-
-
-@pytest.mark.parametrize("given", [REQUESTED, STARTED, ENDED])
-def test_only_its_owner_and_the_orgs_owners_write_to_a_thread(given: Sequence[Command]) -> None:
-    state = thread_after(*given)
-    for command in (send("m9", "r9", user="bob"), send("m1", "r9", user="bob")):
-        with pytest.raises(RefusedError, match="forbidden"):
-            decide(command, state)
-    assert decide(send("m1", "r9", user="bob", owner_of_org=True), state) is None
-
-
-def test_an_owner_of_the_org_writes_to_a_thread_that_stays_its_owners() -> None:
-    state = thread_after(*ENDED, send("m2", "r2", user="bob", owner_of_org=True))
-    assert "ann" == state.owner
+def active(state: ThreadState) -> ActiveRun:
     assert state.active is not None
-    assert "bob" == state.active.requested.user_id
+    return state.active
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.wish)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_wish_in_every_state_leads_to_what_the_table_says(name: str, row: Row) -> None:
+    assert row[name] == outcome_of(row.command, state_of(name))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.wish)
+def test_the_table_names_no_state_that_is_not_there(row: Row) -> None:
+    assert {state for states in row.but.values() for state in states} <= set(NAMES)
+
+
+def test_every_state_of_the_table_has_its_meaning() -> None:
+    assert list(MEANINGS) == NAMES
+
+
+def test_the_document_is_what_the_table_says() -> None:
+    written = decider_document.PATH.read_text(encoding="utf-8")
+    assert decider_document.document() == written, f"write it anew: {decider_document.COMMAND}"
 
 
 @pytest.mark.parametrize(("given", "attempt"), [(REQUESTED, 1), (REQUESTED, 3), (STARTED, 2), (STEPPED, 2)])
 def test_a_newer_attempt_starts(given: Sequence[Command], attempt: int) -> None:
-    state = thread_after(*given, start(attempt=attempt))
-    assert state.active is not None
-    assert attempt == state.active.attempt
+    assert attempt == active(thread_after(*given, start(attempt=attempt))).attempt
 
 
 @pytest.mark.parametrize(
     ("given", "command"),
     [
-        (EMPTY, start()),
-        (STARTED, start()),
         ((*REQUESTED, start(attempt=2)), start(attempt=1)),
-        (ENDED, start(attempt=2)),
-        (NEXT, start(attempt=2)),
-        (EMPTY, step()),
-        (ENDED, step(number=2)),
-        (NEXT, step(number=2)),
         ((*REQUESTED, start(attempt=2)), step(attempt=1)),
-        (EMPTY, end()),
+        ((*REQUESTED, start(attempt=2)), hand_back(attempt=1)),
+        ((*ENDED, send("m2", "r2")), start(attempt=2)),
+        ((*ENDED, send("m2", "r2")), step(number=2)),
         (REQUESTED, end("never-asked-for")),
-        (ENDED, end("never-asked-for")),
+        ((*QUEUED, cancel("r2")), end("r2")),
     ],
 )
-def test_what_speaks_of_a_run_or_attempt_that_is_over_is_stale(given: Sequence[Command], command: Command) -> None:
+def test_what_speaks_of_a_run_or_attempt_that_is_not_present_is_stale(
+    given: Sequence[Command], command: Command
+) -> None:
     with pytest.raises(StaleError):
         decide(command, thread_after(*given))
 
@@ -192,12 +95,36 @@ def test_what_speaks_of_a_run_or_attempt_that_is_over_is_stale(given: Sequence[C
 def test_steps_are_counted_once() -> None:
     state = thread_after(*STEPPED)
     assert decide(step(number=1), state) is None
-    further = thread_after(*STEPPED, step(number=2))
-    assert further.active is not None
-    assert 2 == further.active.steps
+    assert 2 == active(thread_after(*STEPPED, step(number=2))).steps
 
 
-@pytest.mark.parametrize("given", [REQUESTED, STARTED, STEPPED])
+def test_a_newer_attempt_goes_on_counting_steps() -> None:
+    state = thread_after(*STEPPED, start(attempt=2))
+    assert decide(step(attempt=2, number=1), state) is None
+    assert 2 == active(thread_after(*STEPPED, start(attempt=2), step(attempt=2, number=2))).steps
+
+
+def test_an_attempt_that_was_handed_back_does_not_count_as_failed() -> None:
+    state = thread_after(*STARTED, hand_back())
+    assert (True, 0) == (active(state).is_let_go, active(state).failed_attempts)
+    state = thread_after(*STARTED, hand_back(), start(attempt=2))
+    assert (False, 1) == (active(state).is_let_go, active(state).failed_attempts)
+    state = thread_after(*STARTED, hand_back(), start(attempt=2), start(attempt=3), hand_back(attempt=3))
+    assert (True, 1) == (active(state).is_let_go, active(state).failed_attempts)
+
+
+def test_a_hand_back_names_its_runner() -> None:
+    event = decide(hand_back(), thread_after(*STARTED))
+    assert isinstance(event, RunHandedBack)
+    assert ("r1", 1, "runner-a") == (event.run_id, event.attempt, event.runner_id)
+
+
+def test_a_cancel_asked_for_stays_asked_for_whoever_takes_the_run_up() -> None:
+    state = thread_after(*STARTED, cancel(), hand_back(), start(attempt=2))
+    assert "cancelled" == active(state).cancel
+
+
+@pytest.mark.parametrize("given", [REQUESTED, STARTED, STEPPED, (*STARTED, cancel()), (*STARTED, hand_back())])
 @pytest.mark.parametrize(
     ("outcome", "kind"), [(COMPLETED, RunCompleted), (WAITING, RunRequiresAction), (FAILED, RunFailed)]
 )
@@ -213,7 +140,7 @@ def test_a_run_ends_as_its_sealed_log_says(
         assert ("timed_out", "time", "Late.") == (event.reason, event.error_category, event.error_text)
     state = evolve(thread_after(*given), event)
     assert state.active is None
-    assert (outcome.status, outcome.status) == (state.status, state.sent[MessageId("m1")].status)
+    assert (outcome.status, outcome.status) == (state.status, state.runs[RunId("r1")].status)
     assert ["m1", "answer-r1"] == [ref.id for ref in state.messages]
     assert (command.end, outcome.usage) == (state.cursor, state.usage)
 
@@ -224,19 +151,79 @@ def test_a_failure_without_a_reason_is_an_error() -> None:
     assert "error" == event.reason
 
 
-@pytest.mark.parametrize("given", [ENDED, BROKEN, PENDING, NEXT])
-def test_an_end_repeated_changes_nothing(given: Sequence[Command]) -> None:
-    assert decide(end(outcome=FAILED), thread_after(*given)) is None
+def test_a_run_that_waits_says_for_what() -> None:
+    event = decide(end(outcome=WAITING, calls=[ASKS, OPEN]), thread_after(*STARTED))
+    assert isinstance(event, RunRequiresAction)
+    assert [("approval", "a1", "c1", "delete"), ("answer", "c2", "c2", "ask")] == [
+        (asked.kind, asked.id, asked.tool_call_id, asked.tool_name) for asked in event.pending
+    ]
+    waiting = evolve(thread_after(*STARTED), event).waiting
+    assert waiting is not None
+    assert ("r1", "answer-r1", RunConfig(agent_id="helper"), event.pending, ()) == (
+        waiting.run_id,
+        waiting.assistant_id,
+        waiting.config,
+        waiting.pending,
+        waiting.resolved,
+    )
+
+
+def test_a_run_that_ended_with_a_question_waits_for_no_call() -> None:
+    waiting = thread_after(*STARTED, end(outcome=ASKING)).waiting
+    assert waiting is not None
+    assert () == waiting.pending
 
 
 def test_a_run_that_said_nothing_leaves_no_answer() -> None:
-    assert ["m1"] == [ref.id for ref in thread_after(*BROKEN).messages]
+    assert ["m1"] == [ref.id for ref in thread_after(*STARTED, end(outcome=FAILED, spoken=False)).messages]
 
 
-def test_the_cursor_of_a_message_is_the_position_before_its_run() -> None:
-    state = thread_after(*STARTED, end(frame=11), send("m2", "r2"))
-    assert (0, 0) == (state.sent[MessageId("m1")].last_frame, state.sent[MessageId("m1")].last_index)
-    assert (11, 2) == (state.sent[MessageId("m2")].last_frame, state.sent[MessageId("m2")].last_index)
+def test_a_continuation_changes_its_message_where_it_stands() -> None:
+    resolved = (*STARTED, end(outcome=WAITING, calls=[ASKS]), send("m2", "r2"), end("r2", frame=12))
+    continued = (*STARTED, end(outcome=WAITING, calls=[ASKS]), resolve(approve(), run="r2"))
+    assert [("m1", 0), ("answer-r1", 9), ("m2", 0), ("answer-r2", 12)] == [
+        (ref.id, ref.last_frame) for ref in thread_after(*resolved).messages
+    ]
+    assert [("m1", 0), ("answer-r1", 12)] == [
+        (ref.id, ref.last_frame) for ref in thread_after(*continued, end("r2", message="answer-r1", frame=12)).messages
+    ]
+    assert [("m1", 0), ("answer-r1", 9)] == [
+        (ref.id, ref.last_frame) for ref in thread_after(*continued, end("r2", spoken=False, frame=12)).messages
+    ]
+
+
+def test_a_run_begins_at_the_cursor_that_its_thread_had() -> None:
+    state = thread_after(*STARTED, end(frame=11), send("m2", "r2"), send("m3", "r3"))
+    assert [(0, 0), (11, 2), (11, 2)] == [
+        (record.cursor.sequence, record.cursor.index) for record in state.runs.values()
+    ]
+
+
+def test_the_head_of_the_queue_gets_its_turn_as_it_was_sent() -> None:
+    state = thread_after(*QUEUED, send("m3", "r3"), end(frame=11))
+    event = decide(PROMOTE, state)
+    assert isinstance(event, RunRequested)
+    sent = send("m2", "r2")
+    assert (
+        RunRequested(
+            at=sent.now,
+            run_id=sent.run_id,
+            user_id=sent.user_id,
+            message=sent.message,
+            message_hash=sent.message_hash,
+            assistant_id=sent.assistant_id,
+            config=sent.config,
+            traceparent=sent.traceparent,
+        )
+        == event
+    )
+    promoted = evolve(state, event)
+    assert (["r3"], "r2", Cursor(11, 2)) == (
+        [queued.run_id for queued in promoted.queue],
+        active(promoted).run_id,
+        promoted.runs[RunId("r2")].cursor,
+    )
+    assert ["m1", "answer-r1", "m2"] == [ref.id for ref in promoted.messages]
 
 
 def test_usage_adds_up_over_runs() -> None:
@@ -244,83 +231,29 @@ def test_usage_adds_up_over_runs() -> None:
     assert Usage(input_tokens=6, output_tokens=10) == state.usage
 
 
-RUNS = st.sampled_from(["r1", "r2", "r3", "r4"])
-ATTEMPTS = st.integers(1, 3)
-COMMANDS: st.SearchStrategy[Command] = st.one_of(
-    st.builds(
-        send,
-        st.sampled_from(["m1", "m2", "m3"]),
-        user=st.sampled_from(["ann", "bob"]),
-        owner_of_org=st.booleans(),
-        said=st.sampled_from(["Hello", "Bye"]),
-    ),
-    st.builds(start, RUNS, ATTEMPTS),
-    st.builds(step, RUNS, ATTEMPTS, st.integers(1, 3)),
-    st.builds(end, RUNS, ATTEMPTS, st.sampled_from([COMPLETED, WAITING, FAILED]), spoken=st.booleans()),
-)
+@pytest.mark.parametrize("outcome", [COMPLETED, WAITING, FAILED])
+def test_the_last_run_of_a_deleted_thread_brings_nothing_back(outcome: Outcome) -> None:
+    deleted = thread_after(*QUEUED, delete())
+    event = decide(end(outcome=outcome, calls=[ASKS]), deleted)
+    assert isinstance(event, RunCompleted | RunRequiresAction | RunFailed)
+    assert event.message is None
+    if isinstance(event, RunRequiresAction):
+        assert () == event.pending
+    if isinstance(event, RunFailed):
+        assert ("timed_out", "") == (event.reason, event.error_text)
+    state = evolve(deleted, event)
+    assert (True, None, None, None, (), (), {}) == (
+        state.is_deleted,
+        state.owner,
+        state.active,
+        state.waiting,
+        state.queue,
+        state.messages,
+        state.sent,
+    )
 
 
-def granted(commands: Sequence[Command]) -> list[Event]:
-    """Decide one command after another, as writers that race do; run ids are new with each Send."""
-    state, events = INITIAL, list[Event]()
-    for command in commands:
-        if isinstance(command, Send):
-            run = f"r{sum(isinstance(event, RunRequested) for event in events) + 1}"
-            command = replace(command, run_id=RunId(run), assistant_id=MessageId(f"answer-{run}"))  # noqa: PLW2901
-        try:
-            event = decide(command, state)
-        except (RefusedError, StaleError):
-            continue
-        if event is not None:
-            events.append(event)
-            state = evolve(state, event)
-    return events
-
-
-@given(st.lists(COMMANDS, max_size=40))
-def test_whatever_the_order_a_thread_has_one_run_at_a_time_and_each_run_one_end(commands: list[Command]) -> None:
-    active: RunId | None = None
-    attempt = 0
-    requested: list[RunId] = []
-    ended: list[RunId] = []
-    state = INITIAL
-    for event in granted(commands):
-        state = evolve(state, event)
-        if isinstance(event, RunRequested):
-            assert active is None
-            active, attempt = event.run_id, 0
-            requested.append(active)
-            assert (event.thread is not None) == (len(requested) == 1)
-        else:
-            assert active == event.run_id
-            if isinstance(event, RunStarted):
-                assert attempt < event.attempt
-                attempt = event.attempt
-            elif isinstance(event, RunCompleted | RunRequiresAction | RunFailed):
-                ended.append(event.run_id)
-                active = None
-        assert active == (None if state.active is None else state.active.requested.run_id)
-        assert (active is not None) == (state.status == "in_progress")
-    assert requested[: len(ended)] == ended
-    ids = [ref.id for ref in state.messages]
-    assert len(set(ids)) == len(ids)
-    assert requested == [sent.run_id for sent in state.sent.values()]
-    assert list(state.sent) == [id_ for id_ in ids if id_.startswith("m")]
-
-
-@given(st.lists(COMMANDS, max_size=40), st.data())
-def test_a_snapshot_anywhere_and_the_events_behind_it_add_up_to_all_events(
-    commands: list[Command], data: st.DataObject
-) -> None:
-    events = granted(commands)
-    cut = data.draw(st.integers(0, len(events)))
-    state = INITIAL
-    for event in events[:cut]:
-        state = evolve(state, event)
-    state = ThreadState.model_validate_json(state.model_dump_json(exclude_defaults=True))
-    for event in events[cut:]:
-        state = evolve(state, event)
-    whole = INITIAL
-    for event in events:
-        whole = evolve(whole, event)
-    assert whole == state
+def test_a_deleted_thread_keeps_where_its_chunks_end() -> None:
+    state = thread_after(*STARTED, end(frame=11), delete())
+    assert Cursor(11, 2) == state.cursor
+    assert MessageId("m1") not in state.sent

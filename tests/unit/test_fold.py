@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.ids import MessageId
+from decopilot.contracts.messages import UIMessage
 from decopilot.domain.fold import Fold, FoldError, fold
 from decopilot.domain.partial_json import parse_partial
 from support.streams import valid_stream
@@ -17,6 +18,15 @@ START: Chunk = {"type": "start", "messageId": ID}
 CALL: Chunk = {"toolCallId": "c1", "toolName": "search"}
 ASKED: Chunk = {"type": "tool-approval-request", "approvalId": "a1", "toolCallId": "c1"}
 FINISH: Chunk = {"type": "finish", "finishReason": "stop"}
+AVAILABLE: Chunk = {"type": "tool-input-available", "input": {}} | CALL
+OF_PROVIDER: Chunk = AVAILABLE | {"providerExecuted": True}
+STREAMING: Chunk = {"type": "tool-input-start"} | CALL
+BROKEN: Chunk = {"type": "tool-output-error", "toolCallId": "c1", "errorText": "Over."}
+DENIED: Chunk = {"type": "tool-output-denied", "toolCallId": "c1"}
+YES: Chunk = {"type": "tool-approval-response", "approvalId": "a1", "approved": True}
+NO: Chunk = YES | {"approved": False}
+REFUSED: Chunk = {"type": "tool-input-error", "input": None, "errorText": "Over."} | CALL
+PRELIMINARY: Chunk = {"type": "tool-output-available", "toolCallId": "c1", "output": 1, "preliminary": True}
 
 streams = st.randoms(use_true_random=False).map(lambda rng: valid_stream(rng, ID))
 
@@ -30,6 +40,11 @@ def folded(*chunks: Chunk) -> Fold:
 
 def parts(*chunks: Chunk) -> list[dict[str, object]]:
     return folded(*chunks).message().parts
+
+
+def rewind(message: UIMessage) -> Chunk:
+    told = message.model_dump(mode="json", exclude_none=True)
+    return {"type": "data-run-rewind", "data": {"message": told}, "transient": True}
 
 
 def text(*deltas: str) -> list[Chunk]:
@@ -236,10 +251,117 @@ def test_what_is_open_is_closed_in_an_order_that_every_client_takes() -> None:
     assert expected == growing.closing_chunks("Cancelled.")
 
 
-def test_a_call_that_waits_for_approval_is_not_closed() -> None:
-    waiting = [START, {"type": "tool-input-available", "input": {}} | CALL, ASKED]
+@pytest.mark.parametrize(
+    ("said", "ended", "waiting"),
+    [
+        ([STREAMING], [REFUSED], [REFUSED]),
+        ([AVAILABLE], [BROKEN], []),
+        ([AVAILABLE, ASKED], [DENIED], []),
+        ([AVAILABLE, ASKED, YES], [BROKEN], [BROKEN]),
+        ([AVAILABLE, ASKED, NO], [DENIED], [DENIED]),
+        ([AVAILABLE, PRELIMINARY], [BROKEN], [BROKEN]),
+        ([OF_PROVIDER], [BROKEN], [BROKEN]),
+        ([OF_PROVIDER, ASKED], [DENIED], [DENIED]),
+        ([AVAILABLE, DENIED], [], []),
+        ([AVAILABLE, BROKEN], [], []),
+        ([AVAILABLE, PRELIMINARY | {"preliminary": False}], [], []),
+    ],
+)
+def test_a_call_is_closed_by_what_it_lacks_and_stays_open_where_its_run_waits_for_it(
+    said: list[Chunk], ended: list[Chunk], waiting: list[Chunk]
+) -> None:
+    assert ended == folded(START, *said).closing_chunks("Over.")
+    assert waiting == folded(START, *said).closing_chunks("Over.", waits=True)
 
-    assert [] == folded(*waiting).closing_chunks("Cancelled.")
+
+def test_a_run_that_waits_closes_its_text_and_its_step_all_the_same() -> None:
+    said = [START, {"type": "start-step"}, *text("Hm"), AVAILABLE, ASKED]
+
+    closing = folded(*said).closing_chunks("Over.", waits=True)
+    assert [{"type": "text-end", "id": "t1"}, {"type": "finish-step"}] == closing
+
+
+@given(streams, st.data())
+def test_a_message_is_gone_on_with_as_if_its_chunks_had_been_folded(chunks: list[Chunk], data: st.DataObject) -> None:
+    growing = Fold(ID)
+    settled = [0]
+    for index, chunk in enumerate(chunks):
+        growing.add(chunk)
+        if growing.is_settled:
+            settled.append(index + 1)
+    cut = data.draw(st.sampled_from(settled))
+    restored = Fold(ID)
+    restored.restore(fold(ID, chunks[:cut]))
+    assert fold(ID, chunks[:cut]) == restored.message()
+    for chunk in chunks[cut:]:
+        restored.add(chunk)
+
+    assert growing.message() == restored.message()
+
+
+@given(streams, streams, st.data())
+def test_a_rewind_takes_the_place_of_what_was_folded(
+    chunks: list[Chunk], others: list[Chunk], data: st.DataObject
+) -> None:
+    told = fold(ID, others)
+    growing = folded(*chunks[: data.draw(st.integers(0, len(chunks)))], rewind(told))
+
+    assert told == growing.message()
+    assert growing.is_settled
+
+
+@given(streams, st.data())
+def test_a_rewind_to_what_is_there_changes_nothing(chunks: list[Chunk], data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(chunks)))
+    before = folded(*chunks[:cut])
+    after = folded(*chunks[:cut], rewind(before.message()))
+
+    assert (before.in_step, before.is_settled) == (after.in_step, after.is_settled)
+    assert before.closing_chunks("Over.") == after.closing_chunks("Over.")
+    for chunk in chunks[cut:]:
+        before.add(chunk)
+        after.add(chunk)
+    assert before.message() == after.message()
+
+
+@pytest.mark.parametrize("data", [{"message": {"id": "m"}}, {"message": None}, {}, None, [], "x"])
+def test_a_rewind_without_its_message_is_refused_and_changes_nothing(data: object) -> None:
+    growing = folded(START, *text("so far"))
+    message = growing.message()
+    with pytest.raises(FoldError) as refused:
+        growing.add({"type": "data-run-rewind", "data": data, "transient": True})
+
+    assert "data-run-rewind" == refused.value.chunk_type
+    assert message == growing.message()
+
+
+def test_data_of_a_message_that_is_gone_on_with_is_replaced_by_id() -> None:
+    growing = folded(START, {"type": "data-x", "id": "d1", "data": 1})
+    again = Fold(ID)
+    again.restore(growing.message())
+    again.add({"type": "data-x", "id": "d1", "data": 2})
+
+    assert [{"type": "data-x", "id": "d1", "data": 2}] == again.message().parts
+    assert [{"type": "data-x", "id": "d1", "data": 1}] == growing.message().parts
+
+
+def test_what_is_reset_in_a_message_that_is_gone_on_with_is_its_last_step() -> None:
+    step: list[Chunk] = [{"type": "start-step"}, AVAILABLE]
+    growing = Fold(ID)
+    growing.restore(folded(START, *step, PRELIMINARY | {"preliminary": False}, *step).message())
+    growing.add({"type": "reset-step"})
+
+    assert ["step-start", "tool-search", "step-start"] == [part["type"] for part in growing.message().parts]
+
+
+def test_a_step_is_open_from_its_start_to_its_finish() -> None:
+    growing = Fold(ID)
+    seen = []
+    for chunk in (START, {"type": "start-step"}, *text("Hi"), {"type": "finish-step"}):
+        growing.add(chunk)
+        seen.append((growing.in_step, growing.is_settled))
+
+    assert [(False, True), (True, True), (True, False), (True, False), (False, False)] == seen
 
 
 @pytest.mark.parametrize(

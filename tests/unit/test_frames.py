@@ -6,11 +6,14 @@ from hypothesis import strategies as st
 
 from decopilot.contracts import subjects
 from decopilot.contracts.chunks import encode_chunk
-from decopilot.contracts.frames import Cursor, Outcome, decode_frame, frame_headers
+from decopilot.contracts.frames import Cursor, Outcome, Ranges, decode_frame, frame_headers
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.contracts.messages import Usage
 
 SUBJECT = subjects.chunks(OrgId("org"), ThreadId("thread"), RunId("run"))
+HEADERS = sorted(
+    frame_headers("f", 1, 0, 0, Outcome(status="completed", finish_reason="stop"), void=((1, 2),), rewinds=True)
+)
 NUMBERS = st.integers(0, 10**18 - 1)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -83,15 +86,14 @@ def test_a_frame_reads_back(
     frame = decode_frame(SUBJECT, 42, headers, b"\n".join(map(encode_chunk, chunks)))
     assert ("org", "thread", "run", 42, "f1") == (frame.org, frame.thread, frame.run, frame.sequence, frame.frame_id)
     assert (attempt, index, previous, outcome) == (frame.attempt, frame.index, frame.previous, frame.outcome)
+    assert ((), False) == (frame.void, frame.rewinds)
     assert chunks == frame.chunks
     assert Cursor(42, len(chunks) - 1) == frame.end
 
 
 @given(
     st.text(),
-    st.dictionaries(
-        st.sampled_from([*frame_headers("f", 1, 0, 0, None), "Decopilot-Outcome"]), st.text(max_size=8), max_size=5
-    ),
+    st.dictionaries(st.sampled_from(HEADERS), st.text("0123456789-,f ") | st.text(max_size=8), max_size=len(HEADERS)),
     st.binary(),
 )
 def test_anything_else_is_a_key_or_value_error(subject: str, headers: dict[str, str], body: bytes) -> None:
@@ -109,3 +111,28 @@ def test_the_longest_error_text_leaves_room_for_itself_in_the_headers() -> None:
         len(name) + len(value) + 4 for name, value in frame_headers("f" * 32, 99, 10**9, 10**12, outcome).items()
     )
     assert size < 32 * 1024
+
+
+@given(void=st.lists(st.tuples(NUMBERS, NUMBERS), max_size=5).map(tuple), rewinds=st.booleans())
+def test_what_is_void_reads_back(void: Ranges, rewinds: bool) -> None:  # noqa: FBT001  drawn by name
+    headers = frame_headers("f1", 2, 9, 8, None, void=void, rewinds=rewinds)
+    frame = decode_frame(SUBJECT, 42, headers, b"{}")
+    assert (void, rewinds) == (frame.void, frame.rewinds)
+
+
+def test_void_ranges_are_said_in_one_line() -> None:
+    headers = frame_headers("f1", 2, 9, 8, None, void=((3, 5), (7, 9)), rewinds=True)
+    assert ("3-5,7-9", "1") == (headers["Decopilot-Void"], headers["Decopilot-Rewind"])
+
+
+def test_a_frame_of_a_run_that_nobody_took_over_says_nothing_of_it() -> None:
+    assert {"Decopilot-Frame", "Decopilot-Attempt", "Decopilot-Index", "Decopilot-Previous"} == set(
+        frame_headers("f1", 1, 0, 0, None)
+    )
+
+
+@pytest.mark.parametrize("void", ["3", "3-", "-5", "a-b", "3-5;7-9", "3-5-7"])
+def test_a_frame_whose_void_ranges_can_not_be_read_is_none(void: str) -> None:
+    headers = frame_headers("f1", 1, 0, 0, None) | {"Decopilot-Void": void}
+    with pytest.raises(ValueError, match=r"invalid literal|not enough values"):
+        decode_frame(SUBJECT, 1, headers, b"{}")

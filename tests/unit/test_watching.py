@@ -1,10 +1,12 @@
 """What an org's watchers are told of an event is derived from that event alone."""
 
+import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import pytest
 
-from decopilot.contracts.events import Event, Recorded, decode_event
+from decopilot.contracts.events import EVENTS, Event, Recorded, decode_event
 from decopilot.contracts.ids import OrgId, ThreadId
 from decopilot.contracts.watch import WatchEvent
 from decopilot.domain.watching import watch_events_of
@@ -16,6 +18,10 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 def recorded(body: str) -> Recorded:
     event: Event = decode_event(body.encode())
     return Recorded(OrgId("org"), ThreadId("thread"), 17, "id", event)
+
+
+def of_user(kind: str, rest: str = "") -> str:
+    return f'{{"type": "{kind}", "at": "{AT}", "run_id": "r1", "user_id": "u"{rest}}}'
 
 
 def ended(kind: str, rest: str = "") -> str:
@@ -30,30 +36,51 @@ REQUESTED = (
     ' "message": {"id": "m1", "role": "user", "parts": []}, "assistant_id": "a1", "config": {}}'
 )
 STARTED = f'{{"type": "run_started", "at": "{AT}", "run_id": "r1", "attempt": 1, "runner_id": "x"}}'
+QUEUED = (
+    f'{{"type": "run_queued", "at": "{AT}", "run_id": "r2", "user_id": "u", "message_hash": "h",'
+    ' "message": {"id": "m2", "role": "user", "parts": []}, "assistant_id": "a2", "config": {}}'
+)
+CONTINUED = (
+    f'{{"type": "run_requested", "at": "{AT}", "run_id": "r2", "user_id": "u", "assistant_id": "a1", "config": {{}},'
+    ' "continues": "r1", "resolutions": [{"kind": "approval", "approval_id": "a1", "approved": true}]}'
+)
 STEPPED = f'{{"type": "step_completed", "at": "{AT}", "run_id": "r1", "attempt": 1, "step": 4, "usage": {{}}}}'
 
 
-@pytest.mark.parametrize(
-    ("body", "told"),
-    [
-        (REQUESTED, [("decopilot.thread.status", {"status": "in_progress"})]),
-        (STARTED, []),
-        (STEPPED, [("decopilot.step", {"stepCount": 4})]),
-        *(
-            (body, [("decopilot.thread.status", {"status": status}), ("decopilot.finish", {"status": status})])
-            for body, status in [
-                (ended("run_completed"), "completed"),
-                (ended("run_failed", ', "reason": "crashed"'), "failed"),
-                (ended("run_requires_action"), "requires_action"),
-            ]
-        ),
-    ],
-)
-def test_each_event_is_told_as_upstream_tells_it(body: str, told: list[tuple[str, dict[str, object]]]) -> None:
+TOLD: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, object]]]]] = [
+    (REQUESTED, [("decopilot.thread.status", {"status": "in_progress"})]),
+    (CONTINUED, [("decopilot.thread.status", {"status": "in_progress"})]),
+    (QUEUED, [("decopilot.thread.queue", {"messageId": "m2", "runId": "r2", "status": "queued"})]),
+    (of_user("run_withdrawn"), [("decopilot.thread.queue", {"runId": "r1", "status": "withdrawn"})]),
+    (of_user("run_cancel_requested"), []),
+    (of_user("interactions_resolved", ', "resolutions": []'), []),
+    (of_user("interactions_denied"), [("decopilot.thread.status", {"status": "completed"})]),
+    (of_user("thread_titled", ', "title": "Love"'), [("decopilot.thread.titled", {})]),
+    (of_user("thread_deleted"), [("decopilot.thread.deleted", {})]),
+    (STARTED, []),
+    (STARTED.replace("run_started", "run_handed_back"), []),
+    (STEPPED, [("decopilot.step", {"stepCount": 4})]),
+    *(
+        (body, [("decopilot.thread.status", {"status": status}), ("decopilot.finish", {"status": status})])
+        for body, status in [
+            (ended("run_completed"), "completed"),
+            (ended("run_failed", ', "reason": "crashed"'), "failed"),
+            (ended("run_requires_action"), "requires_action"),
+        ]
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "told"), TOLD)
+def test_each_event_is_told_as_upstream_tells_it(body: str, told: Sequence[tuple[str, Mapping[str, object]]]) -> None:
     events = watch_events_of(recorded(body))
     assert [
-        WatchEvent(id=f"17-{ordinal}", type=kind, subject="thread", data=data, time=NOW)
+        WatchEvent(id=f"17-{ordinal}", type=kind, subject="thread", data=dict(data), time=NOW)
         for ordinal, (kind, data) in enumerate(told)
     ] == [event for _, event in events]
     assert [f"decopilot.{kind}" for kind, _ in events] == [event.type for _, event in events]
     assert ["decopilot"] * len(events) == [event.source for _, event in events]
+
+
+def test_every_type_of_event_is_tried_above() -> None:
+    assert {event.model_fields["type"].default for event in EVENTS} == {json.loads(body)["type"] for body, _ in TOLD}

@@ -31,8 +31,8 @@ class Interaction(Frozen):
 class _Resolved(Frozen):
     @property
     def digest(self) -> str:
-        """The same for the same content, whatever the order of its keys."""
-        body = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """The same for the same content, whatever the order of its keys and the form of its numbers."""
+        body = json.dumps(_canonical(self.model_dump(mode="json")), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(body.encode()).hexdigest()
 
 
@@ -82,6 +82,15 @@ class Answer(_Resolved):
     def verdict(self) -> str:
         """What came of it, in a word."""
         return "answered"
+
+
+def _canonical(value: Any) -> Any:  # noqa: ANN401  any JSON
+    # JavaScript has one kind of number: what came as 1.0 is sent back as 1.
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _canonical(inner) for name, inner in value.items()}
+    return [_canonical(inner) for inner in value] if isinstance(value, list) else value
 
 
 # Told apart by their ids: `kind` is a default, and snapshots leave defaults out.

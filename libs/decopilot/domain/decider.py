@@ -127,7 +127,7 @@ def _end(command: End, state: ThreadState) -> Terminal | None:
                 | {
                     "reason": outcome.reason or "error",
                     "error_category": outcome.error_category,
-                    "error_text": outcome.error_text,
+                    "error_text": "" if state.is_deleted else outcome.error_text,
                 }
             )
         case _:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
+from pydantic import ValidationError
+
 from decopilot.contracts.chunks import RUN_REWIND, Chunk
 from decopilot.contracts.ids import MessageId
 from decopilot.contracts.messages import Part, UIMessage
@@ -59,7 +61,7 @@ class Fold:
             elif kind.startswith("tool-"):
                 self._calls.add(chunk)
             elif kind == RUN_REWIND:
-                self._rewind(UIMessage.model_validate(chunk["data"]["message"]))
+                self._rewind(_told(chunk))
             elif kind.startswith("data-"):
                 self._add_data(chunk)
         except KeyError as missing:
@@ -87,10 +89,11 @@ class Fold:
         self._metadata = message.metadata
         for fields in message.parts:
             part = self._push(dict(fields))
-            if fields["type"] == "step-start":
+            kind = str(fields.get("type", ""))
+            if kind == "step-start":
                 self._step_begins = len(self._parts)
-            elif fields["type"].startswith("data-") and "id" in fields:
-                self._data[fields["type"], fields["id"]] = part
+            elif kind.startswith("data-") and "id" in fields:
+                self._data[kind, fields["id"]] = part
         self._calls.restore(self._parts)
 
     def closing_chunks(self, error_text: str, *, waits: bool = False) -> list[Chunk]:
@@ -220,6 +223,14 @@ def fold(message_id: MessageId, chunks: Iterable[Chunk]) -> UIMessage:
     for chunk in chunks:
         growing.add(chunk)
     return growing.message()
+
+
+def _told(chunk: Chunk) -> UIMessage:
+    """Return the message that a rewind tells."""
+    try:
+        return UIMessage.model_validate(chunk["data"]["message"])
+    except (TypeError, ValidationError) as error:
+        raise FoldError(chunk["type"], "message", "a rewind tells a message") from error
 
 
 def _grow(blocks: dict[str, Growing], chunk: Chunk) -> None:

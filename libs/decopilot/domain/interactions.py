@@ -82,6 +82,9 @@ def without_unanswered(message: UIMessage, pending: Collection[Interaction | Res
 
 
 def _settled(part: Part, waits: Collection[str]) -> Part:
+    if part.get("state") == "output-denied" and isinstance(part.get("approval"), dict):
+        # A run that ended meanwhile denied it by a chunk, which has no room for this.
+        return part | {"approval": {"approved": False, "reason": NOT_APPROVED} | part["approval"]}
     asked = _pending(part)
     if asked is None or asked.key in waits:
         return part

@@ -105,7 +105,9 @@ def _deadlines(active: ActiveRun, times: Times, limits: Limits) -> Iterator[tupl
         yield Seal(active.cancel), times.cancel or requested, deadline_s
     yield Seal("timed_out"), requested, limits.run_limit_s
     if active.attempt == 0:
-        yield SealBehind("undeliverable"), requested, limits.start_limit_s
+        if times.frame is None:
+            yield SealBehind("undeliverable"), requested, limits.start_limit_s
+        # Else an attempt began since the thread was read.
         return
     if times.driven is None:
         return

@@ -50,7 +50,7 @@ class ToolCalls:
         self._of_step = []
         self._of_message = {}
         for part in parts:
-            if part.fields["type"] == "step-start":
+            if part.fields.get("type") == "step-start":
                 self._of_step = []
             elif "toolCallId" in part.fields:
                 self._of_step.append(part)

@@ -25,6 +25,8 @@ UNTITLED = "New chat"
 QUEUE_LENGTH = 20
 QUEUE_BYTES = 2 << 20
 """The queue is part of the thread's view, which has to fit one message of the broker."""
+ANSWERS_BYTES = 2 << 20
+"""So are answers, until all are given."""
 
 
 def decide(command: UserCommand, state: ThreadState) -> Event | None:  # noqa: PLR0911  one case per wish
@@ -140,6 +142,8 @@ def _resolve(command: Resolve, state: ThreadState) -> RunRequested | Interaction
         return None
     resolved = {resolution.key for resolution in new}
     if any(interaction.key not in resolved for interaction in waiting.pending):
+        if sum(len(resolution.model_dump_json()) for resolution in (*waiting.resolved, *new)) > ANSWERS_BYTES:
+            raise RefusedError("body_too_large", f"Answers of {ANSWERS_BYTES >> 20} MiB may be given one by one.")
         return InteractionsResolved(
             at=command.now, run_id=waiting.run_id, user_id=command.user_id, resolutions=tuple(new)
         )
@@ -191,7 +195,7 @@ def _verdict(resolution: Resolution, message_id: MessageId | None, state: Thread
             return None
         for resolved in waiting.resolved:
             if resolved.key == resolution.key:
-                return "same" if resolved == resolution else resolved.verdict
+                return "same" if resolved.digest == resolution.digest else resolved.verdict
     settled = state.settled.get(resolution.key)
     if settled is None or message_id not in {settled.message_id, None}:
         return "unknown"

@@ -1,7 +1,8 @@
 // Folds streams with the AI SDK's own code, in every version that package.json names.
 //
 // Reads NDJSON jobs on stdin: {id, chunks: [...]} (one stream of one message) or {id, sse: "..."} (what a gateway sent:
-// cut after each `finish`, one message per run), either with `versions: [...]` to leave some out.
+// cut after each `finish`, one message per run), either with `versions: [...]` to leave some out, and with
+// `message: {...}` that the (first) stream goes on with.
 // Writes NDJSON results: {id, version, ok, errors, messages, message}, `message` being the last of `messages`.
 //
 // Bytes go through the real DefaultChatTransport (SSE parser, chunk schema) and readUIMessageStream.
@@ -39,7 +40,7 @@ function cutAtFinish(chunks) {
   return runs.filter(run => run.some(chunk => !chunk.transient));
 }
 
-async function fold(sdk, chunks) {
+async function fold(sdk, chunks, begun) {
   // readUIMessageStream shows no state after `start-step` alone; a `start` with the same id makes it show the last one.
   const messageId = chunks.findLast(chunk => chunk.type === 'start')?.messageId;
   const stream = ReadableStream.from(messageId == null ? chunks : [...chunks, { type: 'start', messageId }]);
@@ -51,7 +52,9 @@ async function fold(sdk, chunks) {
     else errors.push(String(error?.message ?? error));
   };
   let message = null;
-  for await (const state of sdk.readUIMessageStream({ stream, onError, terminateOnError: false })) message = state;
+  // A copy: it is changed in place.
+  const given = { message: structuredClone(begun), stream, onError, terminateOnError: false };
+  for await (const state of sdk.readUIMessageStream(given)) message = state;
   return { message, errors };
 }
 
@@ -63,7 +66,7 @@ for (const line of (await text(process.stdin)).split('\n')) {
     const { chunks, errors } = await parse(sdks[version], job.sse ?? sseOf(job.chunks));
     const runs = job.sse == null ? [chunks] : cutAtFinish(chunks);
     const folded = [];
-    for (const run of runs) folded.push(await fold(sdks[version], run));
+    for (const [nth, run] of runs.entries()) folded.push(await fold(sdks[version], run, nth ? undefined : job.message));
     errors.push(...folded.flatMap(run => run.errors));
     const messages = folded.map(run => run.message);
     const result = { id: job.id, version, ok: errors.length === 0, errors, messages, message: messages.at(-1) ?? null };

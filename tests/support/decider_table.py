@@ -1,0 +1,297 @@
+"""What comes of every wish in every state of a thread: the table that tests check and `docs/decider.md` shows.
+
+In each state the thread's present run is `r1`, of message `m1`. Run `r0` ended before it, and message `m9` was
+withdrawn; where something waits its turn it is message `m2` with run `r2`.
+"""
+
+from dataclasses import dataclass
+
+from decopilot.domain.commands import Command
+from decopilot.domain.thread import ThreadState
+from support.deciding import (
+    ASKING,
+    ASKS,
+    FAILED,
+    OPEN,
+    PROMOTE,
+    WAITING,
+    answer,
+    approve,
+    cancel,
+    delete,
+    end,
+    hand_back,
+    resolve,
+    retitle,
+    send,
+    start,
+    step,
+    thread_after,
+    withdraw,
+)
+
+NOTHING = "—"
+STALE = "stale"
+NO_THREAD = "404 thread_not_found"
+UNKNOWN = "404 interaction_not_found"
+FORBIDDEN = "403 forbidden"
+CONFLICT = "409 message_conflict"
+ACTIVE = "409 run_active"
+RESOLVED = "409 interaction_resolved"
+BEGUN = "409 run_started"
+NOT_QUEUED = "404 message_not_queued"
+
+_EARLIER = (send("m0", "r0"), send("m9", "r8"), withdraw("m9"), start("r0"), end("r0"))
+_REQUESTED = (*_EARLIER, send())
+_STARTED = (*_REQUESTED, start())
+_QUEUED = (*_STARTED, send("m2", "r2"))
+_APPROVAL = (*_STARTED, end(outcome=WAITING, calls=[ASKS]))
+_BOTH = (*_STARTED, end(outcome=WAITING, calls=[ASKS, OPEN]))
+_CONTINUED = (
+    *_EARLIER,
+    send("m1", "r7"),
+    start("r7"),
+    end("r7", outcome=WAITING, calls=[ASKS]),
+    resolve(approve(), run="r1"),
+    start(),
+)
+_COMPLETED = (*_STARTED, end())
+
+STATES: dict[str, dict[str, tuple[Command, ...]]] = {
+    "At rest": {
+        "no thread": (),
+        "completed": _COMPLETED,
+        "failed": (*_STARTED, end(outcome=FAILED)),
+        "denied": (*_APPROVAL, cancel()),
+        "turn": (*_QUEUED, end()),
+    },
+    "Busy": {
+        "requested": _REQUESTED,
+        "started": _STARTED,
+        "cancelling": (*_STARTED, cancel()),
+        "let go": (*_STARTED, hand_back()),
+        "queue": _QUEUED,
+        "continued": _CONTINUED,
+    },
+    "Waiting for a person": {
+        "approval": _APPROVAL,
+        "both": _BOTH,
+        "one of both": (*_BOTH, resolve(approve())),
+        "question": (*_STARTED, end(outcome=ASKING)),
+        "approval, queue": (*_QUEUED, end(outcome=WAITING, calls=[ASKS])),
+    },
+    "Deleted": {
+        "ending": (*_QUEUED, delete()),
+        "deleted": (*_COMPLETED, delete()),
+    },
+}
+MEANINGS = {
+    "no thread": "nothing was ever sent",
+    "completed": "the run ended well",
+    "failed": "the run failed",
+    "denied": "the run waited for an approval, and the user cancelled that",
+    "turn": "the run ended, and a queued message has its turn but did not get it yet",
+    "requested": "nobody took the run up yet",
+    "started": "its first attempt is at work",
+    "cancelling": "the run's end was asked for",
+    "let go": "its first attempt was handed back",
+    "queue": "the run is at work, and a message waits its turn",
+    "continued": "the run goes on with an answer whose approval (`a1`) was given",
+    "approval": "the run ended waiting for approval `a1`",
+    "both": "it waits for approval `a1`, and for the output of call `c2`",
+    "one of both": "of these, the approval was given",
+    "question": "it ended with a question in its text; no call is pending",
+    "approval, queue": "it waits for approval `a1`, and a message waits its turn",
+    "ending": "the thread was deleted while the run was at work and a message waited",
+    "deleted": "the thread was deleted",
+}
+
+_AT_REST = ("completed", "failed", "denied")
+_BUSY = tuple(STATES["Busy"])
+_ASKED = tuple(STATES["Waiting for a person"])
+_GONE = tuple(STATES["Deleted"])
+_LINED = ("queue", "approval, queue", "turn")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What comes of one wish: `otherwise`, but for the states that are named under another outcome."""
+
+    wish: str
+    command: Command
+    otherwise: str
+    but: dict[str, tuple[str, ...]]
+
+    def __getitem__(self, state: str) -> str:
+        found = [outcome for outcome, states in self.but.items() if state in states]
+        if len(found) > 1:
+            msg = f"{self.wish}, {state}: {found}"
+            raise ValueError(msg)
+        return found[0] if found else self.otherwise
+
+
+def _users(wish: str, command: Command, otherwise: str, but: dict[str, tuple[str, ...]] | None = None) -> Row:
+    """Make the row of a wish about a thread that must be there."""
+    return Row(wish, command, otherwise, (but or {}) | {NO_THREAD: ("no thread", *_GONE)})
+
+
+def _sent(wish: str, command: Command, otherwise: str, but: dict[str, tuple[str, ...]] | None = None) -> Row:
+    """Make the row of a wish that may be a thread's first."""
+    return Row(wish, command, otherwise, (but or {}) | {NO_THREAD: _GONE})
+
+
+_SENDS = (
+    _sent("Send, a new message", send("m5", "r5"), "run_requested", {"run_queued": (*_BUSY, "turn")}),
+    _sent(
+        "Send, a new message that interrupts",
+        send("m5", "r5", on_conflict="interrupt"),
+        "run_requested",
+        {"run_queued": (*_BUSY, "turn")},
+    ),
+    _sent(
+        "Send, a new message that does not wait",
+        send("m5", "r5", on_conflict="reject"),
+        "run_requested",
+        {ACTIVE: (*_BUSY, "turn")},
+    ),
+    _sent("Send, the run's message again", send("m1", "r5"), NOTHING, {"run_requested": ("no thread",)}),
+    _sent(
+        "Send, the queued message again",
+        send("m2", "r5"),
+        "run_requested",
+        {"run_queued": tuple(state for state in _BUSY if state != "queue"), NOTHING: _LINED},
+    ),
+    _sent("Send, the withdrawn message again", send("m9", "r5"), NOTHING, {"run_requested": ("no thread",)}),
+    _sent(
+        "Send, the run's message id with another body",
+        send("m1", "r5", said="Else"),
+        CONFLICT,
+        {"run_requested": ("no thread",)},
+    ),
+    _sent("Send, an answer's id", send("answer-r0", "r5"), CONFLICT, {"run_requested": ("no thread",)}),
+    _sent("Send, by a stranger", send("m5", "r5", user="bob"), FORBIDDEN, {"run_requested": ("no thread",)}),
+)
+_RESOLVES = (
+    _users(
+        "Resolve, approve `a1`",
+        resolve(approve()),
+        UNKNOWN,
+        {
+            "run_requested": ("approval", "approval, queue"),
+            "interactions_resolved": ("both",),
+            RESOLVED: ("denied",),
+            NOTHING: ("one of both", "continued"),
+        },
+    ),
+    _users(
+        "Resolve, deny `a1`",
+        resolve(approve(approved=False)),
+        UNKNOWN,
+        {
+            "run_requested": ("approval", "approval, queue"),
+            "interactions_resolved": ("both",),
+            RESOLVED: ("one of both", "continued", "denied"),
+        },
+    ),
+    _users(
+        "Resolve, answer `c2`",
+        resolve(answer()),
+        UNKNOWN,
+        {"run_requested": ("one of both",), "interactions_resolved": ("both",)},
+    ),
+    _users(
+        "Resolve, approve `a1` and answer `c2`",
+        resolve(approve(), answer()),
+        UNKNOWN,
+        {"run_requested": ("both", "one of both")},
+    ),
+    _users(
+        "Resolve, a whole message: approve `a1` and answer `c2`",
+        resolve(approve(), answer(), whole=True),
+        UNKNOWN,
+        {
+            "run_requested": ("approval", "both", "one of both", "approval, queue"),
+            RESOLVED: ("denied",),
+            NOTHING: ("continued",),
+        },
+    ),
+    _users("Resolve, what nobody asked for", resolve(approve("a7")), UNKNOWN),
+    _users("Resolve, by a stranger", resolve(approve(), user="bob"), FORBIDDEN),
+)
+_CANCELS = (
+    _users(
+        "Cancel, no run named",
+        cancel(),
+        NOTHING,
+        {
+            "run_cancel_requested": tuple(state for state in _BUSY if state != "cancelling"),
+            "interactions_denied": _ASKED,
+        },
+    ),
+    _users(
+        "Cancel, the present run",
+        cancel("r1"),
+        NOTHING,
+        {
+            "run_cancel_requested": tuple(state for state in _BUSY if state != "cancelling"),
+            "interactions_denied": _ASKED,
+        },
+    ),
+    _users("Cancel, the queued run", cancel("r2"), NOTHING, {"run_withdrawn": _LINED}),
+    _users("Cancel, an earlier run", cancel("r0"), NOTHING),
+    _users("Cancel, an unknown run", cancel("r99"), NOTHING),
+    _users("Cancel, by a stranger", cancel(user="bob"), FORBIDDEN),
+)
+_OTHERS = (
+    _users("Withdraw, the queued message", withdraw("m2"), NOT_QUEUED, {"run_withdrawn": _LINED}),
+    _users("Withdraw, the run's message", withdraw("m1"), BEGUN),
+    _users("Withdraw, the withdrawn message again", withdraw("m9"), NOTHING),
+    _users("Withdraw, by a stranger", withdraw("m2", user="bob"), FORBIDDEN),
+    _users("Retitle", retitle(), "thread_titled"),
+    _users("Retitle, to its title", retitle("Hello"), NOTHING),
+    _users("Retitle, by a stranger", retitle(user="bob"), FORBIDDEN),
+    Row("Delete", delete(), "thread_deleted", {NO_THREAD: ("no thread",), NOTHING: _GONE}),
+    Row("Delete, by a stranger", delete(user="bob"), FORBIDDEN, {NO_THREAD: ("no thread",), NOTHING: _GONE}),
+)
+_AT_WORK = tuple(state for state in _BUSY if state != "requested")
+_PRESENT = (*_BUSY, "ending")
+_RUNNERS = (
+    Row("Promote", PROMOTE, NOTHING, {"run_requested": ("turn",)}),
+    Row("Start, the first attempt", start(), STALE, {"run_started": ("requested",)}),
+    Row("Start, the next attempt", start(attempt=2), STALE, {"run_started": _BUSY}),
+    Row("Start, an earlier run", start("r0", 2), STALE, {}),
+    Row("Start, the queued run", start("r2"), STALE, {}),
+    Row(
+        "Hand back, the present attempt",
+        hand_back(),
+        STALE,
+        {"run_handed_back": tuple(state for state in _AT_WORK if state != "let go"), NOTHING: ("let go", "ending")},
+    ),
+    Row("Hand back, another attempt", hand_back(attempt=2), STALE, {}),
+    Row("Complete a step, of the present attempt", step(), STALE, {"step_completed": _AT_WORK, NOTHING: ("ending",)}),
+    Row("Complete a step, of another attempt", step(attempt=2), STALE, {}),
+    Row("Complete a step, of an earlier run", step("r0"), STALE, {}),
+    Row("End, completed", end(), NOTHING, {STALE: ("no thread",), "run_completed": _PRESENT}),
+    Row(
+        "End, waiting for a person",
+        end(outcome=WAITING, calls=[ASKS]),
+        NOTHING,
+        {STALE: ("no thread",), "run_requires_action": _PRESENT},
+    ),
+    Row("End, failed", end(outcome=FAILED), NOTHING, {STALE: ("no thread",), "run_failed": _PRESENT}),
+    Row("End, an earlier run", end("r0"), NOTHING, {STALE: ("no thread",)}),
+    Row("End, the queued run", end("r2"), STALE, {}),
+    Row("End, an unknown run", end("r99"), STALE, {}),
+)
+TABLE: dict[str, tuple[Row, ...]] = {
+    "What users wish: messages": _SENDS,
+    "What users wish: answers": _RESOLVES,
+    "What users wish: ends": _CANCELS,
+    "What users wish: the rest": _OTHERS,
+    "What runners and reactors wish": _RUNNERS,
+}
+
+
+def state_of(name: str) -> ThreadState:
+    """Bring a thread into a state of the table."""
+    return thread_after(*next(states[name] for states in STATES.values() if name in states))
