@@ -63,11 +63,20 @@ async def test_the_same_message_twice_is_one_run(stack: Stack, api: Api, thread:
     assert ["run_requested", "run_started", "step_completed", "run_completed"] == types
 
 
-async def test_a_second_message_while_a_run_goes_on_is_refused(stack: Stack, api: Api, thread: str) -> None:
-    await api.post(thread, "/count 200 20")
-    status, problem = await api.post(thread, "and now?")
+async def test_a_second_message_while_a_run_goes_on_waits_its_turn_or_is_refused_as_it_wants(
+    stack: Stack, api: Api, thread: str
+) -> None:
+    _, first = await api.post(thread, "/count 50 20")
+    status, problem = await api.post(thread, "and now?", onConflict="reject")
     assert (409, "run_active") == (status, problem["code"])
-    assert 1 == (await event_types(stack, OrgId("local"), ThreadId(thread))).count("run_requested")
+    status, queued = await api.post(thread, "/count 3 0")
+    assert (202, "queued") == (status, queued["status"])
+    viewer = Viewer(stack.url, api.token, thread, cursor=first["cursor"])
+    await viewer.watch_run_through(deadline_s=20)
+    await viewer.watch_run_through(deadline_s=20)
+    assert [first["runId"], queued["runId"]] == [
+        chunk["data"]["runId"] for chunk in viewer.chunks if chunk["type"] == "data-run"
+    ]
 
 
 async def test_a_message_is_accepted_before_any_runner_has_begun(stack: Stack, api: Api, thread: str) -> None:

@@ -88,10 +88,18 @@ async def test_another_site_cannot_write_with_the_cookie(own_broker: EmbeddedBro
     del store
     async with running_gateway(own_broker.url) as gateway, browser(gateway) as session:
         cookie = {"Cookie": f"decopilot_token_{gateway.url.rpartition(':')[2]}={make_token()}"}
-        for sent, code in ((origin, "forbidden"), (gateway.url, "invalid_body")):
-            headers = cookie | {"Origin": sent}
-            async with session.post(f"{THREADS}/t1/messages", json={}, headers=headers) as response:
-                assert code == (await response.json(content_type=None))["code"]
+        for method, path, taken in (
+            ("POST", f"{THREADS}/t1/messages", "invalid_body"),
+            ("POST", f"{THREADS}/t1/interactions", "invalid_body"),
+            ("PATCH", f"{THREADS}/t1", "invalid_body"),
+            ("POST", "/acme/decopilot/cancel/t1?runId=.", "invalid_id"),
+            ("DELETE", f"{THREADS}/.t1", "invalid_id"),
+            ("DELETE", f"{THREADS}/t1/queue/.m1", "invalid_id"),
+        ):
+            for sent, code in ((origin, "forbidden"), (gateway.url, taken)):
+                headers = cookie | {"Origin": sent}
+                async with session.request(method, path, json={}, headers=headers) as response:
+                    assert code == (await response.json(content_type=None))["code"], path
 
 
 async def test_the_page_shows_who_one_is_without_letting_names_write_markup(
@@ -165,7 +173,7 @@ async def test_under_a_prefix_everything_moves_there_links_redirect_and_cookie_t
             document = await response.json()
         assert ["/chat/v1"] == [server["url"] for server in document["servers"]]
         for path in document["paths"]:
-            real = path.replace("{org}", "acme").replace("{thread}", "t1")
+            real = path.format(org="acme", thread="t1", message="m1")
             async with session.get(f"/chat/v1{real}") as response:
                 assert response.status != 404 or "thread_not_found" == (await response.json(content_type=None))["code"]
             async with session.get(real) as response:

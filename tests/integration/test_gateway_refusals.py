@@ -14,10 +14,17 @@ from yarl import URL
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.contracts.problems import PROBLEMS
+from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
+from decopilot_command.app import build as build_command
 from support.gateways import Gateway, make_token, running_gateway
+from support.services import running
+from support.stack import free_port
 
 MESSAGES = "/acme/decopilot/threads/t1/messages"
+INTERACTIONS = "/acme/decopilot/threads/t1/interactions"
+CANCEL = "/acme/decopilot/cancel/t1"
+BODIES = [("POST", MESSAGES), ("POST", INTERACTIONS), ("POST", CANCEL), ("PATCH", "/acme/decopilot/threads/t1")]
 GOOD = {"messages": [{"role": "user", "parts": [{"type": "text", "text": "hello"}]}]}
 LIMIT = 64 * 1024
 BAD_IDS = ["a.b", "*", ">", "a b", "a%20b", "a%2Fb", "%2e%2e", "ü", "日本", "%00", "%0a", "%ff", "a" * 65, "a;b", "a$"]
@@ -33,6 +40,14 @@ async def test_what_is_no_id_is_refused_wherever_an_id_stands(
             ("GET", f"/acme/decopilot/threads/{id_}"),
             ("GET", f"/acme/decopilot/threads/{id_}/messages"),
             ("POST", f"/acme/decopilot/threads/{id_}/messages"),
+            ("POST", f"/acme/decopilot/threads/{id_}/interactions"),
+            ("GET", f"/acme/decopilot/threads/{id_}/queue"),
+            ("DELETE", f"/acme/decopilot/threads/{id_}/queue/m1"),
+            ("DELETE", f"/acme/decopilot/threads/t1/queue/{id_}"),
+            ("PATCH", f"/acme/decopilot/threads/{id_}"),
+            ("DELETE", f"/acme/decopilot/threads/{id_}"),
+            ("POST", f"/acme/decopilot/cancel/{id_}"),
+            ("POST", f"/{id_}/decopilot/cancel/t1"),
             ("GET", f"/{id_}/watch"),
             ("GET", f"/{id_}/decopilot/threads"),
         ):
@@ -58,6 +73,11 @@ async def test_what_is_no_id_is_refused_wherever_an_id_stands(
         ("GET", "/acme/decopilot/threads?limit=%D9%A3", (400, "invalid_query")),
         ("GET", "/acme/decopilot/threads/unknown", (404, "thread_not_found")),
         ("GET", "/acme/decopilot/threads/unknown/messages", (404, "thread_not_found")),
+        ("GET", "/acme/decopilot/threads/unknown/queue", (404, "thread_not_found")),
+        ("PUT", "/acme/decopilot/threads/t1", (405, "method_not_allowed")),
+        ("GET", "/acme/decopilot/cancel/t1", (405, "method_not_allowed")),
+        ("GET", "/acme/decopilot/threads/t1/queue/m1", (405, "method_not_allowed")),
+        ("POST", "/acme/decopilot/threads/t1/queue", (405, "method_not_allowed")),
         ("GET", "/elsewhere/decopilot/threads/unknown", (403, "forbidden")),
     ],
 )
@@ -92,11 +112,15 @@ async def test_what_is_not_served_is_a_problem_of_the_table(
         (b'{"messages":[{"role":"user","parts":[{"type":"x"}],"metadata":{"x":-1e400}}]}', {}, (400, "invalid_body")),
     ],
 )  # fmt: skip
-async def test_a_body_that_is_not_what_it_should_be_is_refused(
+async def test_a_body_that_is_not_what_it_should_be_is_refused_wherever_one_is_read(
     own_broker: EmbeddedBroker, store: Store, body: bytes | str, headers: dict[str, str], refusal: tuple[int, str]
 ) -> None:
     async with running_gateway(own_broker.url, body_limit_bytes=LIMIT) as gateway:
-        assert refusal == await _post(gateway, _chunked() if isinstance(body, str) else body, headers)
+        # What is wrong in a message is nothing to the others.
+        is_about_messages = isinstance(body, bytes) and body.startswith(b'{"messages"')
+        for method, path in BODIES[:1] if is_about_messages else BODIES:
+            sent = _chunked() if isinstance(body, str) else body
+            assert refusal == await _post(gateway, sent, headers, method=method, path=path), path
         # The connection, or at least the gateway, is good for the next one.
         assert (400, "invalid_body") == await _post(gateway, b"{}", {})
     assert 0 == await _events(store)
@@ -113,17 +137,23 @@ async def test_another_thread_in_the_body_is_refused_wherever_it_is_named(
     assert 0 == await _events(store)
 
 
+_NAMES = [*GOOD, "role", "parts", "type", "id", "tier", "thread_id", "onConflict", "state", "approval", "approved"]
+_NAMES += ["resolutions", "approvalId", "toolCallId", "output", "errorText", "runId", "title"]
+_WORDS = st.sampled_from(["assistant", "user", "tool-x", "approval-responded", "output-available", "output-error"])
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec="utf-8"), max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from([*GOOD, "role", "parts", "type", "id", "tier", "thread_id"]), inner)
-    ),
+    _WORDS
+    | st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(codec="utf-8"), max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_NAMES), inner),
     max_leaves=8,
 )
+_STEPS = ["acme", "decopilot", "threads", "t1", "messages", "attach", "watch", "web", "..", "", "\0", "a/b"]
+_STEPS += ["cancel", "queue", "interactions"]
 _PATHS = st.lists(
-    st.sampled_from(["acme", "decopilot", "threads", "t1", "messages", "attach", "watch", "web", "..", "", "\0", "a/b"])
-    | st.text(st.characters(codec="utf-8"), max_size=5),
+    st.sampled_from(_STEPS) | st.text(st.characters(codec="utf-8"), max_size=5),
     min_size=1,
     max_size=6,
 )
@@ -132,25 +162,30 @@ _PATHS = st.lists(
 async def test_whatever_is_sent_is_never_our_fault_and_appends_nothing(
     own_broker: EmbeddedBroker, store: Store
 ) -> None:
-    async with running_gateway(own_broker.url) as gateway:
+    port = free_port()
+    command = build_command(Settings(nats_url=own_broker.url, health_port=port))
+    # What is good is refused by `command`, because a viewer sends it.
+    viewer = make_token(orgs={"acme": "viewer"})
+    async with running(command, port), running_gateway(own_broker.url) as gateway:
         loop = asyncio.get_running_loop()
 
         def run(coroutine: Any) -> Any:  # noqa: ANN401  whatever it returns
             return asyncio.run_coroutine_threadsafe(coroutine, loop).result(10)
 
         @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-        @given(_JSON | st.binary(max_size=30))
-        def bodies(body: object) -> None:
+        @given(st.sampled_from(BODIES), _JSON | st.binary(max_size=30))
+        def bodies(where: tuple[str, str], body: object) -> None:
+            method, path = where
             sent = body if isinstance(body, bytes) else json.dumps(body).encode()
-            status, code = run(_post(gateway, sent, {}))
-            assert (status, code) in {(400, "invalid_body"), (400, "invalid_json"), (400, "thread_mismatch")}
+            status, code = run(_post(gateway, sent, {"Authorization": f"Bearer {viewer}"}, method=method, path=path))
+            refused = {(400, "invalid_body"), (400, "invalid_json"), (400, "thread_mismatch"), (403, "forbidden")}
+            assert (status, code) in refused
 
         @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-        @given(st.sampled_from(["GET", "POST", "PUT", "OPTIONS"]), _PATHS)
+        @given(st.sampled_from(["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]), _PATHS)
         def paths(method: str, parts: list[str]) -> None:
             url = URL(gateway.url + "".join(f"/{quote(part, safe='')}" for part in parts), encoded=True)
-            status = run(_status(method, url))
-            assert status < 500, url
+            assert run(_status(method, url, viewer)) < 500, url
 
         await asyncio.to_thread(bodies)
         await asyncio.to_thread(paths)
@@ -159,7 +194,7 @@ async def test_whatever_is_sent_is_never_our_fault_and_appends_nothing(
 
 async def _call(gateway: Gateway, method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
     headers = {"Authorization": f"Bearer {make_token()}", "Content-Type": "application/json"}
-    data = body if method == "POST" else None
+    data = body if method in {"POST", "PATCH"} else None
     url = URL(gateway.url + path, encoded="%" in path)
     async with (
         aiohttp.ClientSession() as session,
@@ -168,17 +203,24 @@ async def _call(gateway: Gateway, method: str, path: str, body: bytes) -> tuple[
         return response.status, await response.json(content_type="application/problem+json")
 
 
-async def _post(gateway: Gateway, body: Any, headers: dict[str, str]) -> tuple[int, str]:  # noqa: ANN401  bytes or chunks
+async def _post(
+    gateway: Gateway,
+    body: Any,  # noqa: ANN401  bytes or chunks
+    headers: dict[str, str],
+    *,
+    method: str = "POST",
+    path: str = MESSAGES,
+) -> tuple[int, str]:
     sent = {"Authorization": f"Bearer {make_token()}", "Content-Type": "application/json"} | headers
     async with (
         aiohttp.ClientSession(skip_auto_headers=["Content-Type"]) as session,
-        session.post(gateway.url + MESSAGES, data=body, headers=sent, compress=False) as response,
+        session.request(method, gateway.url + path, data=body, headers=sent, compress=False) as response,
     ):
         return response.status, (await response.json(content_type="application/problem+json"))["code"]
 
 
-async def _status(method: str, url: URL) -> int:
-    headers = {"Authorization": f"Bearer {make_token()}"}
+async def _status(method: str, url: URL, token: str) -> int:
+    headers = {"Authorization": f"Bearer {token}"}
     async with aiohttp.ClientSession() as session, session.request(method, url, headers=headers) as response:
         return response.status
 

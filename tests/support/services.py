@@ -22,7 +22,7 @@ from nats.js.api import ConsumerInfo
 from decopilot.contracts import subjects
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.commands import OnConflict
-from decopilot.contracts.events import TERMINAL_TYPES, Recorded, RunCompleted, RunFailed, RunRequiresAction
+from decopilot.contracts.events import Recorded, RunCompleted, RunFailed, RunRequiresAction
 from decopilot.contracts.frames import Frame
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId, UserId
 from decopilot.contracts.interactions import Answer, Approval
@@ -246,8 +246,7 @@ class Record:
 
         async def look() -> Terminal | None:
             for recorded in await self.events(thread):
-                if recorded.event.type in TERMINAL_TYPES and recorded.event.run_id == run:
-                    assert isinstance(recorded.event, Terminal)
+                if isinstance(recorded.event, Terminal) and recorded.event.run_id == run:
                     return recorded.event
             return None
 

@@ -1,6 +1,6 @@
 """Command: turns wishes into facts.
 
 Hears: requests on `decopilot.command.*`, one copy of it each (queue group).
-Says: events; `decopilot.track.*` for product analytics.
+Says: events; wake-ups on `decopilot.signal.*`; `decopilot.track.*` for product analytics.
 Promises: validates, tracks, claims the run by appending; answers in milliseconds; never starts work.
 """

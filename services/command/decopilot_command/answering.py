@@ -1,17 +1,18 @@
 """Answering requests: every request gets a typed answer, whatever happens to it."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 from faststream.nats.annotations import NatsMessage
 from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
-from decopilot.contracts.commands import Accepted, Refused, SendMessage
-from decopilot.domain.decider import RefusedError
+from decopilot.contracts.commands import Refused, Reply
+from decopilot.domain.commands import RefusedError
 from decopilot.kit import telemetry
-from decopilot.log.store import UNCERTAIN
-from decopilot_command.sending import Sender
+from decopilot.log.store import UNCERTAIN, MessageTooLargeError
+from decopilot_command.wishes import Wish
 
 TOO_LARGE = "The message does not fit the broker."
 RESERVE_BYTES = 64 * 1024
@@ -20,33 +21,38 @@ RESERVE_BYTES = 64 * 1024
 log = structlog.get_logger()
 
 
-def answering(sender: Sender, *, max_payload_bytes: int) -> Callable[[NatsMessage], Awaitable[bytes]]:
-    """Make the handler of `send_message`: decode, send, encode what came of it."""
+def answering(wish: Wish[Any], *, max_payload_bytes: int) -> Callable[[NatsMessage], Awaitable[bytes]]:
+    """Make the handler of a kind of request: decode, grant, encode what came of it."""
 
     async def answer(message: NatsMessage) -> bytes:
         if len(message.body) > max_payload_bytes - RESERVE_BYTES:
             return Refused(code="body_too_large", detail=TOO_LARGE).model_dump_json().encode()
-        return (await _answer(sender, message.body, message.headers)).model_dump_json().encode()
+        return (await _answer(wish, message.body, message.headers)).model_dump_json().encode()
 
     return answer
 
 
-async def _answer(sender: Sender, body: bytes, headers: dict[str, str]) -> Accepted | Refused:
+async def _answer(wish: Wish[Any], body: bytes, headers: dict[str, str]) -> Reply:
     try:
-        request = SendMessage.model_validate_json(body)
+        request = wish.form.model_validate_json(body)
     except ValidationError as error:
-        log.warning("request_malformed", errors=error.error_count())
+        log.warning("request_malformed", name=wish.name, errors=error.error_count())
         return Refused(code="invalid_body", detail="The request does not match its schema.")
+    about = {"name": wish.name, "org": request.org, "thread": request.thread}
     attributes = {telemetry.ORG: request.org, telemetry.THREAD: request.thread}
-    with telemetry.span("command send_message", attributes, headers=headers, kind=SpanKind.SERVER):
+    with telemetry.span(f"command {wish.name}", attributes, headers=headers, kind=SpanKind.SERVER):
         try:
-            return await sender.send(request)
+            return await wish.grant(request)
         except RefusedError as refusal:
-            log.info("message_refused", org=request.org, thread=request.thread, code=refusal.code)
-            return Refused(code=refusal.code, detail=refusal.detail)
+            log.info("request_refused", code=refusal.code, **about)
+            return Refused(code=refusal.code, detail=refusal.detail, outcome=refusal.outcome)
+        except MessageTooLargeError as error:
+            # What was resolved bit by bit goes on in one event.
+            log.info("request_refused", code="body_too_large", size_bytes=error.size_bytes, **about)
+            return Refused(code="body_too_large", detail=TOO_LARGE)
         except UNCERTAIN as error:
-            log.warning("message_undecided", org=request.org, thread=request.thread, error=repr(error))
-            return Refused(code="broker_unavailable", detail="The broker did not answer in time; send again.")
+            log.warning("request_undecided", error=repr(error), **about)
+            return Refused(code="broker_unavailable", detail="The broker did not answer in time; ask again.")
         except Exception:
-            log.exception("message_failed", org=request.org, thread=request.thread)
-            return Refused(code="internal", detail="The message could not be taken.")
+            log.exception("request_failed", **about)
+            return Refused(code="internal", detail="This could not be done.")

@@ -7,7 +7,6 @@ from faststream import FastStream
 from nats.aio.client import Client
 
 from decopilot.contracts import subjects
-from decopilot.contracts.commands import SEND_MESSAGE
 from decopilot.kit.connection import connected
 from decopilot.kit.messaging import Messaging
 from decopilot.kit.settings import Settings
@@ -16,8 +15,10 @@ from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.views import Views
 from decopilot_command.answering import answering
-from decopilot_command.sending import Sender
+from decopilot_command.executing import Executor
 from decopilot_command.tracking import Tracker
+from decopilot_command.waking import Bell
+from decopilot_command.wishes import wishes
 
 REQUESTS_AT_ONCE = 64
 
@@ -29,13 +30,14 @@ def build(settings: Settings) -> FastStream:
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[Client]:
         async with connected(settings, "command") as nc, Store(nc) as store:
-            sender = Sender(Journal(store, Views(store)), Tracker(nc), Capacity(store))
-            messaging.answer(
-                subjects.command(SEND_MESSAGE),
-                subjects.COMMAND_QUEUE,
-                answering(sender, max_payload_bytes=nc.max_payload),
-                workers=REQUESTS_AT_ONCE,
-            )
+            executor = Executor(Journal(store, Views(store)), Capacity(store))
+            for wish in wishes(executor, Tracker(nc), Bell(nc)):
+                messaging.answer(
+                    subjects.command(wish.name),
+                    subjects.COMMAND_QUEUE,
+                    answering(wish, max_payload_bytes=nc.max_payload),
+                    workers=REQUESTS_AT_ONCE,
+                )
             yield nc
 
     return messaging.program(lifespan)

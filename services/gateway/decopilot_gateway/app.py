@@ -31,6 +31,7 @@ from decopilot_gateway.sse import EncodedFrame
 from decopilot_gateway.streaming import Leaving
 from decopilot_gateway.tracing import tracing
 from decopilot_gateway.watching import Told, Watch
+from decopilot_gateway.wishing import Wishing
 
 DRAIN_S = 2.5
 """What a request that is being answered gets at the end, twice (aiohttp waits before and after it says so).
@@ -69,8 +70,10 @@ async def build(settings: GatewaySettings) -> AsyncIterator[tuple[web.Applicatio
             return found_broker.is_set() and not leaving.started and await broker_answers(nc)
 
         locator, keepalive_s = Locator(ChunkLog(store), journal), settings.keepalive_s
+        commander = Commander(nc)
         table = endpoints(
-            posting=Posting(doorman, Commander(nc)),
+            posting=Posting(doorman, commander),
+            wishing=Wishing(doorman, commander),
             attach=Attach(doorman, frame_tails, locator, leaving, keepalive_s=keepalive_s),
             watch=Watch(doorman, watch_tails, store, leaving, keepalive_s=keepalive_s),
             reading=Reading(doorman, journal, Histories(journal, views), views),

@@ -1,6 +1,7 @@
 """Commanding: a request to `command`, asked again within a deadline; asking twice is asking once."""
 
 import asyncio
+from typing import TypeVar
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -8,7 +9,7 @@ from nats.errors import MaxPayloadError, NoRespondersError
 from pydantic import BaseModel
 
 from decopilot.contracts import subjects
-from decopilot.contracts.commands import Accepted, Refused, decode_reply
+from decopilot.contracts.commands import Accepted, Receipt, Refused, Reply, decode_reply
 from decopilot.kit import telemetry
 from decopilot_gateway.problems import ProblemError
 
@@ -18,6 +19,8 @@ PAUSE_S = 0.1
 HEADER_BYTES = 16 * 1024
 """What headers may take: the broker answers a message that is too large by closing the connection."""
 
+ReplyT = TypeVar("ReplyT", Accepted, Receipt)
+
 
 class Commander:
     """Asks `command`."""
@@ -25,8 +28,10 @@ class Commander:
     def __init__(self, nc: Client) -> None:
         self._nc = nc
 
-    async def ask(self, name: str, request: BaseModel) -> Accepted:
-        """Ask, and return what was accepted.
+    async def ask(self, name: str, request: BaseModel, expected: type[ReplyT], *, may_repeat: bool = True) -> ReplyT:
+        """Ask, and return the reply.
+
+        Where asking twice would not be asking once, it is asked again only while nobody can have heard.
 
         Raises:
             ProblemError: refused, or no answer within 4.5 s.
@@ -35,12 +40,15 @@ class Commander:
         body = request.model_dump_json().encode()
         if len(body) > self._nc.max_payload - HEADER_BYTES:
             raise ProblemError("body_too_large", "The message does not fit the broker.")
-        reply = await self._answer(subjects.command(name), body)
+        reply = await self._reply(subjects.command(name), body, may_repeat=may_repeat)
         if isinstance(reply, Refused):
-            raise ProblemError(reply.code, reply.detail)
+            raise ProblemError(reply.code, reply.detail, reply.outcome)
+        if not isinstance(reply, expected):
+            msg = f"{name} was answered by {reply.type}"
+            raise TypeError(msg)
         return reply
 
-    async def _answer(self, subject: str, body: bytes) -> Accepted | Refused:
+    async def _reply(self, subject: str, body: bytes, *, may_repeat: bool) -> Reply:
         clock = asyncio.get_running_loop().time
         deadline = clock() + DEADLINE_S
         code = "broker_unavailable"
@@ -49,9 +57,8 @@ class Commander:
             if not self._nc.is_connected:
                 break
             try:
-                message = await self._nc.request(
-                    subject, body, timeout=min(ATTEMPT_S, left), headers=telemetry.inject({})
-                )
+                timeout = min(ATTEMPT_S, left) if may_repeat else left
+                message = await self._nc.request(subject, body, timeout=timeout, headers=telemetry.inject({}))
                 return decode_reply(message.data)
             except MaxPayloadError as error:
                 raise ProblemError("body_too_large", "The message does not fit the broker.") from error
@@ -59,5 +66,7 @@ class Commander:
                 code = "command_unavailable"
             except (NatsError, TimeoutError, OSError):
                 code = "broker_unavailable"
+                if not may_repeat:
+                    break
             await asyncio.sleep(PAUSE_S)
-        raise ProblemError(code, "No answer in time; send the same message again.")
+        raise ProblemError(code, "No answer in time; ask the same again.")

@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from decopilot.contracts.ids import ID_PATTERN
 from decopilot.kit.health import Check, livez, readyz
 from decopilot_gateway.attaching import Attach
 from decopilot_gateway.openapi import Endpoint, document
@@ -14,9 +15,13 @@ from decopilot_gateway.page import Page
 from decopilot_gateway.posting import Posting
 from decopilot_gateway.reading import LIMIT_MAX, Reading
 from decopilot_gateway.watching import Watch
+from decopilot_gateway.wishing import Wishing
 
 _WHO = ("unauthenticated", "forbidden", "invalid_id", "internal")
 _READ = (*_WHO, "broker_unavailable")
+_WISH = (*_READ, "command_unavailable", "thread_not_found")
+_BODY = ("invalid_json", "invalid_body", "body_too_large", "unsupported_media_type")
+_RESOLUTION = ("interaction_not_found", "interaction_resolved", "storage_full")
 _THREAD = "/{org}/decopilot/threads/{thread}"
 _CURSOR = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}$"}
 
@@ -24,6 +29,7 @@ _CURSOR = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}$"}
 def endpoints(
     *,
     posting: Posting,
+    wishing: Wishing,
     attach: Attach,
     watch: Watch,
     reading: Reading,
@@ -40,19 +46,48 @@ def endpoints(
             "Send a message: its run is in the log when this answers.",
             posting.handle,
             {202: ("The run is in the log; cursor is the position before its first chunk.", "Accepted")},
-            (
-                *_READ,
-                "invalid_json",
-                "invalid_body",
-                "thread_mismatch",
-                "message_conflict",
-                "run_active",
-                "body_too_large",
-                "unsupported_media_type",
-                "command_unavailable",
-                "storage_full",
-            ),
+            (*_WISH, *_BODY, *_RESOLUTION, "thread_mismatch", "message_conflict", "run_active", "queue_full"),
             body="MessagesBody",
+        ),
+        Endpoint(
+            "POST",
+            f"{_THREAD}/interactions",
+            "resolveInteractions",
+            "Approve, deny or answer what a thread waits for; once it is all of it, a run goes on.",
+            wishing.resolve,
+            {202: ("It is in the log; the run is the one that goes on, or still waits for the rest.", "Accepted")},
+            (*_WISH, *_BODY, *_RESOLUTION),
+            body="InteractionsBody",
+        ),
+        Endpoint(
+            "POST",
+            "/{org}/decopilot/cancel/{thread}",
+            "cancelRun",
+            "End a run, take it out of the queue, or drop what it waits for; without its id, the one that is active.",
+            wishing.cancel,
+            {202: ("What came of it; a run that had ended stays as it is.", "Receipt")},
+            (*_WISH, *_BODY, "invalid_query"),
+            query={"runId": {"type": "string", "pattern": ID_PATTERN}},
+            body="CancelBody",
+            needs_body=False,
+        ),
+        Endpoint(
+            "GET",
+            f"{_THREAD}/queue",
+            "listQueue",
+            "Show the messages that wait their turn, the next one first.",
+            reading.queue,
+            {200: ("The messages.", "Queue")},
+            (*_READ, "thread_not_found"),
+        ),
+        Endpoint(
+            "DELETE",
+            f"{_THREAD}/queue/{{message}}",
+            "withdrawMessage",
+            "Take a message back that waits its turn.",
+            wishing.withdraw,
+            {202: ("Its run will not start.", "Receipt")},
+            (*_WISH, "message_not_queued", "run_started"),
         ),
         Endpoint(
             "GET",
@@ -61,8 +96,8 @@ def endpoints(
             "Stream a thread's chunks from a cursor on, across runs.",
             attach.handle,
             {200: ("Chunks as Server-Sent Events; each id is a cursor.", "text/event-stream")},
-            (*_READ, "invalid_cursor"),
-            query={"cursor": _CURSOR},
+            (*_READ, "invalid_cursor", "invalid_query"),
+            query={"cursor": _CURSOR, "rewind": {"type": "boolean", "default": False}},
         ),
         Endpoint(
             "GET",
@@ -92,6 +127,25 @@ def endpoints(
             reading.thread,
             {200: ("The thread.", "Thread")},
             (*_READ, "thread_not_found"),
+        ),
+        Endpoint(
+            "PATCH",
+            _THREAD,
+            "retitleThread",
+            "Give a thread another title.",
+            wishing.retitle,
+            {202: ("It goes by that title.", "Receipt")},
+            (*_WISH, *_BODY),
+            body="TitleBody",
+        ),
+        Endpoint(
+            "DELETE",
+            _THREAD,
+            "deleteThread",
+            "Delete a thread and all that it holds.",
+            wishing.delete,
+            {202: ("It takes nothing any more, and what it held is being erased.", "Receipt")},
+            _WISH,
         ),
         Endpoint(
             "GET",

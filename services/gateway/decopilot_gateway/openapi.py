@@ -3,20 +3,25 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic.json_schema import models_json_schema
 
+from decopilot.contracts.commands import Receipt, RunStatus, ThreadStatus
 from decopilot.contracts.messages import UIMessage
 from decopilot.contracts.problems import PROBLEMS
+from decopilot_gateway.facts import InteractionsBody
 from decopilot_gateway.posting import MessagesBody
 from decopilot_gateway.problems import ProblemError
+from decopilot_gateway.wishing import CancelBody, TitleBody
 
 _ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
 PATIENCE_S = 1.0
 _REF = "#/components/schemas/"
+_BODIES = (MessagesBody, InteractionsBody, CancelBody, TitleBody)
+_OPTIONAL = {"Problem": {"outcome"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class Endpoint:
     problems: tuple[str, ...] = ()
     query: dict[str, dict[str, Any]] = field(default_factory=dict)
     body: str | None = None
+    needs_body: bool = True
     secured: bool = True
 
 
@@ -68,8 +74,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "security": [{"bearer": []}, {"cookie": []}] if endpoint.secured else [],
     }
     if endpoint.body is not None:
-        schema = {"$ref": f"{_REF}{endpoint.body}"}
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        content = {"application/json": {"schema": _ref(endpoint.body)}}
+        operation["requestBody"] = {"required": endpoint.needs_body, "content": content}
     return operation
 
 
@@ -78,14 +84,14 @@ def _answer(description: str, content: str | None) -> dict[str, Any]:
         return {"description": description}
     if "/" in content:
         return {"description": description, "content": {content: {"schema": {"type": "string"}}}}
-    return {"description": description, "content": {"application/json": {"schema": {"$ref": f"{_REF}{content}"}}}}
+    return {"description": description, "content": {"application/json": {"schema": _ref(content)}}}
 
 
 def _problems(codes: tuple[str, ...]) -> dict[str, Any]:
     by_status: dict[int, list[str]] = {}
     for code in codes:
         by_status.setdefault(PROBLEMS[code].status, []).append(code)
-    content = {"application/problem+json": {"schema": {"$ref": f"{_REF}Problem"}}}
+    content = {"application/problem+json": {"schema": _ref("Problem")}}
     return {
         str(status): {"description": "Refused: " + ", ".join(names), "content": content}
         for status, names in sorted(by_status.items())
@@ -94,20 +100,46 @@ def _problems(codes: tuple[str, ...]) -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     _, models = models_json_schema(
-        [(MessagesBody, "validation"), (UIMessage, "serialization")], ref_template=_REF + "{model}"
+        [*((body, "validation") for body in _BODIES), (UIMessage, "serialization")], ref_template=_REF + "{model}"
     )
-    text = {"type": "string"}
-    status = {"enum": ["in_progress", "requires_action", "completed", "failed"]}
+    text, maybe_text, flag = {"type": "string"}, {"type": ["string", "null"]}, {"type": "boolean"}
+    number = {"type": "integer", "minimum": 0}
+    status = {"enum": [*get_args(ThreadStatus)]}
     cursor = {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}
-    thread = dict.fromkeys(("id", "title", "agentId", "createdBy", "createdAt", "updatedAt"), text)
+    summary: dict[str, Any] = dict.fromkeys(("id", "title", "agentId", "createdBy", "createdAt", "updatedAt"), text)
+    summary |= {"status": status}
+    pending = {"pending": _list_of("Interaction")}
     own: dict[str, dict[str, Any]] = {
-        "Accepted": {"taskId": text, "runId": text, "messageId": text, "status": status, "cursor": cursor},
-        "Thread": thread | {"status": status},
-        "Threads": {"threads": {"type": "array", "items": {"$ref": f"{_REF}Thread"}}},
-        "Messages": {
-            "messages": {"type": "array", "items": {"$ref": f"{_REF}UIMessage"}},
+        "Accepted": {
+            "taskId": text,
+            "runId": text,
+            "messageId": text,
+            "status": {"enum": [*get_args(RunStatus)]},
             "cursor": cursor,
-            "status": status,
+        },
+        "Receipt": {
+            "taskId": text,
+            "runId": maybe_text,
+            "status": {"enum": [*get_args(Receipt.model_fields["status"].annotation)]},
+        },
+        "ThreadSummary": summary,
+        "Thread": summary | pending | {"activeRun": {"anyOf": [_ref("ActiveRun"), {"type": "null"}]}, "queued": number},
+        "ActiveRun": {"runId": text, "attempt": number, "cancelRequested": flag},
+        "Interaction": {
+            "kind": {"enum": ["approval", "answer"]},
+            "id": text,
+            "toolCallId": text,
+            "toolName": text,
+        },
+        "Threads": {"threads": _list_of("ThreadSummary")},
+        "Messages": {"messages": _list_of("UIMessage"), "cursor": cursor, "status": status} | pending,
+        "Queue": {"queue": _list_of("QueuedMessage")},
+        "QueuedMessage": {
+            "messageId": text,
+            "runId": text,
+            "message": _ref("UIMessage"),
+            "queuedAt": {"type": "string", "format": "date-time"},
+            "interrupts": flag,
         },
         "Health": {"status": text},
         "Problem": {
@@ -116,14 +148,27 @@ def _schemas() -> dict[str, Any]:
             "status": {"type": "integer"},
             "code": {"enum": sorted(PROBLEMS)},
             "detail": text,
+            "outcome": {"type": "object", "description": "What stands instead of what was asked for."},
         },
     }
     objects = {
-        name: {"type": "object", "properties": properties, "required": list(properties)}
+        name: {
+            "type": "object",
+            "properties": properties,
+            "required": [one for one in properties if one not in _OPTIONAL.get(name, ())],
+        }
         for name, properties in own.items()
     }
     schemas: dict[str, Any] = models["$defs"]
     return schemas | objects
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"{_REF}{name}"}
+
+
+def _list_of(name: str) -> dict[str, Any]:
+    return {"type": "array", "items": _ref(name)}
 
 
 def route(endpoint: Endpoint, prefix: str, found_broker: asyncio.Event) -> web.RouteDef:

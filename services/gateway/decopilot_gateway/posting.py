@@ -1,20 +1,27 @@
 """Posting a message: the body that browsers send, checked and turned into a command."""
 
 import uuid
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
-from decopilot.contracts.commands import SEND_MESSAGE, SendMessage
+from decopilot.contracts.commands import (
+    RESOLVE_INTERACTIONS,
+    SEND_MESSAGE,
+    Accepted,
+    OnConflict,
+    ResolveInteractions,
+    SendMessage,
+)
 from decopilot.contracts.ids import Message, MessageId, ThreadId
 from decopilot.contracts.messages import RunConfig, UIMessage
 from decopilot_gateway.auth import Caller, Doorman, thread_in_path
+from decopilot_gateway.bodies import read_body
 from decopilot_gateway.commanding import Commander
+from decopilot_gateway.facts import facts_in
 from decopilot_gateway.problems import ProblemError
-
-_SHOWN_ERRORS = 3
+from decopilot_gateway.wishing import accepted_response
 
 
 class PostedPart(BaseModel):
@@ -36,6 +43,14 @@ class PostedMessage(BaseModel):
     metadata: dict[str, JsonValue] | None = None
 
 
+class ResolvedMessage(BaseModel):
+    """An answer as an AI SDK client sends it back: what it resolves is taken out of it, all else is ignored."""
+
+    id: Message | None = None
+    role: Literal["assistant"]
+    parts: list[Any]
+
+
 class PostedAgent(BaseModel):
     """Which agent is to answer."""
 
@@ -52,44 +67,59 @@ class PostedMemory(BaseModel):
 class MessagesBody(BaseModel):
     """Body of `POST …/messages`; unknown fields are ignored."""
 
-    messages: list[PostedMessage] = Field(min_length=1, max_length=100)
+    messages: list[Annotated[PostedMessage | ResolvedMessage, Field(discriminator="role")]] = Field(
+        min_length=1, max_length=100
+    )
     agent: PostedAgent = PostedAgent(id="default")
     tier: Literal["fast", "smart", "thinking", "image", "web_research"] = "smart"
     mode: Literal["default", "plan", "web-search", "gen-image"] = "default"
     tool_approval_level: Literal["auto", "readonly"] = Field(default="auto", alias="toolApprovalLevel")
     temperature: float = Field(default=0.5, ge=0, le=2)
     memory: PostedMemory = PostedMemory()
+    on_conflict: OnConflict = Field(default="queue", alias="onConflict")
     thread_id: str | None = None
 
-    def to_command(self, caller: Caller, thread: ThreadId) -> SendMessage:
+    def to_command(self, caller: Caller, thread: ThreadId) -> SendMessage | ResolveInteractions:
         """Make the command.
 
         Raises:
-            ProblemError: the body speaks of another thread, or holds not exactly one user message.
+            ProblemError: the body speaks of another thread, holds not exactly one message beside those of the
+                system, or an answer that resolves nothing.
 
         """
         if not {self.thread_id, self.memory.thread_id} <= {thread, None}:
             raise ProblemError("thread_mismatch", "The thread in the URL does not match the thread_id in the body.")
-        asked = [message for message in self.messages if message.role == "user"]
+        asked = [message for message in self.messages if message.role != "system"]
         if len(asked) != 1:
             raise ProblemError("invalid_body", "Expected exactly one non-system message.")
-        message = UIMessage(
-            id=asked[0].id or MessageId(f"msg_{uuid.uuid4().hex}"),
-            role="user",
-            parts=[part.model_dump() for part in asked[0].parts],
-            metadata=asked[0].metadata,
+        message = asked[0]
+        if isinstance(message, ResolvedMessage):
+            return _resolving(message, caller, thread)
+        return SendMessage(
+            org=caller.org,
+            thread=thread,
+            user=caller.user,
+            role=caller.role,
+            message=UIMessage(
+                id=message.id or MessageId(f"msg_{uuid.uuid4().hex}"),
+                role="user",
+                parts=[part.model_dump() for part in message.parts],
+                metadata=message.metadata,
+            ),
+            config=self._config(),
+            on_conflict=self.on_conflict,
         )
-        config = RunConfig(
+
+    def _config(self) -> RunConfig:
+        systems = [message for message in self.messages if isinstance(message, PostedMessage)]
+        return RunConfig(
             agent_id=self.agent.id,
             tier=self.tier,
             mode=self.mode,
             tool_approval_level=self.tool_approval_level,
             temperature=self.temperature,
             window_size=self.memory.window_size,
-            instructions=tuple(_text(system) for system in self.messages if system.role == "system"),
-        )
-        return SendMessage(
-            org=caller.org, thread=thread, user=caller.user, role=caller.role, message=message, config=config
+            instructions=tuple(_text(message) for message in systems if message.role == "system"),
         )
 
 
@@ -104,41 +134,24 @@ class Posting:
         """Accept a message: 202 once its run is in the log."""
         caller = self._doorman.caller(request)
         thread = thread_in_path(request)
-        body = await _read(request)
-        accepted = await self._commander.ask(SEND_MESSAGE, body.to_command(caller, thread))
-        return web.json_response(
-            {
-                "taskId": accepted.thread,
-                "runId": accepted.run_id,
-                "messageId": accepted.message_id,
-                "status": accepted.status,
-                "cursor": accepted.cursor,
-            },
-            status=202,
-        )
+        command = (await read_body(request, MessagesBody)).to_command(caller, thread)
+        name = SEND_MESSAGE if isinstance(command, SendMessage) else RESOLVE_INTERACTIONS
+        return accepted_response(await self._commander.ask(name, command, Accepted))
 
 
-async def _read(request: web.Request) -> MessagesBody:
-    if request.content_type != "application/json":
-        raise ProblemError("unsupported_media_type", "Send Content-Type: application/json.")
-    try:
-        raw = await request.read()
-    except web.RequestPayloadError as error:
-        raise ProblemError("invalid_body", "The body is not encoded as its Content-Encoding says.") from error
-    try:
-        # JSON proper: no NaN, no infinity, no half characters.
-        parsed = from_json(raw, allow_inf_nan=False)
-    except ValueError as error:
-        raise ProblemError("invalid_json", str(error)[:200]) from error
-    try:
-        return MessagesBody.model_validate(parsed)
-    except ValidationError as error:
-        raise ProblemError("invalid_body", _explain(error)) from error
-
-
-def _explain(error: ValidationError) -> str:
-    shown = error.errors(include_url=False, include_context=False, include_input=False)[:_SHOWN_ERRORS]
-    return "; ".join(f"{'.'.join(map(str, entry['loc'])) or 'body'}: {entry['msg']}" for entry in shown)
+def _resolving(message: ResolvedMessage, caller: Caller, thread: ThreadId) -> ResolveInteractions:
+    resolutions = facts_in(message.parts)
+    if not resolutions:
+        raise ProblemError("invalid_body", "The assistant message holds neither a verdict nor a tool's output.")
+    return ResolveInteractions(
+        org=caller.org,
+        thread=thread,
+        user=caller.user,
+        role=caller.role,
+        resolutions=resolutions,
+        message_id=message.id,
+        is_whole_message=True,
+    )
 
 
 def _text(message: PostedMessage) -> str:

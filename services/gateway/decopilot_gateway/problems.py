@@ -1,5 +1,7 @@
 """Problems: every refusal as an RFC 9457 document with a stable code."""
 
+from typing import Any
+
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -14,21 +16,32 @@ log = structlog.get_logger()
 
 
 class ProblemError(Exception):
-    """A request is refused. `code` is one of `problems.PROBLEMS`; `detail` is shown to the caller."""
+    """A request is refused. `code` is one of `problems.PROBLEMS`; `detail` is shown to the caller.
 
-    def __init__(self, code: str, detail: str) -> None:
-        self.code, self.detail = code, detail
+    `outcome` tells what stands instead of what was asked for, where that is the reason.
+    """
+
+    def __init__(self, code: str, detail: str, outcome: dict[str, Any] | None = None) -> None:
+        self.code, self.detail, self.outcome = code, detail, outcome
         super().__init__(f"{code}: {detail}")
 
 
-def problem_response(code: str, detail: str) -> web.Response:
+def problem_response(code: str, detail: str, outcome: dict[str, Any] | None = None) -> web.Response:
     """Render a problem."""
     # A newer `command` may know codes that this gateway does not.
     status, title = PROBLEMS.get(code, PROBLEMS["internal"])
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}  # noqa: PLR2004  HTTP
     if status == 401:  # noqa: PLR2004  HTTP
         headers["WWW-Authenticate"] = "Bearer"
-    body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "code": code,
+        "detail": detail,
+    }
+    if outcome is not None:
+        body["outcome"] = outcome
     return web.json_response(body, status=status, content_type="application/problem+json", headers=headers)
 
 
@@ -38,7 +51,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         return await handler(request)
     except ProblemError as problem:
-        return problem_response(problem.code, problem.detail)
+        return problem_response(problem.code, problem.detail, problem.outcome)
     except web.HTTPException as error:
         if error.status not in _BY_STATUS:
             raise

@@ -1,9 +1,14 @@
-"""Reading: threads and their messages."""
+"""Reading: threads, their messages, and what waits in them."""
+
+from typing import Any
 
 from aiohttp import web
 from pydantic_core import to_json
 
+from decopilot.contracts.events import RunQueued
+from decopilot.contracts.ids import ThreadId
 from decopilot.contracts.views import ThreadSummary
+from decopilot.domain.thread import ThreadState
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
 from decopilot.log.views import Views, summary
@@ -14,7 +19,7 @@ LIMIT, LIMIT_MAX = 100, 1000
 
 
 class Reading:
-    """Handles `GET …/threads`, `…/threads/{thread}` and `…/threads/{thread}/messages`."""
+    """Handles `GET …/threads`, `…/threads/{thread}`, and `…/messages` and `…/queue` below that."""
 
     def __init__(self, doorman: Doorman, journal: Journal, histories: Histories, views: Views) -> None:
         self._doorman = doorman
@@ -32,11 +37,14 @@ class Reading:
 
     async def thread(self, request: web.Request) -> web.Response:
         """Show one thread as its log has it now."""
-        org, thread = self._doorman.caller(request).org, thread_in_path(request)
-        state = (await self._journal.load(org, thread)).state
-        if state.owner is None:
-            raise ProblemError("thread_not_found", f"There is no thread {thread}.")
-        return _json(_summary_json(summary(thread, state)))
+        thread, state = await self._state(request)
+        more = {"activeRun": _active_json(state), "pending": _pending_json(state), "queued": len(state.queue)}
+        return _json(_summary_json(summary(thread, state)) | more)
+
+    async def queue(self, request: web.Request) -> web.Response:
+        """Show the messages that wait their turn, the next one first."""
+        _, state = await self._state(request)
+        return _json({"queue": [_queued_json(queued) for queued in state.queue]})
 
     async def messages(self, request: web.Request) -> web.Response:
         """Show a thread's finished messages, with the cursor from which attaching goes on seamlessly."""
@@ -45,7 +53,21 @@ class Reading:
         if history.state.owner is None:
             raise ProblemError("thread_not_found", f"There is no thread {thread}.")
         messages = [message.model_dump(mode="json", exclude_none=True) for message in history.messages]
-        return _json({"messages": messages, "cursor": str(history.cursor), "status": history.state.status})
+        return _json(
+            {
+                "messages": messages,
+                "cursor": str(history.cursor),
+                "status": history.state.status,
+                "pending": _pending_json(history.state),
+            }
+        )
+
+    async def _state(self, request: web.Request) -> tuple[ThreadId, ThreadState]:
+        org, thread = self._doorman.caller(request).org, thread_in_path(request)
+        state = (await self._journal.load(org, thread)).state
+        if state.owner is None:
+            raise ProblemError("thread_not_found", f"There is no thread {thread}.")
+        return thread, state
 
 
 def _limit(request: web.Request) -> int:
@@ -55,7 +77,7 @@ def _limit(request: web.Request) -> int:
     return int(text)
 
 
-def _summary_json(entry: ThreadSummary) -> dict[str, str]:
+def _summary_json(entry: ThreadSummary) -> dict[str, Any]:
     return {
         "id": entry.id,
         "title": entry.title,
@@ -64,6 +86,30 @@ def _summary_json(entry: ThreadSummary) -> dict[str, str]:
         "createdBy": entry.created_by,
         "createdAt": entry.created_at,
         "updatedAt": entry.updated_at,
+    }
+
+
+def _active_json(state: ThreadState) -> dict[str, Any] | None:
+    active = state.active
+    if active is None:
+        return None
+    return {"runId": active.run_id, "attempt": active.attempt, "cancelRequested": active.cancel is not None}
+
+
+def _pending_json(state: ThreadState) -> list[dict[str, Any]]:
+    pending = () if state.waiting is None else state.waiting.pending
+    return [
+        {"kind": one.kind, "id": one.id, "toolCallId": one.tool_call_id, "toolName": one.tool_name} for one in pending
+    ]
+
+
+def _queued_json(queued: RunQueued) -> dict[str, Any]:
+    return {
+        "messageId": queued.message.id,
+        "runId": queued.run_id,
+        "message": queued.message.model_dump(mode="json", exclude_none=True),
+        "queuedAt": queued.at.isoformat(),
+        "interrupts": queued.interrupts,
     }
 
 

@@ -1,0 +1,65 @@
+"""Executing: what all wishes have in common: who may wish at all, the deadline, and room for what starts a run."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TypedDict
+
+from decopilot.contracts.commands import (
+    CancelRun,
+    DeleteThread,
+    ResolveInteractions,
+    RetitleThread,
+    SendMessage,
+    WithdrawMessage,
+)
+from decopilot.contracts.events import RunQueued, RunRequested
+from decopilot.contracts.ids import UserId
+from decopilot.domain.commands import RefusedError, Resolve, Send, UserCommand
+from decopilot.domain.decider import decide
+from decopilot.log.capacity import Capacity
+from decopilot.log.journal import Executed, Journal
+
+DEADLINE_S = 4.0
+
+Request = SendMessage | ResolveInteractions | CancelRun | WithdrawMessage | RetitleThread | DeleteThread
+
+
+class Wisher(TypedDict):
+    """Who wishes, and when: what every wish begins with."""
+
+    now: datetime
+    user_id: UserId
+    may_write_all: bool
+
+
+def wisher(request: Request) -> Wisher:
+    """Tell who wishes, now."""
+    return Wisher(now=datetime.now(UTC), user_id=request.user, may_write_all=request.role == "owner")
+
+
+class Executor:
+    """Has wishes decided and appended."""
+
+    def __init__(self, journal: Journal, capacity: Capacity) -> None:
+        self._journal = journal
+        self._capacity = capacity
+
+    async def execute(self, request: Request, command: UserCommand) -> Executed:
+        """Decide and append; what was granted before is found, and nothing appended.
+
+        Raises:
+            RefusedError: the thread's state, the user's rights or the store's size speak against it.
+            TimeoutError, nats.errors.Error: unknown whether it was appended; the same request may be sent again.
+
+        """
+        if request.role == "viewer":
+            raise RefusedError("forbidden", "Viewers read; they change nothing.")
+        async with asyncio.timeout(DEADLINE_S):
+            if isinstance(command, Send | Resolve) and await self._capacity.is_nearly_full():
+                await self._check_starts_no_run(request, command)
+            return await self._journal.execute(request.org, request.thread, command)
+
+    async def _check_starts_no_run(self, request: Request, command: Send | Resolve) -> None:
+        loaded = await self._journal.load(request.org, request.thread)
+        if isinstance(decide(command, loaded.state), RunRequested | RunQueued):
+            raise RefusedError("storage_full", "The chunk log has no room for new runs at the moment.")

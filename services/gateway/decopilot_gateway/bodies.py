@@ -1,0 +1,60 @@
+"""Bodies: JSON as clients send it, read and checked the same way everywhere."""
+
+from typing import TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from decopilot_gateway.problems import ProblemError
+
+_SHOWN_ERRORS = 3
+
+BodyT = TypeVar("BodyT", bound=BaseModel)
+
+
+async def read_body(request: web.Request, form: type[BodyT]) -> BodyT:
+    """Read the request's body.
+
+    Raises:
+        ProblemError: it is not JSON, or breaks the form.
+
+    """
+    if request.content_type != "application/json":
+        raise ProblemError("unsupported_media_type", "Send Content-Type: application/json.")
+    return _parse(await _raw(request), form)
+
+
+async def read_body_if_any(request: web.Request, form: type[BodyT]) -> BodyT | None:
+    """Read the request's body; None where there is none.
+
+    Raises:
+        ProblemError: it is not JSON, or breaks the form.
+
+    """
+    return await read_body(request, form) if await _raw(request) else None
+
+
+async def _raw(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except web.RequestPayloadError as error:
+        raise ProblemError("invalid_body", "The body is not encoded as its Content-Encoding says.") from error
+
+
+def _parse(raw: bytes, form: type[BodyT]) -> BodyT:
+    try:
+        # JSON proper: no NaN, no infinity, no half characters.
+        parsed = from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        raise ProblemError("invalid_json", str(error)[:200]) from error
+    try:
+        return form.model_validate(parsed)
+    except ValidationError as error:
+        raise ProblemError("invalid_body", explain(error)) from error
+
+
+def explain(error: ValidationError, within: str = "") -> str:
+    """Tell what is wrong, and where, without repeating what was sent."""
+    shown = error.errors(include_url=False, include_context=False, include_input=False)[:_SHOWN_ERRORS]
+    return "; ".join(f"{within}{'.'.join(map(str, entry['loc'])) or 'body'}: {entry['msg']}" for entry in shown)
