@@ -9,6 +9,7 @@ import typer
 
 from decopilot.cli.errors import CliError
 from decopilot.cli.tokens import Role
+from decopilot.cli.usage import OnConflict, OneLineUsage, ToolApproval
 
 app = typer.Typer(
     name="decopilot",
@@ -129,6 +130,64 @@ def token(
 
     secret = DataFolder(data_dir).jwt_secret(os.environ)
     typer.echo(issue_token(secret, org=org, user=user, role=role, hours=hours, now=datetime.now(UTC)))
+
+
+@app.command(rich_help_panel=ONE_MACHINE, cls=OneLineUsage)
+def run(
+    *,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to ask; [bold]-[/bold] reads it from stdin.")],
+    org: Annotated[str | None, typer.Option(show_default="local", help="Org to ask in.")] = None,
+    thread: Annotated[
+        str | None, typer.Option(metavar="ID", show_default="a new one", help="Conversation to go on with.")
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="DECOPILOT_URL", show_default="that of the `up` in --data-dir", help="Gateway to ask."),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="DECOPILOT_TOKEN", show_default="made as `up` does", help="What opens the gateway."),
+    ] = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    on_conflict: Annotated[
+        OnConflict,
+        typer.Option(help="While another run goes on in the thread: wait for its end, end it, or be refused."),
+    ] = OnConflict.QUEUE,
+    tool_approval: Annotated[
+        ToolApproval | None,
+        typer.Option(show_default="auto", help="Which tools run without asking: all, or those that only read."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object at the end: status, reason, runId, message, pending.")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0.1, metavar="SECONDS", show_default="none", help="Leave after so long; the run goes on."),
+    ] = None,
+) -> None:
+    """Ask one question, print the answer as it comes, end when its run has ended.
+
+    The answer goes to stdout, all else to stderr; a pipe gets text only once nothing can take it back.
+
+    Ctrl-C cancels the run and waits for its end; a second one leaves it.
+
+    Exit codes: 0 completed; 1 refused; 2 it waits for you; 3 failed; 4 cancelled, superseded or withdrawn.
+    """
+    from decopilot.cli.asking import Question, ask  # noqa: PLC0415 - `--help` must not wait for it
+
+    question = Question(
+        text=text,
+        data_dir=data_dir,
+        org=org,
+        thread=thread,
+        url=url,
+        token=token,
+        on_conflict=on_conflict.value,
+        tool_approval=None if tool_approval is None else tool_approval.value,
+        as_json=as_json,
+        timeout_s=timeout,
+    )
+    raise typer.Exit(ask(question, os.environ))
 
 
 @app.command(rich_help_panel=ONE_SERVICE)

@@ -1,0 +1,177 @@
+"""The client: what one may ask of a gateway, asked for as often as it takes."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from pydantic import BaseModel, ValidationError
+
+from decopilot.client import attaching
+from decopilot.client.attaching import Event
+from decopilot.client.bodies import SendOptions, messages_body, resolutions_body, user_message
+from decopilot.client.calling import Caller, Token, checked_id
+from decopilot.client.errors import ApiError
+from decopilot.client.models import Accepted, History, Queued, Receipt, RunResult, Thread
+from decopilot.client.waiting import Waiter
+from decopilot.contracts.chunks import Chunk
+from decopilot.contracts.interactions import Resolution
+from decopilot.contracts.messages import UIMessage
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+OnChunk = Callable[[Chunk], None]
+OnAccepted = Callable[[Accepted], None]
+
+
+class Client:
+    """Speaks with a gateway for one org; an asynchronous context manager.
+
+    `token` is a JWT, or a callable that gives one for each request. A call that gets no answer, or one that time may
+    cure, is repeated for `deadline_s`: every call but a cancel without a run is such that twice is once. While a run
+    is waited for, silence of `silence_s` is asked about.
+
+    Every method raises `ApiError` for a refusal, `UnreachableError` where no answer came in time, and `ArgumentError`
+    for an id that is none.
+    """
+
+    def __init__(self, url: str, token: Token, org: str, *, deadline_s: float = 30.0, silence_s: float = 15.0) -> None:
+        self._caller = Caller(url, token, org, deadline_s=deadline_s)
+        self._silence_s = silence_s
+
+    async def __aenter__(self) -> Self:
+        await self._caller.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._caller.__aexit__(kind, error, trace)
+
+    async def send(
+        self,
+        thread: str,
+        message: str | UIMessage,
+        *,
+        message_id: str | None = None,
+        **options: Unpack[SendOptions],
+    ) -> Accepted:
+        """Send a message; when this returns, its run is in the log.
+
+        Its id is made once per call, unless it is given: sending the same message under the same id again, at any time,
+        tells how its run stands.
+        """
+        return await self._post(thread, messages_body(user_message(message, message_id), options))
+
+    async def run_and_wait(
+        self,
+        thread: str,
+        message: str | UIMessage,
+        *,
+        message_id: str | None = None,
+        on_chunk: OnChunk | None = None,
+        on_accepted: OnAccepted | None = None,
+        **options: Unpack[SendOptions],
+    ) -> RunResult:
+        """Send a message and wait for the end of its run, however long that takes and whatever dies meanwhile.
+
+        `on_chunk` sees the run's chunks as they come, each once; after a `data-thread-reset` it may see some again, or
+        miss some. The result is whole all the same.
+        """
+        body = messages_body(user_message(message, message_id), options)
+        return await self._wait(thread, partial(self._post, thread, body), on_chunk, on_accepted)
+
+    async def resolve(self, thread: str, resolutions: Iterable[Resolution]) -> Accepted:
+        """Resolve what a thread waits for: all of it, and the run goes on; some of it, and it waits for the rest."""
+        return await self._resolve(thread, resolutions_body(resolutions))
+
+    async def resolve_and_wait(
+        self,
+        thread: str,
+        resolutions: Iterable[Resolution],
+        *,
+        on_chunk: OnChunk | None = None,
+        on_accepted: OnAccepted | None = None,
+    ) -> RunResult:
+        """Resolve what a thread waits for, and wait for the end of the run that goes on, as `run_and_wait` does."""
+        body = resolutions_body(resolutions)
+        return await self._wait(thread, partial(self._resolve, thread, body), on_chunk, on_accepted)
+
+    def attach(self, thread: str, cursor: str | None = None) -> AsyncGenerator[Event, None]:
+        """Yield the thread's chunks from a cursor on, across runs, each once, over as many connections as it takes.
+
+        `0-0` is before everything; without a cursor it starts at the active run, or waits for the next. It ends only
+        when it is closed (`contextlib.aclosing`), and understands `data-run-rewind`, so do what that says: a fold of
+        `decopilot.domain.fold` does.
+        """
+        return attaching.attach(self._caller, checked_id(thread, "thread"), cursor)
+
+    async def cancel(self, thread: str, run_id: str | None = None) -> Receipt:
+        """Ask for a run's end; without its id, for that of the one that is active now, and then never twice."""
+        body = None if run_id is None else {"runId": run_id}
+        path = f"decopilot/cancel/{checked_id(thread, 'thread')}"
+        # Asked for again without its id, another run could have become the active one.
+        return _read(Receipt, await self._caller.call("POST", path, body, may_repeat=run_id is not None))
+
+    async def messages(self, thread: str) -> History:
+        """Read a thread's finished messages."""
+        return _read(History, await self._caller.call("GET", f"{_path(thread)}/messages"))
+
+    async def thread(self, thread: str) -> Thread:
+        """Read how a thread stands."""
+        return _read(Thread, await self._caller.call("GET", _path(thread)))
+
+    async def queue(self, thread: str) -> tuple[Queued, ...]:
+        """Read which messages wait their turn, the next one first."""
+        body = await self._caller.call("GET", f"{_path(thread)}/queue")
+        return tuple(_read(Queued, queued) for queued in body["queue"])
+
+    async def withdraw(self, thread: str, message_id: str) -> Receipt:
+        """Take a queued message back."""
+        path = f"{_path(thread)}/queue/{checked_id(message_id, 'message')}"
+        return _read(Receipt, await self._caller.call("DELETE", path))
+
+    async def retitle(self, thread: str, title: str) -> Receipt:
+        """Give a thread another title."""
+        return _read(Receipt, await self._caller.call("PATCH", _path(thread), {"title": title}))
+
+    async def delete(self, thread: str) -> Receipt:
+        """Delete a thread and all that it holds."""
+        return _read(Receipt, await self._caller.call("DELETE", _path(thread)))
+
+    async def _post(self, thread: str, body: dict[str, Any]) -> Accepted:
+        return _read(Accepted, await self._caller.call("POST", f"{_path(thread)}/messages", body))
+
+    async def _resolve(self, thread: str, body: dict[str, Any]) -> Accepted:
+        return _read(Accepted, await self._caller.call("POST", f"{_path(thread)}/interactions", body))
+
+    async def _wait(
+        self,
+        thread: str,
+        ask: Callable[[], Awaitable[Accepted]],
+        on_chunk: OnChunk | None,
+        on_accepted: OnAccepted | None,
+    ) -> RunResult:
+        accepted = await ask()
+        if on_accepted is not None:
+            on_accepted(accepted)
+        waiter = Waiter(
+            accepted,
+            attach=partial(self.attach, thread),
+            ask=ask,
+            read=partial(self.messages, thread),
+            on_chunk=on_chunk,
+            silence_s=self._silence_s,
+        )
+        return await waiter.wait()
+
+
+def _path(thread: str) -> str:
+    return f"decopilot/threads/{checked_id(thread, 'thread')}"
+
+
+def _read(model: type[ModelT], body: object) -> ModelT:
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise ApiError(200, "unknown", "The answer is not of the expected form: another version's?") from error

@@ -1,0 +1,158 @@
+"""Calling the gateway: one session, one token, and asking again until a deadline where asking twice is asking once."""
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from decopilot.client.errors import ApiError, ArgumentError, UnreachableError
+from decopilot.contracts.ids import is_id
+
+TRANSIENT = frozenset({408, 425, 429, 502, 503, 504})
+"""Statuses that time alone may cure."""
+LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError, TimeoutError)
+"""How a connection, or an answer on its way, is lost."""
+BACKOFF_S, BACKOFF_MAX_S = 0.25, 5.0
+CONNECT_S = 5.0
+ANSWER_S = 15.0
+SILENCE_S = 45.0
+"""Three keepalives missed: the connection is dead, whatever TCP believes."""
+_OK = range(200, 300)
+
+Token = str | Callable[[], str]
+
+
+class Caller:
+    """One session with a gateway. `token` may be a callable: it is asked for each request."""
+
+    def __init__(self, url: str, token: Token, org: str, *, deadline_s: float) -> None:
+        if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+            msg = f"{url[:200]!r} is no URL of a gateway, such as http://127.0.0.1:8080"
+            raise ArgumentError(msg)
+        self._root = f"{url.rstrip('/')}/{checked_id(org, 'org')}"
+        self._token = token
+        self._deadline_s = deadline_s
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
+        # Without a limit: streams that stay open must not keep calls waiting.
+        self._session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def open(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: object = None
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Begin a request of the org's; a redirect is an answer like any other."""
+        if self._session is None:
+            msg = "use the client as an asynchronous context manager"
+            raise RuntimeError(msg)
+        token = self._token if isinstance(self._token, str) else self._token()
+        headers = {"Authorization": f"Bearer {token}"}
+        data = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            data = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+        return self._session.request(
+            method, f"{self._root}/{path}", params=query, data=data, headers=headers, allow_redirects=False
+        )
+
+    async def call(self, method: str, path: str, body: object = None, *, may_repeat: bool = True) -> Any:  # noqa: ANN401  any JSON
+        """Call, and return the decoded answer.
+
+        What time may cure is asked again until the deadline, if it `may_repeat`; else only where nothing can have
+        been sent.
+
+        Raises:
+            ApiError: refused.
+            UnreachableError: no answer within the deadline.
+
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._deadline_s
+        for pause_s in backoff():
+            retry_after_s = 0.0
+            try:
+                async with (
+                    asyncio.timeout_at(min(clock() + ANSWER_S, deadline)),
+                    self.open(method, path, body=body) as got,
+                ):
+                    if got.status in _OK:
+                        return _decoded(got.status, await got.read())
+                    refused = await refusal(got)
+            except LOST as error:
+                failure: Exception = UnreachableError(self._root, self._deadline_s, error)
+                final = not may_repeat and not isinstance(error, aiohttp.ClientConnectorError)
+                cause: Exception | None = error
+            else:
+                failure, cause = refused, None
+                final = not may_repeat or refused.status not in TRANSIENT
+                retry_after_s = retry_after(got)
+            wait_s = max(pause_s, retry_after_s)
+            if final or clock() + wait_s >= deadline:
+                raise failure from cause
+            await asyncio.sleep(wait_s)
+        raise AssertionError  # the backoff has no end
+
+
+def checked_id(text: str, what: str) -> str:
+    """Return an id as it is, fit to stand in a path.
+
+    Raises:
+        ArgumentError: it is none.
+
+    """
+    if not is_id(text):
+        msg = f"{text[:64]!r} is no id of a {what}: 1 to 64 letters, digits, '_' or '-' are"
+        raise ArgumentError(msg)
+    return text
+
+
+def backoff() -> Iterator[float]:
+    """Yield how long to pause before each next try; half of it is chance, so that clients don't come as one."""
+    pause_s = BACKOFF_S
+    while True:
+        yield pause_s * random.uniform(0.5, 1)  # noqa: S311  no secret
+        pause_s = min(pause_s * 2, BACKOFF_MAX_S)
+
+
+async def refusal(response: aiohttp.ClientResponse) -> ApiError:
+    """Read what a gateway, or a proxy before it, says in refusing."""
+    try:
+        problem = json.loads(await response.read())
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict):
+        problem = {}
+    return ApiError(
+        response.status,
+        str(problem.get("code", "unknown")),
+        str(problem.get("detail") or response.reason or "no reason was given"),
+        problem.get("outcome"),
+    )
+
+
+def retry_after(response: aiohttp.ClientResponse) -> float:
+    """Tell how long the server asks to wait; 0 where it does not say, or says a date."""
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isascii() and value.isdigit() else 0.0
+
+
+def _decoded(status: int, body: bytes) -> Any:  # noqa: ANN401  any JSON
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise ApiError(status, "unknown", "The answer is not JSON: this is no gateway.") from error

@@ -1,0 +1,117 @@
+"""What a gateway answers, and what came of a run."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel, to_snake
+
+from decopilot.contracts.chunks import FinishReason
+from decopilot.contracts.commands import RunStatus, ThreadStatus
+from decopilot.contracts.events import FailureReason
+from decopilot.contracts.ids import MessageId, RunId, ThreadId
+from decopilot.contracts.interactions import Interaction
+from decopilot.contracts.messages import Frozen, UIMessage
+
+EndStatus = Literal["completed", "requires_action", "failed", "withdrawn"]
+
+
+def _snaked(body: object) -> object:
+    return {to_snake(name): value for name, value in body.items()} if isinstance(body, dict) else body
+
+
+_Pending = Annotated[Interaction, BeforeValidator(_snaked)]
+
+
+class _Answer(Frozen):
+    """On the wire its names are in camel case."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class Accepted(_Answer):
+    """A run is in the log; `cursor` is a position before its first chunk.
+
+    `message_id` is the question's, or the answer's where a run goes on with one.
+    """
+
+    thread: ThreadId = Field(alias="taskId")
+    run_id: RunId
+    message_id: MessageId
+    status: RunStatus
+    cursor: str
+
+
+class Receipt(_Answer):
+    """What came of a wish that starts no run: which run it was about, and how that one stands."""
+
+    thread: ThreadId = Field(alias="taskId")
+    run_id: RunId | None = None
+    status: str
+
+
+class ActiveRun(_Answer):
+    """The run that a thread is busy with."""
+
+    run_id: RunId
+    attempt: int
+    cancel_requested: bool = False
+
+
+class Thread(_Answer):
+    """A thread as its log has it now."""
+
+    id: ThreadId
+    title: str
+    status: ThreadStatus
+    agent_id: str
+    created_by: str
+    created_at: str
+    updated_at: str
+    active_run: ActiveRun | None = None
+    pending: tuple[_Pending, ...] = ()
+    queued: int = 0
+
+
+class History(_Answer):
+    """A thread's finished messages, oldest first, and the cursor from which attaching goes on without a seam."""
+
+    messages: tuple[UIMessage, ...]
+    cursor: str
+    status: ThreadStatus
+    pending: tuple[_Pending, ...] = ()
+
+
+class Queued(_Answer):
+    """A message that waits its turn."""
+
+    message_id: MessageId
+    run_id: RunId
+    message: UIMessage
+    queued_at: str
+    interrupts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended.
+
+    `reason` is that of a failed one, where it is known: of a run that left no message, and whose chunks are gone, it
+    is not. `pending` is what a run with `requires_action` waits for; nothing, if its answer ends with a question.
+    """
+
+    run_id: RunId
+    status: EndStatus
+    reason: FailureReason | None = None
+    message: UIMessage | None = None
+    pending: tuple[Interaction, ...] = ()
+    finish_reason: FinishReason | None = None
+
+    @property
+    def error_text(self) -> str:
+        """Why the run failed, in words for its users; empty where nothing was said."""
+        return str(self._metadata.get("errorText", ""))
+
+    @property
+    def _metadata(self) -> dict[str, Any]:
+        return {} if self.message is None or self.message.metadata is None else self.message.metadata

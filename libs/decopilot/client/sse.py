@@ -1,0 +1,51 @@
+"""Server-Sent Events, parsed from bytes that come in pieces of any size (WHATWG HTML, 9.2.6)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEvent:
+    """One event; `id` is its own or the last one before it, empty where there was none."""
+
+    id: str
+    data: str
+
+
+class EventParser:
+    """Takes bytes, gives events. Lines end with LF, or CRLF where a proxy made it so; `event:` fields are ignored."""
+
+    retry_s: float | None = None
+    """When to come back, as the server asked last."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._id = ""
+        self._data: list[str] = []
+
+    def push(self, data: bytes) -> Iterator[ServerEvent]:
+        """Yield the events that are complete now."""
+        self._buffer += data
+        begin = 0
+        while (end := self._buffer.find(b"\n", max(begin, self._scanned))) >= 0:
+            line = self._buffer[begin:end].removesuffix(b"\r").decode(errors="replace")
+            begin = end + 1
+            if line:
+                self._field(line)
+            elif self._data:
+                yield ServerEvent(self._id, "\n".join(self._data))
+                self._data = []
+        del self._buffer[:begin]
+        # A line of megabytes is not looked through again with each of its pieces.
+        self._scanned = len(self._buffer)
+
+    def _field(self, line: str) -> None:
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            self._data.append(value)
+        elif name == "id" and "\0" not in value:
+            self._id = value
+        elif name == "retry" and value.isascii() and value.isdigit():
+            self.retry_s = int(value) / 1000

@@ -1,0 +1,233 @@
+"""`decopilot run`: one question from a shell, and an exit code that says how it ended, whatever dies meanwhile."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+from asyncio.subprocess import PIPE, Process
+from dataclasses import dataclass
+
+import aiohttp
+import pytest
+
+from support.stack import DECOPILOT, Stack
+from support.viewer import Api
+
+DEADLINE_S = 60
+COUNT = 300
+COUNTED = " ".join(map(str, range(1, COUNT + 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def start(stack: Stack, thread: str, *arguments: str) -> Process:
+    command = [*DECOPILOT, "run", "--data-dir", str(stack.data_dir), "--thread", thread, *arguments]
+    return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+
+
+async def end(process: Process, said: str | None = None) -> Ended:
+    async with asyncio.timeout(DEADLINE_S):
+        out, err = await process.communicate(None if said is None else said.encode())
+    assert process.returncode is not None
+    return Ended(process.returncode, out.decode(), err.decode())
+
+
+async def run(stack: Stack, thread: str, *arguments: str, said: str | None = None) -> Ended:
+    return await end(await start(stack, thread, *arguments), said)
+
+
+async def answered(api: Api, thread: str, letters: int) -> None:
+    """Wait until the active run has said so much."""
+    url, headers = api.path(f"decopilot/attach/{thread}"), {"Authorization": f"Bearer {api.token}"}
+    text = ""
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        aiohttp.ClientSession() as session,
+        session.get(url, headers=headers) as response,
+    ):
+        async for line in response.content:
+            text += "".join(re.findall(rb'"delta":"(.*?)"', line)[0].decode() if b"text-delta" in line else "")
+            if len(text) >= letters:
+                return
+
+
+async def test_an_answer_is_printed_and_nothing_else_and_0_says_that_it_is_whole(stack: Stack, thread: str) -> None:
+    assert Ended(0, "1 2 3 4 5\n", "") == await run(stack, thread, "/count 5 0")
+
+
+async def test_a_question_comes_from_stdin_too(stack: Stack, thread: str) -> None:
+    assert Ended(0, "1 2 3\n", "") == await run(stack, thread, "-", said="/count 3 0\n")
+
+
+async def test_without_a_thread_a_new_one_is_named(stack: Stack, api: Api) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *DECOPILOT, "run", "--data-dir", str(stack.data_dir), "/count 2 0", stdout=PIPE, stderr=PIPE
+    )
+    ended = await end(process)
+    assert (0, "1 2\n") == (ended.code, ended.out)
+    messages, _ = await api.messages(ended.err.removeprefix("thread ").strip())
+    assert ["user", "assistant"] == [message["role"] for message in messages]
+
+
+async def test_as_json_the_whole_message_is_told_at_the_end(stack: Stack, api: Api, thread: str) -> None:
+    ended = await run(stack, thread, "--json", "/weather Oslo")
+    told = json.loads(ended.out)
+    messages, _ = await api.messages(thread)
+    assert (0, "", "completed", None, []) == (
+        ended.code,
+        ended.err,
+        told["status"],
+        told["reason"],
+        told["pending"],
+    )
+    assert messages[-1] == told["message"]
+    assert told["runId"].startswith("run_")
+
+
+async def test_a_question_to_the_user_is_2_and_says_how_to_answer(stack: Stack, thread: str) -> None:
+    ended = await run(stack, thread, "/ask Which one?")
+    assert 2 == ended.code, ended
+    assert "Waits for an answer to user_ask" in ended.err
+    assert f"/local/decopilot/threads/{thread}/interactions" in ended.err
+    assert "toolCallId" in ended.err
+
+
+async def test_a_tool_that_needs_approval_is_2_and_the_answer_that_is_told_is_one(
+    stack: Stack, api: Api, thread: str
+) -> None:
+    ended = await run(stack, thread, "--tool-approval", "readonly", "/delete the list")
+    assert 2 == ended.code, ended
+    assert "Waits for approval of delete_note" in ended.err
+    said = re.search(r"POST (\S+) (\{.*\})", ended.err)
+    assert said is not None
+    status, _ = await api.call("POST", said[1], body=json.loads(said[2]))
+    assert 202 == status
+
+
+async def test_a_run_that_failed_is_3_with_what_there_was_of_the_answer(stack: Stack, thread: str) -> None:
+    ended = await run(stack, thread, "/fail 3")
+    assert (3, "word word word\n") == (ended.code, ended.out)
+    assert ended.err.startswith("Error: ")
+    assert 1 == ended.err.count("\n")
+
+
+async def test_ctrl_c_cancels_the_run_and_4_says_so(stack: Stack, api: Api, thread: str) -> None:
+    process = await start(stack, thread, "/count 5000 20")
+    await answered(api, thread, 20)
+    process.send_signal(signal.SIGINT)
+    ended = await end(process)
+    assert 4 == ended.code, ended
+    assert ended.out.startswith("1 2 3 4")
+    assert "Cancelled: " in ended.err
+    _, found = await api.get(f"decopilot/threads/{thread}")
+    assert "failed" == found["status"]
+
+
+async def test_a_second_ctrl_c_leaves_a_run_whose_end_does_not_come(stack: Stack, api: Api, thread: str) -> None:
+    enders = ("runner", "reactor")
+    for service in enders:
+        await asyncio.to_thread(stack.kill, service, signal.SIGSTOP)
+    try:
+        process = await start(stack, thread, "/count 3 0")
+        await _is_there(api, thread)
+        async with asyncio.timeout(DEADLINE_S):
+            while process.returncode is None:
+                process.send_signal(signal.SIGINT)
+                await asyncio.sleep(0.2)
+        ended = await end(process)
+    finally:
+        for service in enders:
+            await asyncio.to_thread(stack.kill, service, signal.SIGCONT)
+    assert (130, "") == (ended.code, ended.out)
+    assert "Left; a run that was accepted goes on" in ended.err
+
+
+async def test_a_run_that_another_message_interrupts_is_4(stack: Stack, api: Api, thread: str) -> None:
+    process = await start(stack, thread, "/count 5000 20")
+    await answered(api, thread, 20)
+    newer = await run(stack, thread, "--on-conflict", "interrupt", "/count 3 0")
+    ended = await end(process)
+    assert (0, "1 2 3\n") == (newer.code, newer.out)
+    assert 4 == ended.code, ended
+    assert "Superseded: " in ended.err
+
+
+async def test_a_message_for_a_busy_thread_waits_its_turn_or_is_refused_with_1(
+    stack: Stack, api: Api, thread: str
+) -> None:
+    process = await start(stack, thread, "/count 100 20")
+    await answered(api, thread, 20)
+    refused = await run(stack, thread, "--on-conflict", "reject", "/count 3 0")
+    queued = await run(stack, thread, "/count 3 0")
+    assert (1, "", 1) == (refused.code, refused.out, refused.err.count("\n"))
+    assert "(run_active)" in refused.err
+    assert (0, "1 2 3\n") == (queued.code, queued.out)
+    assert 0 == (await end(process)).code
+
+
+@pytest.mark.parametrize("service", ["gateway", "runner", "command", "nats"])
+async def test_whoever_is_killed_meanwhile_the_whole_answer_is_printed_once(
+    stack: Stack, api: Api, service: str
+) -> None:
+    thread = f"run-kill-{service}"
+    process = await start(stack, thread, f"/count {COUNT} 10")
+    await answered(api, thread, 100)
+    pid = await asyncio.to_thread(stack.kill, service)
+    ended = await end(process)
+    assert (0, COUNTED + "\n") == (ended.code, ended.out), ended.err
+    await asyncio.to_thread(stack.wait_ready, service, not_pid=pid)
+
+
+async def test_a_terminal_shows_the_answer_as_it_comes_and_says_what_a_takeover_made_void(
+    stack: Stack, api: Api, thread: str
+) -> None:
+    mine, theirs = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *DECOPILOT,
+        "run",
+        "--data-dir",
+        str(stack.data_dir),
+        "--thread",
+        thread,
+        f"/count {COUNT} 10",
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    reading = asyncio.create_task(asyncio.to_thread(_read_all, mine))
+    await answered(api, thread, 100)
+    await asyncio.to_thread(stack.kill, "runner")
+    async with asyncio.timeout(DEADLINE_S):
+        assert 0 == await process.wait()
+        shown = (await reading).replace("\r\n", "\n")
+    os.close(mine)
+    before, said, after = shown.partition("is void.")
+    assert said, shown
+    assert before.startswith("1 2 3 4 5")
+    assert COUNTED in after
+
+
+def _read_all(descriptor: int) -> str:
+    data = b""
+    while True:
+        try:
+            piece = os.read(descriptor, 1 << 16)
+        except OSError:  # what a terminal says when nobody writes to it any more
+            return data.decode()
+        if not piece:
+            return data.decode()
+        data += piece
+
+
+async def _is_there(api: Api, thread: str) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while (await api.get(f"decopilot/threads/{thread}"))[0] != 200:
+            await asyncio.sleep(0.05)
