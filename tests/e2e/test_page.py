@@ -104,19 +104,6 @@ async def test_why_an_answer_failed_is_there_after_a_reload_too(browser: Browser
     await expect(chat).to_contain_text("not available")
 
 
-async def test_a_message_sent_while_a_run_goes_on_stays_in_the_box_and_says_why(
-    browser: Browser, stack: Stack, token: str
-) -> None:
-    page, _ = await _open(browser, stack, token)
-    await page.get_by_test_id("composer").fill("/count 200 20")
-    await page.get_by_test_id("send").click()
-    await expect(page.locator('[data-streaming="true"]')).to_have_count(1, timeout=10_000)
-    await page.get_by_test_id("composer").fill("and now?")
-    await page.get_by_test_id("composer").press("Enter")
-    await expect(page.get_by_test_id("notice")).to_contain_text("A run is going on")
-    await expect(page.get_by_test_id("composer")).to_have_value("and now?")
-
-
 async def test_without_a_token_the_page_tells_how_to_get_in(browser: Browser, stack: Stack) -> None:
     page = await browser.new_page()
     response = await page.goto(stack.url)

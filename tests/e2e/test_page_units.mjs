@@ -121,6 +121,259 @@ test("a run that is replayed from its start, or that continues an answer, is not
   assert.deepEqual(ids(conversation), ["msg_1", "msg_a"]);
 });
 
+const call = (state, more = {}) => ({ type: "tool-delete", toolCallId: "c", state, input: { name: "a" }, ...more });
+const answer = (id, ...parts) => ({ id, role: "assistant", parts });
+const rewind = (message, runId = "run_1", attempt = 2) => transient("data-run-rewind", { runId, attempt, message });
+const runEnd = (status, reason, runId = "run_1") => transient("data-run-end", { runId, status, reason });
+const asking = (id, runId) => [
+  { type: "start", messageId: id },
+  transient("data-run", { runId, attempt: 1 }),
+  { type: "tool-input-available", toolCallId: "c", toolName: "delete", input: { name: "a" } },
+  { type: "tool-approval-request", toolCallId: "c", approvalId: "ap" },
+  runEnd("requires_action", undefined, runId),
+  { type: "finish", finishReason: "tool-calls" },
+];
+const history = (messages, more) => ({ messages, cursor: "9-9", ...more });
+
+test("a rewind replaces the message and the fold goes on from it", () => {
+  const whole = answer("msg_a", { type: "step-start" }, call("input-available"));
+  const made = fold(
+    { type: "text-start", id: "t" },
+    { type: "text-delta", id: "t", delta: "half done" },
+    rewind(whole),
+    { type: "text-delta", id: "t", delta: "anew" },
+    { type: "tool-output-available", toolCallId: "c", output: 1 },
+  );
+  assert.deepEqual(made.message.parts, [
+    { type: "step-start" },
+    call("output-available", { output: 1 }),
+    { type: "text", text: "anew", state: "streaming" },
+  ]);
+  assert.equal(whole.parts[1].state, "input-available", "the chunk's own message is left alone");
+});
+
+test("a rewind that holds no message changes nothing", () => {
+  const data = [undefined, {}, { message: { id: "msg_a" } }, { message: { id: "msg_a", parts: [null] } }];
+  const chunks = data.map((one) => transient("data-run-rewind", one));
+  const made = fold({ type: "text-delta", id: "t", delta: "a" }, ...chunks);
+  assert.equal(made.message.parts[0].text, "a");
+});
+
+test("a call id that a later step uses again is another call", () => {
+  const begin = { type: "tool-input-available", toolCallId: "c", toolName: "delete" };
+  const { message } = fold(
+    { ...begin, input: 1 },
+    { type: "start-step" },
+    { ...begin, input: 2 },
+    { type: "tool-output-available", toolCallId: "c", output: "second" },
+  );
+  assert.deepEqual(
+    message.parts.filter(({ toolCallId }) => toolCallId).map(({ input, output }) => [input, output]),
+    [[1, undefined], [2, "second"]],
+  );
+});
+
+test("a rewind in mid answer keeps its place and its end", () => {
+  const conversation = new Conversation();
+  feed(conversation, run("msg_a", question("msg_1"), "run_1").slice(0, 5));
+  const kept = answer("msg_a", { type: "text", text: "kept", state: "done" });
+  feed(conversation, [transient("data-run", { runId: "run_1", attempt: 2 }), rewind(kept)], 20);
+  assert.equal(conversation.answering, conversation.messages[1]);
+  assert.deepEqual(conversation.messages[1], kept);
+  assert.equal(feed(conversation, [{ type: "finish", finishReason: "stop" }], 30)[0], "end");
+  assert.deepEqual(ids(conversation), ["msg_1", "msg_a"]);
+});
+
+test("a rewind tells an answer whose beginning was missed", () => {
+  const conversation = new Conversation();
+  const activeRun = { runId: "run_1", attempt: 1, cancelRequested: false };
+  conversation.load({ messages: [question("msg_1")], cursor: "1-0", status: "in_progress", activeRun });
+  feed(conversation, [{ type: "text-delta", id: "t", delta: "lost" }, rewind(answer("msg_a"))], 5);
+  assert.equal(conversation.answering.id, "msg_a");
+  assert.equal(conversation.runId, "run_1");
+  assert.equal(feed(conversation, [{ type: "finish", finishReason: "stop" }], 9)[0], "end");
+});
+
+test("a continuation goes on with the message that waited instead of a second one", () => {
+  const conversation = new Conversation();
+  feed(conversation, asking("msg_a", "run_1"));
+  assert.deepEqual(conversation.asks, { messageId: "msg_a", keys: new Set(["approval:ap"]), busy: new Set() });
+  const resolution = { approvalId: "ap", approved: true, reason: "go" };
+  conversation.decide(resolution);
+  assert.deepEqual(conversation.asks.busy, new Set(["approval:ap"]));
+  conversation.decided(resolution, { runId: "run_2", status: "in_progress" });
+  assert.deepEqual([conversation.waiting, conversation.runId], [true, "run_2"]);
+  const verdict = { id: "ap", approved: true, reason: "go" };
+  const responded = answer("msg_a", call("approval-responded", { approval: verdict }));
+  assert.deepEqual(conversation.messages, [responded]);
+  feed(
+    conversation,
+    [
+      { type: "start", messageId: "msg_a" },
+      transient("data-run", { runId: "run_2", attempt: 1 }),
+      rewind(responded, "run_2", 1),
+      { type: "tool-output-available", toolCallId: "c", output: "gone" },
+      runEnd("completed", undefined, "run_2"),
+      { type: "finish", finishReason: "stop" },
+    ],
+    20,
+  );
+  const whole = answer("msg_a", call("output-available", { approval: verdict, output: "gone" }));
+  assert.deepEqual(conversation.messages, [whole]);
+  assert.deepEqual([conversation.asks, conversation.active], [undefined, false]);
+});
+
+test("a continuation that overtakes its 202 is not waited for", () => {
+  const conversation = new Conversation();
+  feed(conversation, asking("msg_a", "run_1"));
+  const begun = [{ type: "start", messageId: "msg_a" }, transient("data-run", { runId: "run_2", attempt: 1 })];
+  feed(conversation, begun, 20);
+  conversation.decided({ approvalId: "ap", approved: true }, { runId: "run_2", status: "in_progress" });
+  feed(conversation, [runEnd("completed"), { type: "finish" }], 30);
+  assert.equal(conversation.active, false);
+});
+
+test("of several approvals one is decided and the others still wait", () => {
+  const conversation = new Conversation();
+  const parts = ["a", "b"].map((id) => ({ ...call("approval-requested", { approval: { id } }), toolCallId: id }));
+  const pending = ["a", "b"].map((id) => ({ kind: "approval", id, toolCallId: id, toolName: "delete" }));
+  conversation.load(history([answer("msg_a", ...parts)], { status: "requires_action", pending }));
+  conversation.decided({ approvalId: "a", approved: false }, { runId: "run_1", status: "requires_action" });
+  assert.deepEqual(conversation.asks.keys, new Set(["approval:b"]));
+  assert.equal(conversation.active, false);
+  const states = conversation.messages[0].parts.map(({ state }) => state);
+  assert.deepEqual(states, ["approval-responded", "approval-requested"]);
+});
+
+test("what was pending is denied when a newer message goes on without it", () => {
+  const conversation = new Conversation();
+  feed(conversation, asking("msg_a", "run_1"));
+  feed(conversation, run("msg_b", question("msg_2"), "run_2"), 20);
+  assert.equal(conversation.messages[0].parts[0].state, "output-denied");
+  assert.equal(conversation.messages[0].parts[0].approval.approved, false);
+  assert.equal(conversation.asks, undefined);
+  assert.deepEqual(ids(conversation), ["msg_a", "msg_2", "msg_b"]);
+});
+
+test("a newer history tells what was decided elsewhere, an older one nothing", () => {
+  const conversation = new Conversation();
+  feed(conversation, asking("msg_a", "run_1"));
+  const denied = answer("msg_a", call("output-denied", { approval: { id: "ap", approved: false } }));
+  conversation.catchUp({ messages: [denied], cursor: "3-0", status: "completed", pending: [] });
+  assert.deepEqual(conversation.asks.keys, new Set(["approval:ap"]));
+  conversation.catchUp({ messages: [denied], cursor: "6-0", status: "completed", pending: [] });
+  assert.deepEqual([conversation.messages, conversation.asks], [[denied], undefined]);
+});
+
+test("only what the server calls pending is asked for after a reload", () => {
+  const parts = [call("input-available"), { ...call("input-available"), toolCallId: "d" }];
+  const pending = [{ kind: "answer", id: "d", toolCallId: "d", toolName: "delete" }];
+  const conversation = new Conversation();
+  conversation.load(history([answer("msg_a", ...parts)], { status: "requires_action", pending }));
+  assert.deepEqual(conversation.asks.keys, new Set(["answer:d"]));
+  conversation.load(history([answer("msg_a", ...parts)], { status: "completed" }));
+  assert.equal(conversation.asks, undefined);
+});
+
+test("how a run ended is known from its stream and from history alike", () => {
+  const [seen, read] = [new Conversation(), new Conversation()];
+  const metadata = { finishReason: "other", failureReason: "superseded", errorText: "no" };
+  const finish = { type: "finish", finishReason: "other", messageMetadata: metadata };
+  const end = [runEnd("failed", "superseded"), { type: "abort" }, finish];
+  feed(seen, [...run("msg_a", question("msg_1"), "run_1").slice(0, 6), ...end]);
+  read.load(history([{ ...answer("msg_a"), metadata }], { status: "failed" }));
+  for (const { ends } of [seen, read]) {
+    const { reason, status, finishReason } = ends.get("msg_a");
+    assert.deepEqual([reason, status, finishReason], ["superseded", "failed", "other"]);
+  }
+});
+
+test("a message sent while a run goes on waits in line until its own run shows it", () => {
+  const conversation = new Conversation();
+  feed(conversation, run("msg_a", question("msg_1"), "run_1").slice(0, 5));
+  conversation.offer(question("msg_2"));
+  assert.deepEqual([ids(conversation), conversation.queue.length], [["msg_1", "msg_a"], 1]);
+  assert.equal(conversation.isUnconfirmed("msg_2"), true);
+  conversation.confirm(question("msg_2"), { runId: "run_2", status: "queued", cursor: "1-0" });
+  feed(conversation, [runEnd("completed"), { type: "finish" }], 20);
+  assert.equal(conversation.waiting, true, "its turn comes");
+  feed(conversation, run("msg_b", question("msg_2"), "run_2"), 30);
+  assert.deepEqual([ids(conversation), conversation.queue], [["msg_1", "msg_a", "msg_2", "msg_b"], []]);
+  assert.equal(conversation.active, false);
+});
+
+test("a message is shown once however its 202 and its run race", () => {
+  for (const overtaken of [true, false]) {
+    const conversation = new Conversation();
+    feed(conversation, run("msg_a", question("msg_1"), "run_1").slice(0, 5));
+    conversation.offer(question("msg_2"));
+    const receipt = { runId: "run_2", status: "queued", cursor: "1-0" };
+    if (!overtaken) conversation.confirm(question("msg_2"), receipt);
+    feed(conversation, [{ type: "finish" }, ...run("msg_b", question("msg_2"), "run_2")], 20);
+    if (overtaken) conversation.confirm(question("msg_2"), receipt);
+    conversation.line([{ messageId: "msg_2", runId: "run_2", message: question("msg_2"), interrupts: false }]);
+    assert.deepEqual([ids(conversation), conversation.queue], [["msg_1", "msg_a", "msg_2", "msg_b"], []]);
+    assert.equal(conversation.active, false);
+  }
+});
+
+test("a message that was thought to start at once and waits in line leaves the chat, and the other way round", () => {
+  const conversation = new Conversation();
+  conversation.offer(question("msg_1"));
+  conversation.confirm(question("msg_1"), { runId: "run_1", status: "queued", cursor: "1-0" });
+  assert.deepEqual([ids(conversation), conversation.queue.length], [[], 1]);
+  conversation.offer(question("msg_2"));
+  conversation.confirm(question("msg_2"), { runId: "run_2", status: "in_progress", cursor: "1-0" });
+  assert.deepEqual([ids(conversation), conversation.queue.length], [["msg_2"], 1]);
+  assert.equal(conversation.runId, "run_2");
+});
+
+test("an interrupting message goes to the head of the line and the run is being stopped", () => {
+  const conversation = new Conversation();
+  feed(conversation, run("msg_a", question("msg_1"), "run_1").slice(0, 5));
+  for (const [id, interrupts] of [["msg_2", false], ["msg_3", true]]) {
+    conversation.offer(question(id), { interrupts });
+    conversation.confirm(question(id), { runId: `run_${id}`, status: "queued", cursor: "1-0" }, { interrupts });
+  }
+  assert.deepEqual(conversation.queue.map(({ messageId }) => messageId), ["msg_3", "msg_2"]);
+  assert.equal(conversation.stopping, true);
+});
+
+test("a refused message leaves the line, one that is on its way survives a newer queue", () => {
+  const conversation = new Conversation();
+  feed(conversation, run("msg_a", question("msg_1"), "run_1").slice(0, 5));
+  conversation.offer(question("msg_2"));
+  conversation.line([]);
+  assert.equal(conversation.has("msg_2"), true);
+  assert.equal(conversation.withdraw(question("msg_2")), true);
+  assert.equal(conversation.has("msg_2"), false);
+  conversation.offer(question("msg_3"));
+  conversation.confirm(question("msg_3"), { runId: "run_3", status: "withdrawn", cursor: "1-0" });
+  assert.equal(conversation.has("msg_3"), false);
+});
+
+test("the run to stop is the one that goes on, and stopping lasts until its end", () => {
+  const conversation = new Conversation();
+  assert.equal(conversation.runId, undefined);
+  const activeRun = { runId: "run_1", attempt: 0, cancelRequested: true };
+  conversation.load(history([question("msg_1")], { status: "in_progress", activeRun }));
+  assert.deepEqual([conversation.runId, conversation.stopping], ["run_1", true]);
+  feed(conversation, run("msg_a", question("msg_1"), "run_1").slice(0, 4), 20);
+  assert.deepEqual([conversation.runId, conversation.stopping], ["run_1", true]);
+  conversation.stop("run_1", false);
+  assert.equal(conversation.stopping, false);
+  conversation.stop("run_1");
+  feed(conversation, [runEnd("failed", "cancelled"), { type: "abort" }, { type: "finish" }], 30);
+  assert.deepEqual([conversation.runId, conversation.stopping], [undefined, false]);
+});
+
+test("a queue held by a question is not waited for", () => {
+  const conversation = new Conversation();
+  const queued = { messageId: "msg_2", runId: "run_2", message: question("msg_2"), interrupts: false };
+  conversation.load(history([answer("msg_a")], { status: "requires_action", pending: [], queue: [queued] }));
+  assert.deepEqual([conversation.active, conversation.queue.length], [false, 1]);
+});
+
 test("cursors are ordered as numbers", () => {
   assert.equal(isAfter("10-0", "9-5"), true);
   assert.equal(isAfter("9-10", "9-9"), true);

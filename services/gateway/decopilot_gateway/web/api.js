@@ -8,6 +8,8 @@ export class ApiError extends Error {
     super(String(problem.detail || problem.title || `The server answered ${status}.`));
     this.status = status;
     this.code = problem.code;
+    /** What stands in the place of what was wished, where that is why it was refused. */
+    this.outcome = problem.outcome;
     this.retryAfter_ms = retryAfter_ms;
   }
 }
@@ -23,13 +25,35 @@ export const getThreads = async () => (await request("decopilot/threads")).threa
 export const getThread = (thread, signal) => request(threadPath(thread), { signal });
 export const getMessages = (thread, signal) => request(`${threadPath(thread)}/messages`, { signal });
 
-export function postMessage(thread, message) {
-  return request(`${threadPath(thread)}/messages`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ messages: [message] }),
-  });
+export async function getQueue(thread, signal) {
+  return (await request(`${threadPath(thread)}/queue`, { signal })).queue ?? [];
 }
+
+/** `options`: `onConflict`, `toolApprovalLevel`. */
+export function postMessage(thread, message, options = {}) {
+  return request(`${threadPath(thread)}/messages`, sending("POST", { messages: [message], ...options }));
+}
+
+export function postResolution(thread, resolution) {
+  return request(`${threadPath(thread)}/interactions`, sending("POST", { resolutions: [resolution] }));
+}
+
+export function cancelRun(thread, runId) {
+  return request(`decopilot/cancel/${encodeURIComponent(thread)}`, sending("POST", { runId }));
+}
+
+export function withdrawMessage(thread, messageId) {
+  return request(`${threadPath(thread)}/queue/${encodeURIComponent(messageId)}`, { method: "DELETE" });
+}
+
+export const renameThread = (thread, title) => request(threadPath(thread), sending("PATCH", { title }));
+export const deleteThread = (thread) => request(threadPath(thread), { method: "DELETE" });
+
+const sending = (method, body) => ({
+  method,
+  headers: { "Content-Type": "application/json" },
+  body: JSON.stringify(body),
+});
 
 /** An id that nobody can guess, of the form that the server accepts. */
 export function newId(prefix) {

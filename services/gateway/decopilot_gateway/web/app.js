@@ -1,6 +1,8 @@
 /** Puts the page together: the thread that the URL names, the list of threads, the composer. */
 
 import { newId } from "./api.js";
+import { confirmed, isDialogOpen } from "./dialogs.js";
+import { QueueView, textOf } from "./queue.js";
 import { ConversationView } from "./render.js";
 import { Session } from "./session.js";
 import { ThreadList } from "./threads.js";
@@ -8,7 +10,8 @@ import { ThreadList } from "./threads.js";
 const HIDDEN_MS = 20_000;
 const COMPOSER_MAX_PX = 220;
 const EXPIRED = "Your link has expired: run `decopilot token` or open the printed link again.";
-const BUSY = "A run is going on in this thread. Your message stays in the box below: send it when the run is over.";
+const DELETED = "This thread was deleted.";
+const ASK_FIRST = "decopilot-ask-first";
 
 const STATES = new Map([
   ["connecting", "Connecting…"],
@@ -17,13 +20,25 @@ const STATES = new Map([
   ["offline", "Offline"],
   ["expired", "Link expired"],
   ["refused", "Refused"],
+  ["deleted", "Deleted"],
 ]);
 
 const $ = (id) => document.getElementById(id);
 const composer = $("composer");
 const connection = $("connection");
-const view = new ConversationView($("messages"), $("scroller"), (text) => send(text ?? lastQuestion()));
-const threads = new ThreadList($("threads"), (error) => error.status === 401 && report(error));
+const askFirst = $("ask-first");
+const view = new ConversationView($("messages"), $("scroller"), {
+  retry: (text) => send(text ?? lastQuestion()),
+  resolve,
+});
+const queueView = new QueueView($("queue"), takeBack);
+const threads = new ThreadList($("threads"), {
+  onError: (error) => error.status === 401 && report(error),
+  onRead: schedule,
+  onEvent: hear,
+  onRename: rename,
+  onDelete: remove,
+});
 const drafts = new Map();
 /** The last message that was refused: said again, it keeps its id, so that it can't become two runs. */
 let unsent;
@@ -43,7 +58,8 @@ function route() {
     fresh: !named,
     onChange: mine(schedule),
     onState: mine(showConnection),
-    onEnd: mine(({ messages }) => announce(messages)),
+    onEnd: mine(announce),
+    onDeleted: mine(showDeleted),
   });
   session = opened;
   session.open();
@@ -64,11 +80,11 @@ function draw() {
   scheduled = false;
   const { conversation, thread, loaded } = session;
   const [first] = conversation.messages;
-  if (first && !conversation.isUnconfirmed(first.id)) threads.remember(thread, lastQuestion([first]));
+  if (first && !conversation.isUnconfirmed(first.id)) threads.remember(thread, textOf(first));
   const title = threads.titleOf(thread);
   $("title").textContent = title;
   document.title = title === "New chat" ? "Decopilot" : `${title} · Decopilot`;
-  $("welcome").hidden = !loaded || conversation.messages.length > 0;
+  $("welcome").hidden = !loaded || session.deleted || conversation.messages.length > 0;
   $("loading").hidden = loaded;
   if (unsent && conversation.has(unsent.id)) {
     // It was refused in appearance only: the stream shows it.
@@ -77,18 +93,17 @@ function draw() {
     notify();
   }
   const later = view.update(conversation);
+  queueView.update(conversation);
   showComposer();
   showLatest();
   if (later) schedule();
 }
 
-function lastQuestion(messages = session.conversation.messages) {
-  const parts = messages.findLast(({ role }) => role === "user")?.parts ?? [];
-  return parts.filter((part) => part?.type === "text").map((part) => String(part.text)).join("\n");
-}
+const lastQuestion = () => textOf(session.conversation.messages.findLast(({ role }) => role === "user"));
 
-async function send(text) {
-  if (!canSend() || !text.trim()) return false;
+/** Send a text; behind a run that goes on it waits in line, or `interrupts` it. */
+async function send(text, { interrupts = false } = {}) {
+  if (!canSend() || !text.trim()) return;
   const { thread } = session;
   const again = unsent?.thread === thread && unsent.text === text ? unsent.id : undefined;
   unsent = undefined;
@@ -96,7 +111,7 @@ async function send(text) {
   history.replaceState(null, "", `#${thread}`);
   view.scrollToEnd();
   try {
-    await session.send(text, again);
+    await session.send(text, { id: again, interrupts, toolApprovalLevel: askFirst.checked ? "readonly" : "auto" });
     threads.refresh();
   } catch (error) {
     // Another message under this id is stored: said again, this one needs an id of its own.
@@ -105,21 +120,66 @@ async function send(text) {
     draw(); // the message leaves the chat at once, not a frame after the notice
     report(error);
   }
-  return true;
 }
 
-const canSend = () => session.loaded && !session.conversation.active;
+const canSend = () => session.loaded && !session.deleted;
 
-function submit() {
+function submit(options) {
   const text = composer.value;
-  if (!text.trim()) return;
-  if (!canSend()) {
-    // Said, not swallowed: the text stays where it is.
-    if (session.loaded) notify(BUSY, "run_active");
-    return;
-  }
+  if (!text.trim() || !canSend()) return;
   write("");
-  send(text);
+  send(text, options);
+}
+
+/** What is wished of a thread other than a message; a refusal is said. */
+async function wish(act) {
+  try {
+    await act();
+    return true;
+  } catch (error) {
+    report(error);
+    return false;
+  }
+}
+
+const stop = () => session.conversation.active && wish(() => session.stop());
+
+function resolve(resolution) {
+  notify();
+  return wish(() => session.resolve(resolution));
+}
+
+async function takeBack({ messageId, text }) {
+  const { thread } = session;
+  if (!(await wish(() => session.takeBack(messageId)))) return;
+  giveBack(thread, text);
+  if (thread === session.thread) composer.focus();
+}
+
+async function rename(thread) {
+  $("new-title").value = threads.titleOf(thread);
+  const isConfirmed = confirmed($("rename"));
+  $("new-title").select();
+  const title = (await isConfirmed) && $("new-title").value.trim();
+  if (!title || title === threads.titleOf(thread)) return;
+  if (await wish(() => threads.rename(thread, title))) schedule();
+}
+
+async function remove(thread) {
+  $("delete-name").textContent = threads.titleOf(thread);
+  if (!(await confirmed($("delete"))) || !(await wish(() => threads.delete(thread)))) return;
+  drafts.delete(thread);
+  if (thread === session.thread) location.hash = "";
+}
+
+/** What the org's events tell of the thread that is open, where its own stream says nothing. */
+function hear(type, said) {
+  if (type !== "connected" && said?.subject !== session.thread) return;
+  if (type === "decopilot.thread.deleted") session.markDeleted();
+  if (session.deleted || !session.loaded) return;
+  const isMissed = type === "connected" && session.conversation.messages.length > 0;
+  if (isMissed || type === "decopilot.thread.queue") session.refreshQueue();
+  if ((isMissed || type === "decopilot.thread.status") && session.conversation.asks) session.catchUp();
 }
 
 function giveBack(thread, text) {
@@ -135,9 +195,30 @@ function write(text) {
 }
 
 function showComposer() {
-  $("send").disabled = !canSend() || !composer.value.trim();
+  const { active, runId, stopping, asks } = session.conversation;
+  const hasText = composer.value.trim() !== "";
+  const busy = active && !session.deleted;
+  $("send").disabled = !canSend() || !hasText;
+  $("send").setAttribute("aria-label", busy ? "Send when the answer is done" : "Send");
+  $("interrupt").hidden = !busy || !hasText;
+  $("stop").hidden = !busy;
+  $("stop").disabled = stopping || runId === undefined;
+  $("stop").setAttribute("aria-label", stopping ? "Stopping…" : "Stop");
+  $("hint-idle").hidden = busy;
+  $("hint-busy").hidden = !busy;
+  composer.disabled = session.deleted;
+  const isAsked = asks !== undefined && asks.keys.size > 0;
+  const idle = isAsked ? "Decide above, or go on without" : "Message Decopilot";
+  composer.placeholder = busy ? "Send the next message" : idle;
   composer.style.height = "auto";
   composer.style.height = `${Math.min(composer.scrollHeight, COMPOSER_MAX_PX)}px`;
+}
+
+function showDeleted() {
+  session.conversation.load({ messages: [] });
+  showConnection("deleted");
+  notify(DELETED, "deleted");
+  schedule();
 }
 
 function showConnection(state, error) {
@@ -153,7 +234,7 @@ function showLatest() {
 
 function report(error) {
   if (error.status === 401) notify(EXPIRED, "expired");
-  else if (error.code === "run_active") notify(BUSY, "run_active");
+  else if (error.code === "interaction_resolved") notify(`Decided elsewhere: ${verdictOf(error)}.`, error.code);
   else {
     const seconds = Math.ceil(error.retryAfter_ms / 1000);
     notify(seconds ? `${error.message} Try again in ${seconds} s.` : error.message, error.code);
@@ -166,10 +247,33 @@ function notify(text = "", code = "") {
   $("notice").hidden = !text;
 }
 
+function verdictOf({ outcome }) {
+  return (outcome?.interactions ?? []).map((settled) => settled?.outcome).join(", ") || "it was resolved before";
+}
+
 /** Deltas would drown a screen reader; it is told when there is something to read. */
-function announce(messages) {
-  const text = messages.at(-1)?.parts.filter((part) => part?.type === "text").map((part) => part.text).join("\n");
-  $("announcer").textContent = `Decopilot answered: ${String(text).slice(0, 500)}`;
+function announce({ messages, ends, asks }) {
+  const last = messages.at(-1);
+  const said = asks?.keys.size ? "Decopilot waits for your decision" : "Decopilot answered";
+  const text = ends.get(last?.id)?.aborted ? "The answer was stopped." : `${said}: ${textOf(last).slice(0, 500)}`;
+  $("announcer").textContent = text;
+}
+
+/** The browser may keep nothing for this page: then the choice lasts as long as the tab. */
+function recall(name) {
+  try {
+    return localStorage.getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+function keep(name, value) {
+  try {
+    localStorage.setItem(name, value);
+  } catch {
+    // As above.
+  }
 }
 
 function openMenu(open) {
@@ -205,11 +309,26 @@ composer.addEventListener("keydown", (event) => {
   // An Enter that ends a composition (Japanese, Chinese, …) belongs to the input method.
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
-  submit();
+  submit({ interrupts: (event.ctrlKey || event.metaKey) && session.conversation.active });
 });
+$("interrupt").addEventListener("click", () => {
+  submit({ interrupts: session.conversation.active });
+  composer.focus();
+});
+$("stop").addEventListener("click", () => {
+  stop();
+  composer.focus();
+});
+askFirst.checked = recall(ASK_FIRST) === "yes";
+askFirst.addEventListener("change", () => keep(ASK_FIRST, askFirst.checked ? "yes" : "no"));
 $("welcome").addEventListener("click", ({ target }) => {
-  const say = target.closest("[data-say]")?.dataset.say;
-  if (say) send(say);
+  const suggestion = target.closest("[data-say]");
+  if (!suggestion) return;
+  // For this message alone: what the reader chose is left as it is.
+  const chosen = askFirst.checked;
+  askFirst.checked ||= suggestion.dataset.askFirst !== undefined;
+  send(suggestion.dataset.say);
+  askFirst.checked = chosen;
 });
 $("new-chat").addEventListener("click", () => {
   if (location.hash.length > 1) location.hash = "";
@@ -225,7 +344,12 @@ $("latest").addEventListener("click", () => view.scrollToEnd());
 $("scroller").addEventListener("scroll", showLatest, { passive: true });
 $("menu").addEventListener("click", () => openMenu(!document.body.classList.contains("menu-open")));
 $("backdrop").addEventListener("click", () => openMenu(false));
-addEventListener("keydown", (event) => event.key === "Escape" && openMenu(false));
+addEventListener("keydown", (event) => {
+  // An Escape that a dialog or an input method takes is not meant for the run.
+  if (event.key !== "Escape" || event.isComposing || isDialogOpen()) return;
+  if (document.body.classList.contains("menu-open")) openMenu(false);
+  else stop();
+});
 addEventListener("hashchange", route);
 addEventListener("online", wake);
 addEventListener("offline", () => connection.dataset.state !== "live" && showConnection("offline"));

@@ -1,22 +1,33 @@
-/** A thread as this tab knows it: history, the run that is being folded, and what the user just sent. No I/O. */
+/**
+ * A thread as this tab knows it: history, the run that is being folded, what waits in line or for a person, and what
+ * the user just sent. No I/O.
+ */
 
-import { createFold, foldChunk } from "./fold.js";
+import { createFold, foldChunk, isMessage, respond } from "./fold.js";
+import { keyOfResolution, keysIn, unanswered } from "./interactions.js";
 
-const ENDED = new Set(["completed", "failed", "requires_action"]);
+const ENDED = new Set(["completed", "failed", "requires_action", "withdrawn"]);
 const UNNAMED_RUN = Symbol("a run whose id is not known");
 
 export class Conversation {
   messages = [];
+  /** Messages that wait their turn: `{messageId, runId, message, interrupts}`, the next one first. */
+  queue = [];
+  /** What the last answer waits for: `{messageId, keys, busy}`; `busy` are those that are being decided here. */
+  asks;
   /** Where to go on reading; undefined until the server named a place. */
   cursor;
-  /** How runs ended, by the id of their answer: `{finishReason, errorText, aborted}`. */
+  /** How runs ended, by the id of their answer: `{finishReason, errorText, aborted, status, reason}`. */
   ends = new Map();
   status;
   #fold;
   #base;
+  #run;
   #runsSeen = new Set();
   #awaitedRun;
-  #unconfirmed;
+  #stopping = new Set();
+  /** Sent by this tab and not accepted yet, by message id. */
+  #offers = new Map();
   #horizon;
 
   /** The answer that is being streamed. */
@@ -26,64 +37,153 @@ export class Conversation {
 
   /** Sent, or known to run, and no chunk of it has come yet. */
   get waiting() {
-    return !this.#fold && (this.#unconfirmed !== undefined || this.#awaitedRun !== undefined);
+    if (this.#fold) return false;
+    if (this.#awaitedRun !== undefined || this.messages.some(({ id }) => this.#offers.has(id))) return true;
+    return this.queue.length > 0 && this.status !== "requires_action";
   }
 
   get active() {
     return this.#fold !== undefined || this.waiting;
   }
 
+  /** The run that goes on, as far as its id is known. */
+  get runId() {
+    if (this.#fold) return this.#run;
+    return typeof this.#awaitedRun === "string" ? this.#awaitedRun : undefined;
+  }
+
+  /** The end of the run was asked for, and has not come yet. */
+  get stopping() {
+    return this.active && this.#stopping.has(this.runId);
+  }
+
+  /** Whether a message is in the chat or in line. */
   has(id) {
-    return this.messages.some((message) => message.id === id);
+    return this.#isShown(id) || this.queue.some(({ messageId }) => messageId === id);
   }
 
   isUnconfirmed(id) {
-    return this.#unconfirmed?.id === id;
+    return this.#offers.has(id);
   }
 
   /** Take the server's history as the truth; the stream goes on behind its cursor. */
-  load({ messages, cursor, status }) {
+  load({ messages, cursor, status, pending, queue = [], activeRun }) {
     this.messages = messages.filter(isMessage);
     for (const { id, metadata } of this.messages) {
       // Why a run failed stands in its message: whoever opens the thread later did not see it end.
       if (metadata?.finishReason && !this.ends.has(id)) this.ends.set(id, endOf(metadata));
     }
-    if (this.#unconfirmed && this.has(this.#unconfirmed.id)) this.#unconfirmed = undefined;
-    if (this.#unconfirmed) this.messages.push(this.#unconfirmed);
-    this.#fold = undefined;
-    this.#awaitedRun = status === "in_progress" ? UNNAMED_RUN : undefined;
+    this.#fold = this.#run = undefined;
     this.status = status;
     this.cursor = this.#horizon = cursor ?? undefined;
+    this.#awaitedRun = status === "in_progress" ? (activeRun?.runId ?? UNNAMED_RUN) : undefined;
+    if (activeRun?.cancelRequested) this.#stopping.add(activeRun.runId);
+    this.#ask(this.messages.findLast(({ role }) => role === "assistant"), pending);
+    this.line(queue);
   }
 
-  /** Show a message that the server has not accepted yet. */
-  offer(message) {
-    this.#unconfirmed = message;
-    this.messages.push(message);
+  /** Take the server's queue as the truth, but for what the stream has shown to have begun since. */
+  line(queue) {
+    this.queue = queue.filter(({ message }) => isMessage(message) && !this.#isShown(message.id));
+    for (const [id, offer] of this.#offers) {
+      if (this.has(id)) continue;
+      if (offer.inLine) this.#enqueue(offer);
+      else this.messages.push(offer.message);
+    }
+  }
+
+  /** Show a message that the server has not accepted yet: in line if there is a run before it. */
+  offer(message, { interrupts = false } = {}) {
+    const offer = { messageId: message.id, message, interrupts, inLine: this.active };
+    this.#offers.set(message.id, offer);
+    if (offer.inLine) this.#enqueue(offer);
+    else this.messages.push(message);
   }
 
   /** The server accepted it. Chunks of the run may have overtaken this answer. */
-  confirm(message, { runId, status, cursor }) {
-    if (this.isUnconfirmed(message.id)) this.#unconfirmed = undefined;
+  confirm(message, { runId, status, cursor }, { interrupts = false } = {}) {
+    const wasOffered = this.#offers.delete(message.id);
     // Without any place to go on from, a reconnect would start at the active run and miss one that is over by then.
     this.cursor ??= cursor ?? undefined;
-    if (!ENDED.has(status) && !this.#runsSeen.has(runId)) this.#awaitedRun = runId;
+    this.dequeue(message.id);
+    if (this.#runsSeen.has(runId)) return;
+    if (wasOffered) this.messages = this.messages.filter(({ id }) => id !== message.id);
+    if (status === "withdrawn") return;
+    if (status === "queued") {
+      this.#enqueue({ messageId: message.id, runId, message, interrupts });
+      if (interrupts && this.runId !== undefined) this.#stopping.add(this.runId);
+      return;
+    }
+    if (!this.#isShown(message.id)) this.messages.push(message);
+    if (!ENDED.has(status)) this.#awaitedRun = runId;
   }
 
   /** The server refused it: true if it was taken back, false if the stream has shown it to be accepted. */
   withdraw(message) {
-    if (!this.isUnconfirmed(message.id)) return false;
-    this.#unconfirmed = undefined;
+    if (!this.#offers.delete(message.id)) return false;
     this.messages = this.messages.filter(({ id }) => id !== message.id);
+    this.dequeue(message.id);
     return true;
+  }
+
+  /** It waits in line no more. */
+  dequeue(messageId) {
+    this.queue = this.queue.filter((queued) => queued.messageId !== messageId);
+  }
+
+  /** The run's end is being asked for, or can't be. */
+  stop(runId, asked = true) {
+    if (asked) this.#stopping.add(runId);
+    else this.#stopping.delete(runId);
+  }
+
+  /** Something that the answer waits for is being decided here, or could not be. */
+  decide(resolution, isBusy = true) {
+    if (!this.asks) return;
+    const busy = new Set(this.asks.busy);
+    if (isBusy) busy.add(keyOfResolution(resolution));
+    else busy.delete(keyOfResolution(resolution));
+    this.asks = { ...this.asks, busy };
+  }
+
+  /** The server took the decision; with the last one the run goes on, and may have overtaken this answer. */
+  decided(resolution, { runId, status }) {
+    const key = keyOfResolution(resolution);
+    if (this.asks?.keys.has(key) && !this.#fold) {
+      const keys = new Set(this.asks.keys);
+      keys.delete(key);
+      this.asks = { ...this.asks, keys };
+      this.#changeParts(this.asks.messageId, (part) => {
+        if (part.state !== "approval-requested" || part.approval?.id !== resolution.approvalId) return part;
+        const responded = { ...part };
+        respond(responded, resolution);
+        return responded;
+      });
+    }
+    if (ENDED.has(status) || this.#runsSeen.has(runId)) return;
+    this.#awaitedRun = runId;
+    this.status = "in_progress";
+  }
+
+  /** Take from a newer history what came of all that the last answer waits for; a run that goes on tells it itself. */
+  catchUp({ messages, cursor, status, pending }) {
+    if (this.active || !this.asks || isAfter(this.cursor, cursor ?? this.cursor)) return;
+    const message = messages.filter(isMessage).find(({ id }) => id === this.asks.messageId);
+    if (!message) return;
+    this.#put(message);
+    this.status = status;
+    if (status === "in_progress") this.asks = { ...this.asks, keys: new Set() };
+    else this.#ask(message, pending);
   }
 
   /**
    * Take in one chunk of the thread's stream.
-   * Returns "reset" or "lost" when the history must be read again, "end" at the end of a run.
+   * Returns "reset" or "lost" when the history must be read again, "end" at the end of a run, "deleted" at that of the
+   * thread.
    */
   accept(cursor, chunk) {
     if (chunk?.type === "data-thread-reset") return "reset";
+    if (chunk?.type === "data-thread-deleted") return "deleted";
     if (cursor) {
       if (!isAfter(cursor, this.#horizon)) return undefined;
       this.cursor = cursor;
@@ -94,18 +194,23 @@ export class Conversation {
         return undefined;
       case "data-run":
         this.#runsSeen.add(chunk.data?.runId);
-        if (this.#awaitedRun === chunk.data?.runId) this.#awaitedRun = undefined;
+        if (!this.#fold) return undefined;
+        this.#run = chunk.data?.runId;
+        if (this.#awaitedRun === this.#run) this.#awaitedRun = undefined;
+        return undefined;
+      case "data-run-rewind":
+        this.#rewind(chunk);
         return undefined;
       case "start":
         this.#begin(chunk);
         return undefined;
       case "finish":
         if (!this.#fold) return "lost";
-        foldChunk(this.#fold, chunk);
+        this.#foldIn(chunk);
         this.#end();
         return "end";
       default:
-        if (this.#fold && chunk) foldChunk(this.#fold, chunk);
+        if (this.#fold && chunk) this.#foldIn(chunk);
         return undefined;
     }
   }
@@ -115,28 +220,71 @@ export class Conversation {
     // A second `start` of the same answer is a replay: what was folded so far comes again.
     if (this.#fold?.message.id !== id) this.#base = this.messages.find((message) => message.id === id);
     if (this.#awaitedRun === UNNAMED_RUN) this.#awaitedRun = undefined;
+    if (this.asks && this.asks.messageId !== id) this.#changeParts(this.asks.messageId, unanswered);
+    this.asks = this.#run = undefined;
     this.#fold = createFold(id, this.#base);
+    this.#fold.message.role = "assistant";
     this.ends.delete(id);
-    foldChunk(this.#fold, chunk);
+    this.status = "in_progress";
+    this.#foldIn(chunk);
     this.#put(this.#fold.message);
   }
 
+  /** What a rewind says is the whole message, so it also tells one whose beginning was missed. */
+  #rewind(chunk) {
+    const message = chunk.data?.message;
+    if (!isMessage(message)) return;
+    if (this.#fold?.message.id !== message.id) this.#begin({ type: "start", messageId: message.id });
+    this.#run = chunk.data.runId ?? this.#run;
+    this.#runsSeen.add(this.#run);
+    if (this.#awaitedRun === this.#run) this.#awaitedRun = undefined;
+    this.#foldIn(chunk);
+  }
+
+  #foldIn(chunk) {
+    const { message } = this.#fold;
+    foldChunk(this.#fold, chunk);
+    if (this.#fold.message !== message) this.#put(this.#fold.message);
+  }
+
   #end() {
-    const { message, finishReason, errorText, aborted } = this.#fold;
-    this.ends.set(message.id, { finishReason, errorText, aborted });
-    this.#fold = undefined;
-    this.status = undefined;
+    const { message, finishReason, errorText, aborted, end } = this.#fold;
+    const status = end?.status;
+    const reason = end?.reason ?? message.metadata?.failureReason;
+    this.ends.set(message.id, { finishReason, errorText, aborted, status, reason });
+    this.#stopping.delete(this.#run);
+    this.#fold = this.#run = undefined;
+    this.status = status;
+    this.#ask(message);
+  }
+
+  /** Let a message's pending parts be decided; without `pending`, all that look so. */
+  #ask(message, pending) {
+    this.asks = undefined;
+    if (this.status !== "requires_action" || !message) return;
+    const keys = pending ? new Set(pending.map(({ kind, id }) => `${kind}:${id}`)) : keysIn(message);
+    this.asks = { messageId: message.id, keys, busy: new Set() };
   }
 
   /** The question as the server has it, ahead of its answer. */
   #adopt(message) {
     if (!isMessage(message)) return;
-    if (this.isUnconfirmed(message.id)) this.#unconfirmed = undefined;
-    if (this.has(message.id)) this.#put(message);
+    this.#offers.delete(message.id);
+    this.dequeue(message.id);
+    if (this.#isShown(message.id)) this.#put(message);
     else {
       const place = this.#fold ? this.messages.indexOf(this.#fold.message) : this.messages.length;
       this.messages.splice(place, 0, message);
     }
+  }
+
+  #enqueue(queued) {
+    if (queued.interrupts) this.queue = [queued, ...this.queue];
+    else this.queue = [...this.queue, queued];
+  }
+
+  #isShown(id) {
+    return this.messages.some((message) => message.id === id);
   }
 
   #put(message) {
@@ -144,11 +292,19 @@ export class Conversation {
     if (index < 0) this.messages.push(message);
     else this.messages[index] = message;
   }
+
+  #changeParts(id, change) {
+    const message = this.messages.find((known) => known.id === id);
+    if (message) this.#put({ ...message, parts: message.parts.map(change) });
+  }
 }
 
-const endOf = ({ finishReason, errorText }) => ({ finishReason: String(finishReason), errorText });
-
-const isMessage = (message) => typeof message?.id === "string" && Array.isArray(message.parts);
+const endOf = ({ finishReason, failureReason, errorText }) => ({
+  finishReason: String(finishReason),
+  reason: failureReason,
+  errorText,
+  status: "failed",
+});
 
 /** Order of `<sequence>-<index>`; an id of another form is taken as new rather than dropped. */
 export function isAfter(id, other) {

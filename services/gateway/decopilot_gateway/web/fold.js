@@ -7,27 +7,62 @@
  */
 
 const OUTPUTS = new Set(["output-available", "output-error", "output-denied"]);
+/** What belongs to a state of a call, and is gone in the next one unless that one says it anew. */
+const OF_STATE = ["input", "rawInput", "output", "errorText", "preliminary"];
 
 /** Start folding; `seed` is the message that the run continues, if there is one already. */
 export function createFold(id, seed) {
-  const message = seed ? structuredClone(seed) : { id, role: "assistant", parts: [] };
-  const tools = new Map(message.parts.filter((part) => part?.toolCallId).map((part) => [part.toolCallId, part]));
-  return { message, tools, open: new Map(), done: false };
+  const fold = { done: false };
+  restore(fold, seed ?? { id, role: "assistant", parts: [] });
+  return fold;
 }
 
-/** Take in one chunk. Transient data belongs to the thread, not to the message, and is passed over. */
+/** Go on with a message as it is; what was folded before is forgotten. */
+function restore(fold, message) {
+  fold.message = structuredClone(message);
+  fold.open = new Map();
+  fold.calls = new Map();
+  fold.callsOfStep = [];
+  for (const part of fold.message.parts) {
+    if (part.type === "step-start") fold.callsOfStep = [];
+    else if (part.toolCallId !== undefined) remember(fold, part);
+  }
+}
+
+function remember(fold, part) {
+  fold.calls.set(part.toolCallId, part);
+  fold.callsOfStep.push(part);
+}
+
+/** Take in one chunk. Transient data belongs to the thread, and is passed over but for what is named here. */
 export function foldChunk(fold, chunk) {
   const { message } = fold;
   switch (chunk.type) {
     case "start":
+      if (typeof chunk.messageId === "string" && chunk.messageId !== message.id) {
+        restore(fold, { id: chunk.messageId, role: "assistant", parts: [] });
+      }
+      mergeMetadata(fold.message, chunk.messageMetadata);
+      break;
     case "message-metadata":
       mergeMetadata(message, chunk.messageMetadata);
       break;
+    case "data-run-rewind":
+      // An attempt died: this is the message without what it left half done. Or an answer that waited is gone on with.
+      if (isMessage(chunk.data?.message)) restore(fold, chunk.data.message);
+      break;
+    case "data-run-end":
+      fold.end = { status: chunk.data?.status, reason: chunk.data?.reason };
+      break;
     case "start-step":
       message.parts.push({ type: "step-start" });
+      fold.callsOfStep = [];
       break;
     case "finish-step":
       closeOpen(fold);
+      break;
+    case "reset-step":
+      restore(fold, { ...message, parts: stepsBefore(message.parts) });
       break;
     case "text-start":
     case "reasoning-start":
@@ -43,36 +78,49 @@ export function foldChunk(fold, chunk) {
       fold.open.delete(keyOf(kindOf(chunk), chunk.id));
       break;
     case "tool-input-start":
-      Object.assign(toolOf(fold, chunk), { state: "input-streaming", rawInput: "" });
+      change(callToBegin(fold, chunk), "input-streaming", { rawInput: "" });
       break;
     case "tool-input-delta": {
-      const part = toolOf(fold, chunk);
+      const part = callOf(fold, chunk);
+      part.state = "input-streaming";
       part.rawInput = (part.rawInput ?? "") + String(chunk.inputTextDelta ?? "");
       break;
     }
     case "tool-input-available":
-      Object.assign(toolOf(fold, chunk), { state: "input-available", input: chunk.input, rawInput: undefined });
+      change(callToBegin(fold, chunk), "input-available", { input: chunk.input });
       break;
     case "tool-input-error":
-      Object.assign(toolOf(fold, chunk), { state: "output-error", input: chunk.input, errorText: chunk.errorText });
+      change(callToBegin(fold, chunk), "output-error", { input: chunk.input, errorText: chunk.errorText });
       break;
-    case "tool-approval-request":
-      Object.assign(toolOf(fold, chunk), { state: "approval-requested", approval: { id: chunk.approvalId } });
+    case "tool-approval-request": {
+      const approval = { id: chunk.approvalId };
+      if (chunk.reason) approval.requestReason = String(chunk.reason);
+      Object.assign(callOf(fold, chunk), { state: "approval-requested", approval });
       break;
-    case "tool-output-available":
-      Object.assign(toolOf(fold, chunk), {
-        state: "output-available",
-        output: chunk.output,
-        preliminary: chunk.preliminary === true || undefined,
-      });
+    }
+    case "tool-approval-response": {
+      const part = message.parts.find(({ approval }) => approval && approval.id === chunk.approvalId);
+      if (part) respond(part, chunk);
       break;
-    case "tool-output-error":
-      Object.assign(toolOf(fold, chunk), { state: "output-error", errorText: chunk.errorText });
+    }
+    case "tool-output-available": {
+      const part = callOf(fold, chunk);
+      const { output, preliminary } = chunk;
+      change(part, "output-available", { input: part.input, output, preliminary });
       break;
+    }
+    case "tool-output-error": {
+      const part = callOf(fold, chunk);
+      change(part, "output-error", { input: part.input, rawInput: part.rawInput, errorText: chunk.errorText });
+      break;
+    }
     case "tool-output-denied":
-      toolOf(fold, chunk).state = "output-denied";
+      callOf(fold, chunk).state = "output-denied";
       break;
+    case "custom":
     case "file":
+    case "reasoning-file":
+    case "steering-message":
     case "source-url":
     case "source-document":
       message.parts.push({ ...chunk });
@@ -94,6 +142,17 @@ export function foldChunk(fold, chunk) {
   }
 }
 
+/** Tell whether a thing has the shape of a message whose parts can be drawn. */
+export function isMessage(thing) {
+  return typeof thing?.id === "string" && Array.isArray(thing.parts) && thing.parts.every(isObject);
+}
+
+/** Put a person's verdict on a call that asked for one. */
+export function respond(part, { approved, reason }) {
+  const told = { approved: approved === true, ...(reason ? { reason: String(reason) } : {}) };
+  Object.assign(part, { state: "approval-responded", approval: { ...part.approval, ...told } });
+}
+
 /** Tell whether a tool call has come to its end. */
 export function isToolDone(part) {
   return OUTPUTS.has(part.state) && !part.preliminary;
@@ -101,11 +160,12 @@ export function isToolDone(part) {
 
 /** The name of a tool part's tool. */
 export function toolName(part) {
-  return part.type === "dynamic-tool" ? String(part.toolName) : part.type.slice("tool-".length);
+  return isDynamic(part) ? String(part.toolName) : part.type.slice("tool-".length);
 }
 
 const kindOf = (chunk) => chunk.type.slice(0, chunk.type.lastIndexOf("-"));
 const keyOf = (kind, id) => `${kind} ${id}`;
+const stepsBefore = (parts) => parts.slice(0, parts.findLastIndex(({ type }) => type === "step-start") + 1);
 
 function openPart(fold, type, id) {
   const part = { type, text: "", state: "streaming" };
@@ -124,17 +184,40 @@ function closeOpen(fold) {
   fold.open.clear();
 }
 
-function toolOf(fold, chunk) {
-  let part = fold.tools.get(chunk.toolCallId);
-  if (!part) {
-    const name = String(chunk.toolName ?? "tool");
-    part = { type: chunk.dynamic ? "dynamic-tool" : `tool-${name}`, toolCallId: chunk.toolCallId };
-    if (chunk.dynamic) part.toolName = name;
-    fold.message.parts.push(part);
-    fold.tools.set(chunk.toolCallId, part);
-  }
-  if (chunk.title) part.title = String(chunk.title);
+/** A later step may use the id of a call again, for another one. */
+function callToBegin(fold, chunk) {
+  const isSame = (part) => chunk.type === "tool-input-error" || isDynamic(part) === (chunk.dynamic === true);
+  const known = fold.callsOfStep.find((part) => part.toolCallId === chunk.toolCallId && isSame(part));
+  return named(known ?? newCall(fold, chunk), chunk);
+}
+
+function callOf(fold, chunk) {
+  const ofStep = fold.callsOfStep.find(({ toolCallId }) => toolCallId === chunk.toolCallId);
+  const known = ofStep ?? fold.calls.get(chunk.toolCallId);
+  return named(known ?? newCall(fold, chunk), chunk);
+}
+
+const isDynamic = (part) => part.type === "dynamic-tool";
+
+function newCall(fold, chunk) {
+  const name = String(chunk.toolName ?? "tool");
+  const part = { type: chunk.dynamic ? "dynamic-tool" : `tool-${name}`, toolCallId: chunk.toolCallId };
+  if (chunk.dynamic) part.toolName = name;
+  fold.message.parts.push(part);
+  remember(fold, part);
   return part;
+}
+
+function named(part, { title, providerExecuted }) {
+  if (title) part.title = String(title);
+  if (providerExecuted) part.providerExecuted = true;
+  return part;
+}
+
+function change(part, state, told) {
+  for (const name of OF_STATE) delete part[name];
+  for (const [name, value] of Object.entries(told)) if (value !== undefined) part[name] = value;
+  part.state = state;
 }
 
 function putData(message, { type, id, data }) {

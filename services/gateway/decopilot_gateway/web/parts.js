@@ -1,10 +1,14 @@
 /**
- * Views of message parts. A view is `{element, update(part, live)}`; `live` tells that its answer is being
- * streamed. `update` returns true if it put some of the work off to a later frame.
+ * Views of message parts. A view is `{element, update(part, context)}`; `update` returns true if it put some of the
+ * work off to a later frame. The context is `{live, asks, interrupted, resolve}`: `live` tells that the part's answer
+ * is being streamed; `asks` what that waits for, if it does (`{keys, busy}`); `interrupted` are the ids of calls that
+ * died with their runner; and `resolve(resolution)` decides.
  */
 
+import { askView } from "./asking.js";
 import { h } from "./dom.js";
 import { isToolDone, toolName } from "./fold.js";
+import { keyOf } from "./interactions.js";
 import { drawMarkdown } from "./markdown.js";
 
 const SHOWN_CHARS = 20_000;
@@ -16,16 +20,22 @@ export function createView(part) {
   const type = String(part?.type);
   if (type === "text") return textView();
   if (type === "reasoning") return reasoningView();
-  if (type === "dynamic-tool" || type.startsWith("tool-")) return toolView();
+  if (type === "dynamic-tool" || type.startsWith("tool-")) return toolView(part);
   if (type === "file") return fileView(part);
   if (type === "source-url") return sourceView(part);
   return undefined;
 }
 
+/** Parts of the same identity are drawn by the same view, whatever message object they come in. */
+export function identityOf(part) {
+  const type = String(part?.type);
+  return [type, part?.toolCallId, part?.url, type.startsWith("data-") ? part?.id : ""].join("\n");
+}
+
 function textView() {
   const element = h("div", { className: "markdown" });
   const draw = markdownInto(element);
-  return { element, update: (part, live) => draw(String(part.text ?? ""), live && part.state === "streaming") };
+  return { element, update: (part, { live }) => draw(String(part.text ?? ""), live && part.state === "streaming") };
 }
 
 function reasoningView() {
@@ -37,7 +47,7 @@ function reasoningView() {
   let thinking;
   return {
     element,
-    update(part, live) {
+    update(part, { live }) {
       const now = live && part.state === "streaming";
       if (now !== thinking) {
         if (now) began = performance.now();
@@ -67,42 +77,70 @@ function markdownInto(element) {
   };
 }
 
-function toolView() {
+function toolView(part) {
   const name = h("span", { className: "tool-name" });
   const state = h("span", { className: "tool-state" });
   const input = h("pre", { tabIndex: 0 });
   const output = h("pre", { tabIndex: 0 });
   const inputBox = h("div", {}, h("h4", {}, "Input"), input);
   const outputBox = h("div", {}, h("h4", {}, "Output"), output);
-  const element = h("details", { className: "tool" }, h("summary", {}, name, state), inputBox, outputBox);
+  const details = h("details", { className: "tool" }, h("summary", {}, name, state), inputBox, outputBox);
+  const doubt = h("p", { className: "doubt" }, "This call was interrupted: it may already have happened.");
+  const element = h("div", { "data-testid": "tool", "data-tool": toolName(part) }, details, doubt);
   let shown = [];
+  let ask;
   return {
     element,
-    update(part, live) {
-      const now = [live, part.state, part.rawInput, part.input, part.output, part.errorText, part.preliminary];
+    update(part, { live, asks, interrupted, resolve }) {
+      doubt.hidden = !interrupted.has(part.toolCallId);
+      const now = [live, part.state, part.rawInput, part.input, part.output, part.errorText, part.preliminary, asks];
       if (now.every((value, index) => value === shown[index]) && shown.length > 0) return false;
       shown = now;
       name.textContent = part.title || toolName(part);
-      const { look, text } = toolState(part, live);
-      element.dataset.look = look;
+      const key = keyOf(part);
+      const asked = !live && key !== undefined && asks?.keys.has(key);
+      const { look, text } = toolState(part, { live, waits: asks !== undefined, asked });
+      details.dataset.look = look;
       state.textContent = text;
       input.textContent = show(part.input === undefined ? part.rawInput : part.input);
       output.textContent = show(part.state === "output-error" ? part.errorText : part.output);
       inputBox.hidden = input.textContent === "";
       outputBox.hidden = output.textContent === "";
+      if (asked) {
+        if (!ask) {
+          ask = askView(part, toolName(part), resolve);
+          element.append(ask.element);
+          // What is to be approved has to be seen; an answer's question stands in the form.
+          details.open = part.state === "approval-requested";
+        }
+        ask.update(asks.busy.has(key));
+      } else if (ask) {
+        if (ask.element.contains(document.activeElement)) document.getElementById("scroller").focus();
+        ask.element.remove();
+        ask = undefined;
+        details.open = false;
+      }
       return false;
     },
   };
 }
 
-function toolState(part, live) {
-  if (part.state === "output-error") return { look: "failed", text: snippet(part.errorText) || "Failed" };
-  if (part.state === "output-denied") return { look: "stopped", text: "Denied" };
+function toolState(part, { live, waits, asked }) {
+  const { state, approval } = part;
+  if (state === "output-error") return { look: "failed", text: snippet(part.errorText) || "Failed" };
+  if (state === "output-denied") return { look: "stopped", text: withReason("Denied", approval) };
   if (isToolDone(part)) return { look: "done", text: snippet(part.output) || "Done" };
-  if (part.state === "approval-requested") return { look: "waiting", text: "Waiting for your approval" };
-  if (!live) return { look: "stopped", text: "Cancelled" };
-  return { look: "running", text: part.state === "input-streaming" ? "Preparing…" : "Working…" };
+  if (state === "approval-requested") return { look: "waiting", text: "Waiting for your approval" };
+  if (state === "approval-responded" && !approval?.approved) {
+    return { look: "stopped", text: withReason("Denied", approval) };
+  }
+  if (asked) return { look: "waiting", text: "Waiting for your answer" };
+  if (live) return { look: "running", text: state === "input-streaming" ? "Preparing…" : "Working…" };
+  if (state === "approval-responded") return { look: "done", text: withReason("Approved", approval) };
+  return waits ? { look: "done", text: "Answered" } : { look: "stopped", text: "Cancelled" };
 }
+
+const withReason = (verdict, approval) => (approval?.reason ? `${verdict}: ${snippet(approval.reason)}` : verdict);
 
 function fileView({ url, mediaType, filename }) {
   const label = String(filename || mediaType || "File");

@@ -1,7 +1,8 @@
 /** The conversation as DOM: one article per message, kept and updated rather than made anew. */
 
 import { h } from "./dom.js";
-import { createView } from "./parts.js";
+import { interruptedIn } from "./interactions.js";
+import { createView, identityOf } from "./parts.js";
 
 const NEAR_END_PX = 80;
 
@@ -11,19 +12,33 @@ const INCOMPLETE = new Map([
   ["tool-calls", "The answer ended on a tool call."],
 ]);
 
+const STOPPED = new Map([
+  ["cancelled", "Stopped."],
+  ["superseded", "Replaced by a newer message."],
+]);
+
+const FAILED = new Map([
+  ["timed_out", "The answer took too long"],
+  ["crashed", "The answer was interrupted too often"],
+  ["undeliverable", "Nobody took the message up in time"],
+]);
+
 export class ConversationView {
   #list;
   #scroller;
-  #onRetry;
+  #actions;
   #articles = new Map();
   #waiting = h("div", { className: "waiting", hidden: true }, h("span", { className: "dots" }), "Thinking…");
-  #failed = h("div", { className: "card error", hidden: true }, h("strong", {}, "The last run failed"));
+  #failed = h("p", { className: "aside", hidden: true }, "The last run ended without an answer.");
 
-  /** `onRetry(text)`: the reader asks to go on after an answer that failed or is incomplete. */
-  constructor(list, scroller, onRetry) {
+  /**
+   * - `retry(text)`: the reader asks to go on after an answer that failed or is incomplete
+   * - `resolve(resolution)`: the reader decides something that the answer waits for
+   */
+  constructor(list, scroller, actions) {
     this.#list = list;
     this.#scroller = scroller;
-    this.#onRetry = onRetry;
+    this.#actions = actions;
     list.append(this.#failed, this.#waiting);
   }
 
@@ -45,7 +60,7 @@ export class ConversationView {
   /** Returns true if some drawing was put off to a later frame. */
   update(conversation) {
     const follow = this.atEnd;
-    const { messages, answering, ends } = conversation;
+    const { messages, answering, ends, asks } = conversation;
     const ids = new Set(messages.map(({ id }) => id));
     for (const [id, { element }] of this.#articles) {
       if (ids.has(id)) continue;
@@ -60,7 +75,8 @@ export class ConversationView {
       else this.#list.insertBefore(article.element, before);
       const live = message === answering;
       const sent = !conversation.isUnconfirmed(message.id);
-      later = article.update(message, { live, sent, end: ends.get(message.id) }) || later;
+      const asked = asks?.messageId === message.id ? asks : undefined;
+      later = article.update(message, { live, sent, end: ends.get(message.id), asks: asked }) || later;
     }
     this.#waiting.hidden = !conversation.waiting;
     const last = messages.at(-1);
@@ -74,7 +90,7 @@ export class ConversationView {
     const role = message.role === "user" ? "user" : "assistant";
     let article = this.#articles.get(message.id);
     if (!article) {
-      article = role === "user" ? question(message) : answer(message, this.#onRetry);
+      article = role === "user" ? question(message) : answer(message, this.#actions);
       this.#articles.set(message.id, article);
     }
     return article;
@@ -105,57 +121,70 @@ function question(message) {
   };
 }
 
-function answer(message, onRetry) {
+function answer(message, { retry, resolve }) {
   const body = h("div", { className: "parts" });
   const foot = h("div");
   const element = shell(message, "assistant", body, foot);
-  let views = [];
+  const views = [];
   let shown;
   return {
     element,
-    update(message, { live, end }) {
+    update(message, { live, end, asks }) {
       // A finished message changes only by being replaced.
-      const replaced = shown !== undefined && shown.message !== message;
-      if (shown && !replaced && shown.end === end && !live && !shown.live && !shown.later) return false;
-      if (replaced) {
-        body.replaceChildren();
-        views = [];
-      }
+      const isSame = shown?.message === message && shown.end === end && shown.asks === asks;
+      if (isSame && !live && !shown.live && !shown.later) return false;
       let later = false;
+      const context = { live, asks, interrupted: interruptedIn(message), resolve };
       for (const [index, part] of message.parts.entries()) {
-        if (index >= views.length) {
-          views.push(createView(part));
-          if (views[index]) body.append(views[index].element);
-        }
-        later = views[index]?.update(part, live) || later;
+        later = viewAt(index, part)?.update(part, context) || later;
       }
+      cut(message.parts.length);
       element.dataset.streaming = String(live);
-      const empty = !views.some(Boolean);
+      const empty = !views.some(({ view }) => view);
       element.classList.toggle("empty", live && empty);
-      if (!shown || replaced || shown.end !== end || shown.live !== live) {
-        foot.replaceChildren(...ending(end, { live, empty }, onRetry));
-      }
-      shown = { message, live, end, later };
+      if (!isSame || shown.live !== live) foot.replaceChildren(...ending(end, { live, empty }, retry));
+      shown = { message, live, end, asks, later };
       return later;
     },
   };
+
+  /** A message that was replaced keeps the views of what it has in common with the one before: nothing flickers. */
+  function viewAt(index, part) {
+    const identity = identityOf(part);
+    if (views[index] && views[index].identity !== identity) cut(index);
+    if (!views[index]) {
+      views[index] = { identity, view: createView(part) };
+      if (views[index].view) body.append(views[index].view.element);
+    }
+    return views[index].view;
+  }
+
+  function cut(length) {
+    for (const { view } of views.splice(length)) view?.element.remove();
+  }
 }
 
-function ending(end, { live, empty }, onRetry) {
+function ending(end, { live, empty }, retry) {
   if (live) return [];
-  if (!end) return empty ? [h("p", { className: "aside" }, "No response was generated.")] : [];
-  const { finishReason, errorText, aborted } = end;
-  if (aborted) return [h("p", { className: "aside" }, "Stopped.")];
+  const nothing = empty ? [h("p", { className: "aside" }, "No response was generated.")] : [];
+  if (!end) return nothing;
+  const { finishReason, errorText, aborted, status, reason } = end;
+  if (aborted || STOPPED.has(reason)) {
+    const text = STOPPED.get(reason) ?? STOPPED.get("cancelled");
+    return [h("p", { className: "aside", "data-testid": "stopped" }, text)];
+  }
   // A run cut short by a limit also counts as failed and carries an `error`; the limit says more.
   const limit = INCOMPLETE.get(finishReason);
   if (!limit && (finishReason === "error" || errorText !== undefined)) {
-    return [card("error", "Something went wrong", errorText || "The run failed.", "Try again", () => onRetry())];
+    const title = FAILED.get(reason) ?? "Something went wrong";
+    return [card("error", title, errorText || "The run failed.", "Try again", () => retry())];
   }
+  if (status === "requires_action") return [];
   if (finishReason !== "stop") {
     const text = limit ?? `The response stopped unexpectedly: ${finishReason}.`;
-    return [card("warning", "Response incomplete", text, "Continue", () => onRetry("Please continue."))];
+    return [card("warning", "Response incomplete", text, "Continue", () => retry("Please continue."))];
   }
-  return empty ? [h("p", { className: "aside" }, "No response was generated.")] : [];
+  return nothing;
 }
 
 function card(kind, title, text, action, onClick) {

@@ -1,6 +1,16 @@
-/** One open thread: its conversation, read over one connection and written by one call. */
+/** One open thread: its conversation, read over one connection and changed by single calls. */
 
-import { apiUrl, getMessages, getThread, newId, postMessage } from "./api.js";
+import {
+  apiUrl,
+  cancelRun,
+  getMessages,
+  getQueue,
+  getThread,
+  newId,
+  postMessage,
+  postResolution,
+  withdrawMessage,
+} from "./api.js";
 import { Conversation, isAfter } from "./conversation.js";
 import { Stream } from "./stream.js";
 
@@ -9,24 +19,33 @@ const SETTLE_TRIES = 30;
 
 export class Session {
   conversation = new Conversation();
+  /** The thread was deleted: nothing is read of it or written to it any more. */
+  deleted = false;
   #loaded;
   #attachedAt;
   #stream;
   #onChange;
+  #onDeleted;
+  #sending = Promise.resolve();
+  #lining;
+  #lineAgain = false;
 
   /** `fresh`: the thread was made up here, so there is no history to ask for. */
-  constructor(thread, { fresh, onChange, onState, onEnd }) {
+  constructor(thread, { fresh, onChange, onState, onEnd, onDeleted }) {
     this.thread = thread;
     this.#loaded = fresh;
     this.#onChange = onChange;
+    this.#onDeleted = onDeleted;
     this.#stream = new Stream({
       prepare: (signal) => this.#load(signal),
       url: () => {
         this.#attachedAt = this.conversation.cursor;
-        return apiUrl(`decopilot/attach/${encodeURIComponent(thread)}`, { cursor: this.#attachedAt });
+        const query = { cursor: this.#attachedAt, rewind: "true" };
+        return apiUrl(`decopilot/attach/${encodeURIComponent(thread)}`, query);
       },
       onEvent: async ({ id, data }, signal) => {
         const effect = this.conversation.accept(id, parse(data));
+        if (effect === "deleted") this.markDeleted();
         if (effect === "reset") await this.#reload(signal);
         if (effect === "lost") await this.#settle(signal, id);
         if (effect === "end") onEnd(this.conversation);
@@ -34,9 +53,10 @@ export class Session {
         // Attaching at the history's cursor leaves no gap; where it was done and led here, the log itself has one.
         return effect === "reset" && this.conversation.cursor !== this.#attachedAt;
       },
-      onState,
+      onState: (...state) => this.deleted || onState(...state),
       recover: (error) => {
-        if (error.code !== "invalid_cursor") return false;
+        if (error.code === "thread_not_found") this.markDeleted();
+        if (error.code !== "invalid_cursor") return this.deleted;
         this.#loaded = false;
         return true;
       },
@@ -47,40 +67,140 @@ export class Session {
     return this.#loaded;
   }
 
-  open = () => this.#stream.open();
+  open = () => this.deleted || this.#stream.open();
   close = () => this.#stream.close();
   wake = () => this.#stream.wake();
 
   /**
-   * Send a text, shown at once. Resolves to true when it is accepted; throws the refusal after taking the message
-   * back. `id` repeats an attempt whose fate is not known: the same id is the same run.
+   * Send a text, shown at once; what was sent before is accepted before it. Resolves when it is accepted; throws the
+   * refusal after taking the message back. `id` repeats an attempt whose fate is not known: the same id is the same
+   * run. `interrupts`: the run that goes on is to end for it, instead of being waited for.
    */
-  async send(text, id = newId("msg")) {
+  async send(text, { id = newId("msg"), interrupts = false, toolApprovalLevel } = {}) {
     const message = { id, role: "user", parts: [{ type: "text", text }] };
-    this.conversation.offer(message);
+    this.conversation.offer(message, { interrupts });
     this.#onChange();
+    const before = this.#sending;
+    const accepted = before.then(() =>
+      postMessage(this.thread, message, { onConflict: interrupts ? "interrupt" : "queue", toolApprovalLevel }),
+    );
+    this.#sending = accepted.catch(() => {});
     try {
-      this.conversation.confirm(message, await postMessage(this.thread, message));
+      const receipt = await accepted;
+      this.conversation.confirm(message, receipt, { interrupts });
+      if (receipt.status === "queued") this.refreshQueue();
+      // An attempt that had failed in appearance only was taken back in the meantime: said again, it is a new message.
+      if (receipt.status === "withdrawn") await this.send(text, { interrupts, toolApprovalLevel });
     } catch (error) {
       if (this.conversation.withdraw(message)) throw Object.assign(error, { messageId: id });
+      // A message that was sent in its place and refused has been taken back already.
+      if (error.messageId) throw error;
     } finally {
       this.#onChange();
+    }
+  }
+
+  /** Ask for the end of the run that goes on. */
+  async stop() {
+    const { runId, stopping } = this.conversation;
+    if (runId === undefined || stopping) return;
+    this.conversation.stop(runId);
+    this.#onChange();
+    try {
+      const { status } = await cancelRun(this.thread, runId);
+      if (status === "idle") this.conversation.stop(runId, false);
+    } catch (error) {
+      this.conversation.stop(runId, false);
+      throw error;
+    } finally {
+      this.#onChange();
+    }
+  }
+
+  /** Take back a message that waits in line. */
+  async takeBack(messageId) {
+    try {
+      await withdrawMessage(this.thread, messageId);
+      this.conversation.dequeue(messageId);
+      this.#onChange();
+    } finally {
+      this.refreshQueue();
+    }
+  }
+
+  /** Decide something that the last answer waits for. Throws the refusal; what was decided elsewhere is shown then. */
+  async resolve(resolution) {
+    this.conversation.decide(resolution);
+    this.#onChange();
+    try {
+      this.conversation.decided(resolution, await postResolution(this.thread, resolution));
+    } catch (error) {
+      this.conversation.decide(resolution, false);
+      if (error.status >= 400 && error.status < 500) await this.catchUp();
+      throw error;
+    } finally {
+      this.#onChange();
+    }
+  }
+
+  /** Look what became of all that the last answer waits for. */
+  async catchUp() {
+    try {
+      this.conversation.catchUp(await getMessages(this.thread));
+      this.#onChange();
+    } catch {
+      // What is shown stays true as far as it is known.
+    }
+  }
+
+  /** Read the queue again. What changes while it is being read may be missing in it, so then once more. */
+  refreshQueue() {
+    this.#lineAgain = true;
+    this.#lining ??= this.#line().finally(() => (this.#lining = undefined));
+    return this.#lining;
+  }
+
+  /** Somebody deleted the thread. */
+  markDeleted() {
+    if (this.deleted) return;
+    this.deleted = true;
+    this.close();
+    this.#onDeleted();
+  }
+
+  async #line() {
+    while (this.#lineAgain) {
+      this.#lineAgain = false;
+      try {
+        this.conversation.line(await getQueue(this.thread));
+        this.#onChange();
+      } catch {
+        // The stream and the next event of the queue correct what is shown.
+      }
     }
   }
 
   async #load(signal) {
     if (this.#loaded) return;
     try {
-      const history = await getMessages(this.thread, signal);
-      // Without a status of its own, asked second: a status older than the messages could wait for a run that is over.
-      const { status } = history.status ? history : await getThread(this.thread, signal);
-      this.conversation.load({ ...history, status });
+      const reading = [getMessages(this.thread, signal), getQueue(this.thread, signal)];
+      const [history, queue] = await Promise.all(reading);
+      // Asked second: an active run older than the messages could be waited for when it is over.
+      const { status, activeRun } = await this.#present(history, signal);
+      this.conversation.load({ ...history, status, activeRun, queue });
     } catch (error) {
       if (error.status !== 404) throw error;
       this.conversation.load({ messages: [] });
     }
     this.#loaded = true;
     this.#onChange();
+  }
+
+  /** The status that the history has; of a run that goes on also its id, so that it can be stopped before it begins. */
+  async #present(history, signal) {
+    if (history.status !== "in_progress" && history.status !== undefined) return history;
+    const { status, activeRun } = await getThread(this.thread, signal);
+    return { status: history.status ?? status, activeRun };
   }
 
   #reload(signal) {

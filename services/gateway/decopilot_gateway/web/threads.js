@@ -1,6 +1,6 @@
 /** The list of threads, kept fresh by the org's watch stream. */
 
-import { apiUrl, getThreads } from "./api.js";
+import { apiUrl, deleteThread, getThreads, renameThread } from "./api.js";
 import { h } from "./dom.js";
 import { Stream } from "./stream.js";
 
@@ -11,13 +11,17 @@ const STATUSES = new Map([
   ["completed", "Done"],
 ]);
 
+/** Events after which the list is another. */
+const CHANGES = new Set(["decopilot.thread.status", "decopilot.thread.titled", "decopilot.thread.deleted"]);
+
 export class ThreadList {
   #element;
   #threads = [];
   #firstWords = new Map();
   #rows = new Map();
   #current;
-  #onError;
+  #deleted = new Set();
+  #options;
   #refreshing;
   #again = false;
   #stream = new Stream({
@@ -25,9 +29,15 @@ export class ThreadList {
     onEvent: ({ event, data }) => this.#hear(event, data),
   });
 
-  constructor(element, onError) {
+  /**
+   * - `onError(error)`: the list can't be read
+   * - `onRead()`: it was, and titles may be others
+   * - `onEvent(type, said)`: something happened to a thread of the org; `connected` where that may have been missed
+   * - `onRename(thread)`, `onDelete(thread)`: the reader wants to
+   */
+  constructor(element, options) {
     this.#element = element;
-    this.#onError = onError;
+    this.#options = options;
     setInterval(() => this.#draw(), 60_000);
   }
 
@@ -55,6 +65,22 @@ export class ThreadList {
     return this.#threads.find((thread) => thread.id === id)?.title || this.#firstWords.get(id) || "New chat";
   }
 
+  /** Give a thread another title. */
+  async rename(id, title) {
+    await renameThread(id, title);
+    const thread = this.#threads.find((known) => known.id === id);
+    if (thread) thread.title = title;
+    this.#draw();
+  }
+
+  /** Delete a thread; the list that is read next may still have it. */
+  async delete(id) {
+    await deleteThread(id);
+    this.#deleted.add(id);
+    this.#threads = this.#threads.filter((thread) => thread.id !== id);
+    this.#draw();
+  }
+
   /** Read the list again. What changes while it is being read may be missing in it, so then once more. */
   async refresh() {
     this.#again = true;
@@ -66,27 +92,28 @@ export class ThreadList {
     try {
       while (this.#again) {
         this.#again = false;
-        this.#threads = (await getThreads()).filter((thread) => typeof thread?.id === "string");
+        const threads = await getThreads();
+        this.#threads = threads.filter(({ id }) => typeof id === "string" && !this.#deleted.has(id));
         this.#draw();
+        this.#options.onRead();
       }
     } catch (error) {
       this.#again = false;
-      this.#onError(error);
+      this.#options.onError(error);
     }
   }
 
   #hear(event, data) {
-    if (event === "connected") {
-      this.refresh(); // what was said while nobody listened
-      return;
-    }
-    if (event !== "decopilot.thread.status" && event !== "decopilot.thread.titled") return;
     let said;
     try {
       said = JSON.parse(data);
     } catch {
       return;
     }
+    this.#options.onEvent(event, said);
+    if (event === "connected") this.refresh(); // what was said while nobody listened
+    if (event === "decopilot.thread.deleted") this.#deleted.add(said?.subject);
+    if (!CHANGES.has(event)) return;
     const thread = this.#threads.find(({ id }) => id === said?.subject);
     if (!thread || this.#refreshing || event !== "decopilot.thread.status") {
       this.refresh();
@@ -106,7 +133,7 @@ export class ThreadList {
       this.#rows.delete(id);
     }
     for (const [index, thread] of this.#threads.entries()) {
-      const row = this.#rows.get(thread.id) ?? createRow(thread);
+      const row = this.#rows.get(thread.id) ?? createRow(thread, this.#options);
       this.#rows.set(thread.id, row);
       const there = this.#element.children[index];
       if (there !== row.element) this.#element.insertBefore(row.element, there ?? null);
@@ -115,7 +142,7 @@ export class ThreadList {
   }
 }
 
-function createRow({ id }) {
+function createRow({ id }, { onRename, onDelete }) {
   const title = h("span", { className: "thread-title" });
   const status = h("span", { className: "thread-status" });
   const time = h("span", { className: "thread-time" });
@@ -125,17 +152,29 @@ function createRow({ id }) {
     title,
     h("span", { className: "thread-foot" }, status, time),
   );
+  const rename = action("✎", "rename-thread", () => onRename(id));
+  const remove = action("✕", "delete-thread", () => onDelete(id));
   return {
-    element: h("li", {}, link),
+    element: h("li", { className: "thread-row" }, link, h("span", { className: "thread-actions" }, rename, remove)),
     update(thread, name, current) {
       title.textContent = name;
       status.textContent = STATUSES.get(thread.status) ?? "";
       time.textContent = ago(thread.updatedAt);
       link.dataset.status = STATUSES.has(thread.status) ? thread.status : "unknown";
+      rename.title = "Rename";
+      rename.setAttribute("aria-label", `Rename “${name}”`);
+      remove.title = "Delete";
+      remove.setAttribute("aria-label", `Delete “${name}”`);
       if (current) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     },
   };
+}
+
+function action(sign, testId, onClick) {
+  const button = h("button", { type: "button", "data-testid": testId }, sign);
+  button.addEventListener("click", onClick);
+  return button;
 }
 
 function ago(time) {

@@ -1,0 +1,32 @@
+/** What an answer waits for a person to decide, by the server's own rules. */
+
+const NOT_APPROVED = "The user went on without approving this tool call.";
+const NOT_ANSWERED = "The user went on without answering.";
+
+/** The key of what a part waits for; undefined if it waits for nobody. */
+export function keyOf(part) {
+  if (part?.toolCallId === undefined || part.providerExecuted) return undefined;
+  if (part.state === "approval-requested" && part.approval) return `approval:${part.approval.id}`;
+  return part.state === "input-available" ? `answer:${part.toolCallId}` : undefined;
+}
+
+/** The keys of all that a message waits for. */
+export const keysIn = (message) => new Set(message.parts.map(keyOf).filter((key) => key !== undefined));
+
+/** The ids of calls that died with their runner, and that are not made again just so. */
+export function interruptedIn({ parts }) {
+  return new Set(parts.filter(({ type }) => type === "data-interrupted-call").map(({ id }) => id));
+}
+
+/** The key that a resolution answers. */
+export function keyOfResolution({ approvalId, toolCallId }) {
+  return approvalId === undefined ? `answer:${toolCallId}` : `approval:${approvalId}`;
+}
+
+/** A part that nobody will answer any more. */
+export function unanswered(part) {
+  if (part.state === "approval-requested" || part.state === "approval-responded") {
+    return { ...part, state: "output-denied", approval: { ...part.approval, approved: false, reason: NOT_APPROVED } };
+  }
+  return keyOf(part) === undefined ? part : { ...part, state: "output-error", errorText: NOT_ANSWERED };
+}
