@@ -9,6 +9,7 @@ import pytest
 
 from decopilot.contracts.ids import OrgId, ThreadId
 from support.eventlog import event_types
+from support.freezing import freeze
 from support.stack import Stack
 from support.viewer import Api, Viewer
 
@@ -122,7 +123,7 @@ async def test_with_the_broker_gone_posting_is_unavailable_and_attached_viewers_
             if chunk.get("delta") == " 20":
                 break
         supervisor = await asyncio.to_thread(stack.supervisor_pid)
-        os.kill(supervisor, signal.SIGSTOP)
+        freeze(supervisor)
         try:
             await asyncio.to_thread(stack.kill, "nats", signal.SIGKILL)
             began = time.monotonic()

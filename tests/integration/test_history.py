@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from decopilot.contracts import subjects
 from decopilot.contracts.events import Recorded
 from decopilot.contracts.frames import Cursor, Outcome
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId, UserId
 from decopilot.contracts.messages import RunConfig, UIMessage
 from decopilot.contracts.views import StoredMessage
-from decopilot.domain.decider import End, Send
+from decopilot.domain.commands import End, Send
 from decopilot.domain.thread import FOLD_VERSION, INITIAL, evolve
 from decopilot.log import history as history_module
 from decopilot.log.history import Histories, HistoryError, messages_of
@@ -140,12 +141,13 @@ async def test_a_history_read_while_everything_is_written_belongs_to_its_cursor(
 
 
 async def test_a_message_that_is_not_as_listed_is_waited_for_and_then_an_error(
-    journal: Journal, views: Views, monkeypatch: pytest.MonkeyPatch
+    store: Store, journal: Journal, views: Views, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await ask(journal, 1)
     await answer(journal, 1)
     await project(views, await newer(journal, views))
-    await views.write_message(ORG, THREAD, StoredMessage(message=text("a1", "assistant"), last_frame=999))
+    kv = await store.js.key_value(subjects.MESSAGES_BUCKET)
+    await kv.delete(subjects.message_key(ORG, THREAD, MessageId("a1")))
     reading = asyncio.create_task(Histories(journal, views).read(ORG, THREAD))
     await asyncio.sleep(0)
     await views.write_message(ORG, THREAD, StoredMessage(message=text("a1", "assistant"), last_frame=10))

@@ -15,12 +15,14 @@ from decopilot.contracts.events import RunRequested
 from decopilot.contracts.frames import Cursor, Outcome
 from decopilot.contracts.ids import MessageId, RunId, ThreadId
 from decopilot.contracts.messages import UIMessage, Usage
-from decopilot.domain.decider import CompleteStep, End, Start
+from decopilot.domain.commands import CompleteStep, End, Start
 from decopilot.domain.margins import closing, opening
 from decopilot.kit.settings import Settings
+from decopilot.log.ending import Ender
 from decopilot.log.history import Histories
 from decopilot.log.pump import Pump
 from decopilot.log.store import Store
+from decopilot.log.topology import ACK_WAIT_S
 from decopilot.log.views import ViewConflictError
 from decopilot.log.watchlog import WatchLog
 from decopilot_reactor.app import build
@@ -29,6 +31,7 @@ from decopilot_reactor.reacting import Reactor
 from decopilot_reactor.settings import ReactorSettings
 from decopilot_reactor.telling import Teller
 from support.agents import text
+from support.reactors import ByHand
 from support.services import ORG, Record, Services, running, until
 from support.stack import free_port
 
@@ -50,7 +53,12 @@ async def reactor(settings: Settings, **more: object) -> AsyncIterator[None]:
 
 
 def own_reactor(record: Record) -> Reactor:
-    return Reactor(Projector(record.journal, record.views), Teller(record.journal, WatchLog(record.store)))
+    return reactor_telling(record, WatchLog(record.store))
+
+
+def reactor_telling(record: Record, watch: WatchLog) -> Reactor:
+    ender = Ender(record.store, record.journal, Histories(record.journal, record.views))
+    return Reactor(Projector(record.journal, record.views), Teller(record.journal, watch), ender)
 
 
 async def a_run(record: Record, message: str = "m1", *, ended_ago: timedelta = timedelta(0)) -> RunId:
@@ -68,7 +76,7 @@ async def a_run(record: Record, message: str = "m1", *, ended_ago: timedelta = t
     async with Pump(record.store, ORG, T1, run, attempt=1, previous=before.last_frame) as pump:
         for chunk in [*opening(requested, 1), *text("hello")]:
             await pump.write(chunk)
-        sealed = await pump.close(closing(outcome, {}), outcome)
+        sealed = await pump.close(closing(requested, outcome, {}), outcome)
     await record.journal.execute(ORG, T1, end_of(run, outcome, requested.assistant_id, sealed, now))
     return run
 
@@ -131,6 +139,25 @@ async def test_events_repeated_and_out_of_order_lead_to_the_same(record: Record,
     assert (events[-1].sequence, "completed") == (view.sequence, view.state.status)
 
 
+async def test_reacting_to_the_end_of_a_run_starts_what_waits_once(record: Record) -> None:
+    hand = ByHand(record)
+    first = await hand.post("m1")
+    await hand.start(first)
+    waiting = [await hand.post(f"m{number}") for number in (2, 3)]
+    async with await hand.pump(first) as pump:
+        await hand.open(first, pump)
+        sealed = await hand.seal(first, pump)
+    await hand.end(first, sealed)
+    events = await record.events("t1")
+    await asyncio.gather(*(own_reactor(record).react(events[-1]) for _ in range(5)))
+    for recorded in events:
+        await own_reactor(record).react(recorded)
+    state = (await record.journal.load(ORG, T1)).state
+    assert state.active is not None
+    assert (waiting[0], [waiting[1]]) == (state.active.run_id, [queued.run_id for queued in state.queue])
+    assert [recorded.event for recorded in events] == [recorded.event for recorded in await record.events("t1")][:-1]
+
+
 async def test_what_the_watch_log_has_forgotten_is_not_told_again(record: Record) -> None:
     await a_run(record, "m1", ended_ago=timedelta(hours=2))
     await record.send("t1", "say more", "m2")
@@ -158,7 +185,7 @@ async def test_no_watch_event_comes_before_the_view_that_it_tells_of(record: Rec
             await heard(str(args[2]), int(event.id.partition("-")[0]))  # type: ignore[attr-defined]  # a watch event
             return await super().append(*args, **kwargs)  # type: ignore[arg-type]  # as it was called
 
-    listening = Reactor(Projector(record.journal, record.views), Teller(record.journal, Listening(record.store)))
+    listening = reactor_telling(record, Listening(record.store))
     for event in await record.events("t1"):
         await listening.react(event)
         await react(event)
@@ -231,14 +258,18 @@ async def test_the_janitor_purges_a_run_after_the_grace_and_keeps_its_closing_fr
     async def purged() -> bool:
         return len(await record.frames_of("t1", first)) == 1
 
+    async def one_waits() -> bool:
+        info = await record.consumer("janitor")
+        return (0, 1) == (info.num_pending, info.num_ack_pending)
+
     async with reactor(settings, purge_grace_s=30):
         await until(purged)
         await record.drained("reactor")
-        pending = (await record.consumer("janitor")).num_ack_pending
+        # Of the rest, only the second run's end has anything left to wait for.
+        await until(one_waits)
     assert before[first][-1:] == await record.frames_of("t1", first)
     assert before[first][-1].outcome is not None
     assert before[second] == await record.frames_of("t1", second)
-    assert 1 == pending
     async with reactor(settings, purge_grace_s=0.5):
         # The janitor's delay of half a minute was told to the broker: a new one comes with the next delivery.
         third = await a_run(record, "m3")
@@ -277,7 +308,7 @@ async def test_a_reactor_that_leaves_under_load_loses_nothing(
         await asyncio.gather(*writing)
         assert 0 == await leaving.ended()
         await services.start("reactor").ready()
-        await record.drained("reactor", 5)  # what was not handed back would come only after 15 s
+        await record.drained("reactor", ACK_WAIT_S - 1)  # what was not handed back would come only later
     finally:
         services.end()
     for n in range(200):

@@ -23,6 +23,7 @@ from decopilot.log.store import Store
 from decopilot_runner.app import build
 from decopilot_runner.settings import RunnerSettings
 from support import agents
+from support.freezing import freeze
 from support.services import ORG, Record, running, until
 from support.stack import free_port
 
@@ -96,7 +97,7 @@ async def test_nothing_takes_effect_while_the_broker_has_not_stored_what_comes_b
     async with runner(settings):
         run = await record.send("t1", f"wait_then_yield {kind}")
         await until(lambda: has("started"))
-        os.kill(own_broker.pid, signal.SIGSTOP)
+        freeze(own_broker.pid)
         try:
             stage.gate.set()
             with pytest.raises(AssertionError, match="still False"):

@@ -10,9 +10,11 @@ from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.contracts.ids import OrgId, RunId
 from decopilot.kit.connection import connected
+from decopilot.kit.holding import SETTLED_S, Gaps
 from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
-from decopilot_runner.holding import SETTLED_S, Gaps, Holding
+from decopilot_runner.holding import Holding
+from support.freezing import freeze
 from support.services import until
 
 ORG, RUN = OrgId("acme"), RunId("run-1")
@@ -76,7 +78,7 @@ async def test_ones_own_run_is_held_whatever_the_broker_says(own_broker: Embedde
 
 async def test_nothing_is_taken_for_dead_while_the_broker_hangs(own_broker: EmbeddedBroker, asking: Holding) -> None:
     assert own_broker.pid is not None
-    os.kill(own_broker.pid, signal.SIGSTOP)
+    freeze(own_broker.pid)
     try:
         assert await asking.may_be_held(ORG, RUN)
     finally:

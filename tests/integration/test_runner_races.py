@@ -21,6 +21,7 @@ from decopilot.log.history import Histories
 from decopilot.log.pump import FencedError
 from decopilot.log.store import Store
 from support import agents
+from support.freezing import freeze
 from support.services import ORG, Record, Service, Services, until
 
 THREAD = ThreadId("t1")
@@ -172,7 +173,7 @@ async def test_no_living_runner_loses_its_run_when_the_broker_gives_no_acks_for_
     run = await record.send("t1", "count 300 40")
     await record.frames_reach("t1", run, 5)
     assert own_broker.pid is not None
-    os.kill(own_broker.pid, signal.SIGSTOP)
+    freeze(own_broker.pid)
     await asyncio.sleep(8)  # not to wait for something: this long no ack comes
     os.kill(own_broker.pid, signal.SIGCONT)
     end = await record.end_of("t1", run, 40)

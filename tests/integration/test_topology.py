@@ -4,14 +4,14 @@ import json
 from typing import Any
 
 import pytest
-from nats.js.api import DiscardPolicy, PersistMode, RePublish, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, PersistMode, RePublish, StreamConfig
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
-from decopilot.log.topology import MAX_ACK_PENDING, Sizes, TopologyError, provision
+from decopilot.log.topology import ACK_WAIT_S, MAX_ACK_PENDING, UNLIMITED, Sizes, TopologyError, provision
 from support.proxy import proxied
 
 NAMES = (
@@ -57,7 +57,50 @@ async def test_everything_is_as_the_log_relies_on(store: Store) -> None:
     assert (86_400, 0) == (found[subjects.CHUNKS_STREAM].max_age, found[subjects.EVENTS_STREAM].max_age)
     assert {subjects.RUNNER_CONSUMER, subjects.REACTOR_CONSUMER, subjects.JANITOR_CONSUMER} < set(found)
     for consumer in (subjects.RUNNER_CONSUMER, subjects.REACTOR_CONSUMER, subjects.JANITOR_CONSUMER):
-        assert (-1, MAX_ACK_PENDING) == (found[consumer].max_deliver, found[consumer].max_ack_pending)
+        assert (-1, ACK_WAIT_S) == (found[consumer].max_deliver, found[consumer].ack_wait)
+    for consumer in (subjects.RUNNER_CONSUMER, subjects.REACTOR_CONSUMER):
+        assert MAX_ACK_PENDING == found[consumer].max_ack_pending
+    assert UNLIMITED == found[subjects.JANITOR_CONSUMER].max_ack_pending
+    heard = {filter_.rpartition(".")[2] for filter_ in found[subjects.JANITOR_CONSUMER].filter_subjects}
+    assert {
+        "run_requested",
+        "run_queued",
+        "run_cancel_requested",
+        "run_completed",
+        "run_requires_action",
+        "run_failed",
+        "thread_deleted",
+    } == heard
+
+
+async def test_provisioning_gives_consumers_of_an_older_version_their_new_form_and_keeps_their_place(
+    store: Store,
+) -> None:
+    name = subjects.JANITOR_CONSUMER
+    await store.js.delete_consumer(subjects.EVENTS_STREAM, name)
+    older = ConsumerConfig(
+        name=name,
+        durable_name=name,
+        filter_subjects=[subjects.events_of_type("run_completed")],
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=15,
+        max_deliver=-1,
+        max_ack_pending=MAX_ACK_PENDING,
+    )
+    await store.js.add_consumer(subjects.EVENTS_STREAM, older)
+    await store.publish(subjects.EVENTS_STREAM, "decopilot.event.o.t.run_completed", b"first")
+    handling = await store.js.pull_subscribe_bind(name, subjects.EVENTS_STREAM)
+    await (await handling.fetch(1, timeout=5))[0].ack_sync()
+    await provision(store.nc)
+    info = await store.js.consumer_info(subjects.EVENTS_STREAM, name)
+    assert (UNLIMITED, ACK_WAIT_S, 7) == (
+        info.config.max_ack_pending,
+        info.config.ack_wait,
+        len(info.config.filter_subjects or []),
+    )
+    assert 0 == info.num_pending
+    await store.publish(subjects.EVENTS_STREAM, "decopilot.event.o.t.thread_deleted", b"second")
+    assert [b"second"] == [message.data for message in await handling.fetch(1, timeout=5)]
 
 
 async def test_provisioning_again_applies_other_sizes_and_mends_what_somebody_changed(store: Store) -> None:

@@ -89,6 +89,79 @@ async def test_a_message_reads_back_until_it_is_deleted(store: Store, views: Vie
     assert None is await views.read_message(ORG, THREAD, MessageId("m1"))
 
 
+def answer(last_frame: int, id_: str = "m1") -> StoredMessage:
+    parts = [{"type": "text", "text": f"up to {last_frame}"}]
+    return StoredMessage(message=UIMessage(id=MessageId(id_), role="assistant", parts=parts), last_frame=last_frame)
+
+
+async def delete_thread(store: Store) -> None:
+    await store.publish(subjects.EVENTS_STREAM, subjects.event(ORG, THREAD, "thread_deleted"), b"{}")
+
+
+async def test_a_message_that_went_on_is_not_replaced_by_what_it_was_before(views: Views) -> None:
+    for last_frame in (7, 9, 7):
+        await views.write_message(ORG, THREAD, answer(last_frame))
+    assert answer(9) == await views.read_message(ORG, THREAD, MessageId("m1"))
+
+
+async def test_a_message_that_somebody_took_out_of_the_bucket_is_written_again(store: Store, views: Views) -> None:
+    await views.write_message(ORG, THREAD, answer(7))
+    kv = await store.js.key_value(subjects.MESSAGES_BUCKET)
+    await kv.delete(subjects.message_key(ORG, THREAD, MessageId("m1")))
+    await views.write_message(ORG, THREAD, answer(7))
+    assert answer(7) == await views.read_message(ORG, THREAD, MessageId("m1"))
+
+
+async def contents(store: Store) -> list[bytes]:
+    """What the buckets hold of the thread."""
+    found = []
+    for bucket, keys in ((subjects.THREADS_BUCKET, f"{ORG}.{THREAD}"), (subjects.MESSAGES_BUCKET, f"{ORG}.{THREAD}.*")):
+        async for batch in store.read(f"KV_{bucket}", f"$KV.{bucket}.{keys}", 0):
+            found += [stored.data for stored in batch]
+    return found
+
+
+async def test_erasing_leaves_markers_of_all_that_was_and_may_yet_be_written(store: Store, views: Views) -> None:
+    await views.write_thread(ORG, THREAD, view(), 0)
+    for number in range(70):
+        await views.write_message(ORG, THREAD, answer(number, f"m{number}"))
+    await views.write_message(ORG, ThreadId("other"), answer(7))
+    await views.write_message(ORG, ThreadId("thread-2"), answer(7))
+    await delete_thread(store)
+    for _ in range(2):
+        await views.erase(ORG, THREAD, [MessageId("m0"), MessageId("late")])
+        assert [b""] * 72 == await contents(store)
+    await views.write_message(ORG, THREAD, answer(7, "m0"))
+    await views.write_message(ORG, THREAD, answer(7, "late"))
+    assert [b""] * 72 == await contents(store)
+    for other in (ThreadId("other"), ThreadId("thread-2")):
+        assert answer(7) == await views.read_message(ORG, other, MessageId("m1"))
+
+
+@pytest.mark.parametrize("there", [None, 5])
+async def test_a_writer_who_was_held_up_while_the_thread_was_erased_writes_nothing(
+    store: Store, views: Views, there: int | None
+) -> None:
+    if there is not None:
+        await views.write_message(ORG, THREAD, answer(there))
+    _, revision = await views.read_thread(ORG, THREAD)
+    slow = Views(store)
+    original = slow._last  # noqa: SLF001  what comes between reading and writing
+
+    async def held_up(bucket: str, key: str) -> object:
+        found = await original(bucket, key)
+        if not await views.is_deleted(ORG, THREAD):
+            await delete_thread(store)
+            await views.erase(ORG, THREAD, [MessageId("m1")])
+        return found
+
+    slow._last = held_up  # type: ignore[method-assign,assignment]  # noqa: SLF001
+    await slow.write_message(ORG, THREAD, answer(7))
+    with pytest.raises(ViewConflictError):
+        await slow.write_thread(ORG, THREAD, view(), revision)
+    assert [b"", b""] == await contents(store)
+
+
 async def test_threads_of_one_org_are_listed_the_longest_unchanged_first(views: Views) -> None:
     revisions: dict[str, int] = {}
     for name in ("a", "b", "c"):

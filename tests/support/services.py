@@ -32,6 +32,7 @@ from decopilot.log.chunklog import ChunkLog
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.views import Views
+from support.freezing import freeze
 from support.stack import free_port
 
 ORG = OrgId("acme")
@@ -109,7 +110,10 @@ class Service:
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
-        self.process.send_signal(number)
+        if number == signal.SIGSTOP:
+            freeze(self.process.pid)
+        else:
+            self.process.send_signal(number)
 
     async def ended(self) -> int:
         """Wait until it has ended; returns its exit status."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.freezing import freeze
+
 READY_S = 60.0
 DECOPILOT = (sys.executable, "-m", "decopilot.cli")
 
@@ -59,7 +61,10 @@ class Stack:
     def kill(self, service: str, number: signal.Signals = signal.SIGKILL, index: int = 1) -> int:
         """Send a signal to one copy of a service; returns the process id it had."""
         pid = self.pid(service, index)
-        os.kill(pid, number)
+        if number == signal.SIGSTOP:
+            freeze(pid)
+        else:
+            os.kill(pid, number)
         return pid
 
     def token(self, org: str = "local", user: str = "me", role: str = "owner") -> str:

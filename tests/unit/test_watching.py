@@ -53,7 +53,10 @@ TOLD: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, object]]]]] = [
     (QUEUED, [("decopilot.thread.queue", {"messageId": "m2", "runId": "r2", "status": "queued"})]),
     (of_user("run_withdrawn"), [("decopilot.thread.queue", {"runId": "r1", "status": "withdrawn"})]),
     (of_user("run_cancel_requested"), []),
-    (of_user("interactions_resolved", ', "resolutions": []'), []),
+    (
+        of_user("interactions_resolved", ', "resolutions": [{"approval_id": "a1", "approved": true}]'),
+        [("decopilot.thread.interactions", {"runId": "r1", "resolved": 1})],
+    ),
     (of_user("interactions_denied"), [("decopilot.thread.status", {"status": "completed"})]),
     (of_user("thread_titled", ', "title": "Love"'), [("decopilot.thread.titled", {})]),
     (of_user("thread_deleted"), [("decopilot.thread.deleted", {})]),

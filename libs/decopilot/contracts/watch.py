@@ -12,6 +12,7 @@ THREAD_STATUS = "thread.status"
 STEP = "step"
 FINISH = "finish"
 THREAD_QUEUE = "thread.queue"
+THREAD_INTERACTIONS = "thread.interactions"
 THREAD_TITLED = "thread.titled"
 THREAD_DELETED = "thread.deleted"
 

@@ -23,6 +23,7 @@ from decopilot.contracts.watch import (
     FINISH,
     STEP,
     THREAD_DELETED,
+    THREAD_INTERACTIONS,
     THREAD_QUEUE,
     THREAD_STATUS,
     THREAD_TITLED,
@@ -30,7 +31,7 @@ from decopilot.contracts.watch import (
 )
 
 
-def watch_events_of(recorded: Recorded) -> list[tuple[str, WatchEvent]]:  # noqa: C901  one case per event
+def watch_events_of(recorded: Recorded) -> list[tuple[str, WatchEvent]]:  # noqa: C901, PLR0912  one case per event
     """Tell the watch events that an event causes, each with its kind: derived from it alone."""
     event = recorded.event
     told: list[tuple[str, dict[str, Any]]]
@@ -41,8 +42,10 @@ def watch_events_of(recorded: Recorded) -> list[tuple[str, WatchEvent]]:  # noqa
             told = [(THREAD_QUEUE, {"messageId": event.message.id, "runId": event.run_id, "status": "queued"})]
         case RunWithdrawn():
             told = [(THREAD_QUEUE, {"runId": event.run_id, "status": "withdrawn"})]
-        case RunStarted() | RunHandedBack() | RunCancelRequested() | InteractionsResolved():
+        case RunStarted() | RunHandedBack() | RunCancelRequested():
             told = []
+        case InteractionsResolved():
+            told = [(THREAD_INTERACTIONS, {"runId": event.run_id, "resolved": len(event.resolutions)})]
         case StepCompleted():
             told = [(STEP, {"stepCount": event.step})]
         case RunCompleted():

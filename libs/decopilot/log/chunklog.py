@@ -1,16 +1,24 @@
-"""The chunk log: reading the frames of a thread and of a run, and purging a run that has ended."""
+"""The chunk log: reading the frames of a thread and of a run, purging a run that has ended, erasing a thread."""
 
+import uuid
 from collections.abc import AsyncIterator
 
+from nats.js.errors import APIError
+
 from decopilot.contracts import subjects
-from decopilot.contracts.frames import Frame, decode_frame
+from decopilot.contracts.chunks import THREAD_DELETED, encode_chunk, transient
+from decopilot.contracts.frames import Frame, Outcome, decode_frame, frame_headers
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
-from decopilot.log.store import Store, Stored
+from decopilot.log.store import EXPECTED, EXPECTED_SUBJECT, Store, Stored, is_conflict
+
+_NOTHING_LEFT = encode_chunk(transient(THREAD_DELETED, {}))
+_LOST = Outcome(status="failed", finish_reason="other", reason="cancelled")
+"""Of a run that nobody sealed, because its thread does not know it."""
 
 
 def frame_of(stored: Stored) -> Frame:
     """Read a stored message as the frame it is."""
-    return decode_frame(stored.subject, stored.sequence, stored.headers, stored.data)
+    return decode_frame(stored.subject, stored.sequence, stored.headers, stored.data, stored.at)
 
 
 class ChunkLog:
@@ -61,3 +69,50 @@ class ChunkLog:
     async def purge(self, org: OrgId, thread: ThreadId, run: RunId) -> None:
         """Remove a sealed run's frames but the closing one: an emptied subject would take a zombie's first frame."""
         await self._store.js.purge_stream(subjects.CHUNKS_STREAM, subject=subjects.chunks(org, thread, run), keep=1)
+
+    async def erase(self, org: OrgId, thread: ThreadId) -> None:
+        """Leave of each run of a deleted thread one closing frame without content: its subject stays sealed.
+
+        Its runs must be sealed before. Safe to repeat, wherever an earlier call was cut off.
+        """
+        filter_ = subjects.chunks_of(org, thread)
+        info = await self._store.js.stream_info(subjects.CHUNKS_STREAM, subjects_filter=filter_)
+        for subject, count in sorted((info.state.subjects or {}).items()):
+            run = RunId(subjects.owner_of(subject)[2])
+            if count > 1 and await self._is_sealed(org, thread, run):
+                # First, so that there is room for the frame that stays, however full the log is.
+                await self.purge(org, thread, run)
+            while not await self._empty(org, thread, run):
+                pass
+
+    async def _is_sealed(self, org: OrgId, thread: ThreadId, run: RunId) -> bool:
+        last = await self.last_of_run(org, thread, run)
+        return last is not None and last.outcome is not None
+
+    async def _empty(self, org: OrgId, thread: ThreadId, run: RunId) -> bool:
+        """Put the frame that stays behind the others, and remove these; False where another frame came between."""
+        # Read before the run's own, and what guards it: no frame of the run came behind the one that is read next.
+        newest = await self.last_of_thread(org, thread)
+        last = await self.last_of_run(org, thread, run)
+        if newest is None or last is None:
+            return True
+        if last.body != _NOTHING_LEFT:
+            ended = last.outcome or _LOST
+            headers = frame_headers(
+                uuid.uuid4().hex,
+                last.attempt,
+                last.index + last.end.index + 1,
+                newest.sequence,
+                Outcome(status=ended.status, finish_reason=ended.finish_reason, reason=ended.reason),
+            )
+            headers |= {EXPECTED: str(newest.sequence), EXPECTED_SUBJECT: subjects.chunks_of(org, thread)}
+            try:
+                await self._store.publish(
+                    subjects.CHUNKS_STREAM, subjects.chunks(org, thread, run), _NOTHING_LEFT, headers
+                )
+            except APIError as error:
+                if is_conflict(error):
+                    return False
+                raise
+        await self.purge(org, thread, run)
+        return True

@@ -190,17 +190,26 @@ class Ender:
 
     async def _seal_behind(self, attempt: Attempt, reason: FailureReason, pump: Pump, last: Frame | None) -> None:
         if last is None:
-            fold = Fold(attempt.requested.assistant_id)
-            chunks = opening(attempt.requested, attempt.number, await self.continued(attempt))
-            for chunk in chunks:
-                fold.add(chunk)
-            await pump.frame(chunks)
+            fold = await self._open(attempt, pump)
             await self.end(attempt, fold, pump, forced(fold.message(), reason))
             return
         replayed = await self._replayed(attempt, last)
         fold = replayed or Fold(attempt.requested.assistant_id)
         outcome = forced(fold.message(), reason) if replayed else failure(fold.message(), "log_lost", LOG_LOST)
         await self.end(attempt, fold, pump, outcome)
+
+    async def _open(self, attempt: Attempt, pump: Pump) -> Fold:
+        fold = Fold(attempt.requested.assistant_id)
+        chunks = opening(attempt.requested, attempt.number, await self.continued(attempt))
+        try:
+            await pump.frame(chunks)
+        except ChunkTooLargeError:
+            # A message that has grown to what the log just takes, and verdicts on top: it ends all the same.
+            chunks = opening(attempt.requested, attempt.number)
+            await pump.frame(chunks)
+        for chunk in chunks:
+            fold.add(chunk)
+        return fold
 
     async def continued(self, attempt: Attempt) -> UIMessage | None:
         """Read the message that a continuation goes on with."""

@@ -26,9 +26,12 @@ DAY_S = 86_400
 GIB = 1 << 30
 
 ACK_WAIT_S = 5.0
-"""A work item whose heartbeats stop is handed to the next runner after this time."""
+"""An item whose copy of a service died in mid-handling is handed to the next one after this time."""
 MAX_ACK_PENDING = 20_000
 """Above every run at once: an item that waits for its redelivery counts too."""
+UNLIMITED = -1
+JANITOR_TYPES = ("run_requested", "run_queued", "run_cancel_requested", *TERMINAL_TYPES, "thread_deleted")
+"""What the janitor looks after until it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +86,23 @@ def streams(sizes: Sizes) -> list[StreamConfig]:
 def consumers() -> list[ConsumerConfig]:
     """Every durable consumer of the event log. Deliveries are not limited: attempts are counted from the log."""
 
-    def consumer(name: str, *filters: str, ack_wait_s: float) -> ConsumerConfig:
+    def consumer(name: str, *filters: str, max_ack_pending: int = MAX_ACK_PENDING) -> ConsumerConfig:
         return ConsumerConfig(
             name=name,
             durable_name=name,
             filter_subjects=list(filters),
             ack_policy=AckPolicy.EXPLICIT,
-            ack_wait=ack_wait_s,
-            max_deliver=-1,
-            max_ack_pending=MAX_ACK_PENDING,
+            ack_wait=ACK_WAIT_S,
+            max_deliver=UNLIMITED,
+            max_ack_pending=max_ack_pending,
         )
 
-    ended = [subjects.events_of_type(name) for name in TERMINAL_TYPES]
+    looked_after = [subjects.events_of_type(name) for name in JANITOR_TYPES]
     return [
-        consumer(subjects.RUNNER_CONSUMER, subjects.events_of_type("run_requested"), ack_wait_s=ACK_WAIT_S),
-        consumer(subjects.REACTOR_CONSUMER, f"{subjects.EVENT_PREFIX}.>", ack_wait_s=15),
-        consumer(subjects.JANITOR_CONSUMER, *ended, ack_wait_s=15),
+        consumer(subjects.RUNNER_CONSUMER, subjects.events_of_type("run_requested")),
+        consumer(subjects.REACTOR_CONSUMER, f"{subjects.EVENT_PREFIX}.>"),
+        # Every item of it waits most of its time: a limit would be one on runs, queues and graces at once.
+        consumer(subjects.JANITOR_CONSUMER, *looked_after, max_ack_pending=UNLIMITED),
     ]
 
 

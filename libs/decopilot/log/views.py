@@ -1,6 +1,7 @@
 """Views: threads and finished messages in key-value buckets, written by the reactor, read by everyone."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterable
 
 from nats.js.errors import APIError
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from decopilot.domain.thread import FOLD_VERSION, ThreadState
 from decopilot.log.store import EXPECTED, Store, Stored, is_conflict
 
 _OPERATION = "KV-Operation"
+_ERASURES_AT_ONCE = 32
 
 
 class ThreadView(Frozen):
@@ -51,12 +53,8 @@ class Views:
 
         """
         body = view.model_dump_json(exclude_defaults=True).encode()
-        try:
-            await self._put(subjects.THREADS_BUCKET, subjects.thread_key(org, thread), body, revision)
-        except APIError as error:
-            if is_conflict(error):
-                raise ViewConflictError from error
-            raise
+        if not await self._put(subjects.THREADS_BUCKET, subjects.thread_key(org, thread), body, revision):
+            raise ViewConflictError
 
     async def read_message(self, org: OrgId, thread: ThreadId, message: MessageId) -> StoredMessage | None:
         """Read a finished message."""
@@ -66,9 +64,57 @@ class Views:
         return StoredMessage.model_validate_json(stored.data)
 
     async def write_message(self, org: OrgId, thread: ThreadId, message: StoredMessage) -> None:
-        """Write a finished message; every writer writes the same."""
+        """Write a finished message, if the one that is there is not as new; never one of a deleted thread.
+
+        Each write takes the place of what was read before it, and whoever erases a thread leaves a marker in every
+        place: a writer who was held up in between is refused, looks again, and finds the thread deleted.
+        """
         key = subjects.message_key(org, thread, message.message.id)
-        await self._put(subjects.MESSAGES_BUCKET, key, message.model_dump_json(exclude_none=True).encode())
+        body = message.model_dump_json(exclude_none=True).encode()
+        while True:
+            there = await self._last(subjects.MESSAGES_BUCKET, key)
+            if there is not None:
+                if _OPERATION not in there.headers:
+                    if StoredMessage.model_validate_json(there.data).last_frame >= message.last_frame:
+                        return
+                elif await self.is_deleted(org, thread):
+                    return
+            if await self._replace(subjects.MESSAGES_BUCKET, key, body, there):
+                return
+
+    async def is_deleted(self, org: OrgId, thread: ThreadId) -> bool:
+        """Tell, by the leader's word, whether a thread is deleted: its tombstone stays for ever."""
+        tombstone = subjects.event(org, thread, "thread_deleted")
+        return await self._store.last(subjects.EVENTS_STREAM, tombstone) is not None
+
+    async def erase(self, org: OrgId, thread: ThreadId, messages: Iterable[MessageId]) -> None:
+        """Put a marker in the place of everything that a deleted thread has here, or may yet be given.
+
+        `messages` are all that its events speak of: one that nobody has written yet must not be written later.
+        """
+        await self.erase_thread(org, thread)
+        prefix = _subject(subjects.MESSAGES_BUCKET, subjects.thread_key(org, thread)) + "."
+        stream = f"KV_{subjects.MESSAGES_BUCKET}"
+        found = (await self._store.js.stream_info(stream, subjects_filter=f"{prefix}*")).state.subjects or {}
+        keys = {subjects.message_key(org, thread, message) for message in messages}
+        keys |= {subject.removeprefix(_subject(subjects.MESSAGES_BUCKET, "")) for subject in found}
+        remaining = sorted(keys)
+        for some in range(0, len(remaining), _ERASURES_AT_ONCE):
+            await asyncio.gather(
+                *(self._erase(subjects.MESSAGES_BUCKET, key) for key in remaining[some : some + _ERASURES_AT_ONCE])
+            )
+
+    async def erase_thread(self, org: OrgId, thread: ThreadId) -> None:
+        """Put a marker in the place of a deleted thread's view."""
+        await self._erase(subjects.THREADS_BUCKET, subjects.thread_key(org, thread))
+
+    async def _erase(self, bucket: str, key: str) -> None:
+        while True:
+            there = await self._last(bucket, key)
+            if there is not None and _OPERATION in there.headers:
+                return
+            if await self._replace(bucket, key, b"", there, **{_OPERATION: "DEL"}):
+                return
 
     async def threads(self, org: OrgId) -> AsyncIterator[ThreadSummary]:
         """Yield every thread of an org, the one that changed longest ago first."""
@@ -87,9 +133,19 @@ class Views:
     async def _last(self, bucket: str, key: str) -> Stored | None:
         return await self._store.last(f"KV_{bucket}", _subject(bucket, key))
 
-    async def _put(self, bucket: str, key: str, body: bytes, revision: int | None = None) -> None:
-        headers = {} if revision is None else {EXPECTED: str(revision)}
-        await self._store.publish(f"KV_{bucket}", _subject(bucket, key), body, headers)
+    async def _replace(self, bucket: str, key: str, body: bytes, there: Stored | None, **headers: str) -> bool:
+        return await self._put(bucket, key, body, 0 if there is None else there.sequence, **headers)
+
+    async def _put(self, bucket: str, key: str, body: bytes, revision: int, **headers: str) -> bool:
+        """Write in the place of a revision; False where it is no longer at that one."""
+        headers[EXPECTED] = str(revision)
+        try:
+            await self._store.publish(f"KV_{bucket}", _subject(bucket, key), body, headers)
+        except APIError as error:
+            if is_conflict(error):
+                return False
+            raise
+        return True
 
 
 def summary(thread: ThreadId, state: ThreadState) -> ThreadSummary:

@@ -2,20 +2,27 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from faststream import FastStream
 from nats.aio.client import Client
 
 from decopilot.contracts import subjects
 from decopilot.kit.connection import connected
+from decopilot.kit.holding import Gaps, may_be_held
 from decopilot.kit.messaging import Messaging
 from decopilot.log.chunklog import ChunkLog
+from decopilot.log.ending import Ender
+from decopilot.log.erasing import Eraser
+from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.views import Views
 from decopilot.log.watchlog import WatchLog
+from decopilot_reactor.deleting import Deleter
 from decopilot_reactor.handling import handling
 from decopilot_reactor.janitor import Janitor
+from decopilot_reactor.overseeing import Overseer
 from decopilot_reactor.projecting import Projector
 from decopilot_reactor.reacting import Reactor
 from decopilot_reactor.settings import ReactorSettings
@@ -28,14 +35,28 @@ def build(settings: ReactorSettings) -> FastStream:
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[Client]:
-        async with connected(settings, "reactor") as nc, Store(nc) as store:
-            views = Views(store)
+        gaps = Gaps()
+        async with connected(settings, "reactor", on_gap=gaps.note) as nc, Store(nc) as store:
+            await gaps.note()
+            views, chunks = Views(store), ChunkLog(store)
             journal = Journal(store, views)
-            reactor = Reactor(Projector(journal, views), Teller(journal, WatchLog(store)))
-            janitor = Janitor(ChunkLog(store), grace_s=settings.purge_grace_s)
+            ender = Ender(store, journal, Histories(journal, views))
+            reactor = Reactor(Projector(journal, views), Teller(journal, WatchLog(store)), ender)
+            overseer = Overseer(
+                ender,
+                chunks,
+                limits=settings.limits,
+                may_be_held=partial(may_be_held, nc, gaps),
+                at_once=max(settings.events_at_once // 2, 1),
+            )
+            eraser = Eraser(journal, views, chunks)
+            deleter = Deleter(journal, reactor, overseer, eraser, erase_again_s=settings.erase_again_s)
+            janitor = Janitor(
+                journal, chunks, ender, overseer, deleter, grace_s=settings.purge_grace_s, look_s=settings.look_s
+            )
             for consumer, reaction in (
                 (subjects.REACTOR_CONSUMER, reactor.react),
-                (subjects.JANITOR_CONSUMER, janitor.clean),
+                (subjects.JANITOR_CONSUMER, janitor.look),
             ):
                 messaging.consume(
                     subjects.EVENTS_STREAM,

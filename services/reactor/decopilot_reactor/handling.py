@@ -9,7 +9,7 @@ from decopilot.contracts.events import Recorded, UnknownEventError
 from decopilot.log.journal import delivered
 from decopilot.log.store import UNCERTAIN
 
-RETRY_S, RETRY_MAX_S = 1.0, 30.0
+RETRY_S, RETRY_MAX_S, UNCERTAIN_MAX_S = 1.0, 30.0, 5.0
 
 log = structlog.get_logger()
 
@@ -37,7 +37,8 @@ def handling(react: Callable[[Recorded], Awaitable[None]]) -> Callable[[NatsMess
             await message.nack(delay=_retry_in_s(message))
         except UNCERTAIN as error:
             log.warning("reaction_delayed", subject=subject, error=repr(error))
-            await message.nack(delay=_retry_in_s(message))
+            # However often the item was looked at before: what is wrong is the broker's, and passes.
+            await message.nack(delay=_retry_in_s(message, UNCERTAIN_MAX_S))
         except Exception:
             log.exception("reaction_failed", subject=subject)
             await message.nack(delay=_retry_in_s(message))
@@ -47,6 +48,6 @@ def handling(react: Callable[[Recorded], Awaitable[None]]) -> Callable[[NatsMess
     return handle
 
 
-def _retry_in_s(message: NatsMessage) -> float:
+def _retry_in_s(message: NatsMessage, at_most_s: float = RETRY_MAX_S) -> float:
     # An event of a newer version comes again until this one is replaced, and it may be one of thousands.
-    return float(min(RETRY_S * 2 ** min(message.raw_message.metadata.num_delivered - 1, 10), RETRY_MAX_S))
+    return float(min(RETRY_S * 2 ** min(message.raw_message.metadata.num_delivered - 1, 10), at_most_s))

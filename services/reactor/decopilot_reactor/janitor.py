@@ -1,32 +1,113 @@
-"""The janitor: purges a run's chunks once its end has been told for long enough."""
+"""The janitor: looks at a thread for as long as an event of it leaves something to be done, and cleans up behind it."""
 
 from datetime import UTC, datetime
 
 import structlog
 
-from decopilot.contracts.events import Recorded
+from decopilot.contracts.events import (
+    Recorded,
+    RunCancelRequested,
+    RunCompleted,
+    RunFailed,
+    RunQueued,
+    RunRequested,
+    RunRequiresAction,
+    Terminal,
+    ThreadDeleted,
+)
+from decopilot.contracts.ids import RunId
 from decopilot.log.chunklog import ChunkLog
+from decopilot.log.ending import Ender
+from decopilot.log.journal import Journal, Loaded
+from decopilot_reactor.deleting import Deleter
 from decopilot_reactor.handling import NotYetError
+from decopilot_reactor.overseeing import Overseer
+
+FIRST_LOOK_S = 1.0
+"""Most runs are over before anybody looks after them a second time, and many before the first."""
 
 log = structlog.get_logger()
 
 
 class Janitor:
-    """Cleans up behind runs."""
+    """Looks after runs, the turns of those that wait, and what is left of those that have ended."""
 
-    def __init__(self, chunks: ChunkLog, *, grace_s: float) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        chunks: ChunkLog,
+        ender: Ender,
+        overseer: Overseer,
+        deleter: Deleter,
+        *,
+        grace_s: float,
+        look_s: float,
+    ) -> None:
+        self._journal = journal
         self._chunks = chunks
+        self._ender = ender
+        self._overseer = overseer
+        self._deleter = deleter
         self._grace_s = grace_s
+        self._look_s = look_s
 
-    async def clean(self, recorded: Recorded) -> None:
-        """Purge the run that this terminal event ended, and no other.
+    async def look(self, recorded: Recorded) -> None:
+        """Do what is due of what this event leaves to be done; return once nothing is left.
 
         Raises:
-            NotYetError: the grace period has not passed; the delayed redelivery is the timer.
+            NotYetError: something is not due yet; the delayed redelivery is the timer.
 
         """
-        age_s = (datetime.now(UTC) - recorded.event.at).total_seconds()
+        match recorded.event:
+            case RunRequested(run_id=run):
+                if 0 <= _age_s(recorded) < FIRST_LOOK_S:
+                    raise NotYetError(FIRST_LOOK_S)
+                await self._look_after(recorded, run)
+            case RunCancelRequested(run_id=run):
+                await self._look_after(recorded, run)
+            case RunQueued():
+                await self._look_after_turn(recorded, recorded.event)
+            case ThreadDeleted():
+                await self._deleter.delete(recorded)
+            case (RunCompleted() | RunRequiresAction() | RunFailed()) as ended:
+                await self._purge(recorded, ended)
+            case _:
+                log.warning("event_not_expected", type=recorded.event.type, sequence=recorded.sequence)
+
+    async def _look_after(self, recorded: Recorded, run: RunId) -> None:
+        """See to it that a run ends."""
+        loaded = await self._load(recorded)
+        if loaded.state.active is not None and loaded.state.active.run_id == run:
+            await self._oversee(recorded, loaded)
+
+    async def _look_after_turn(self, recorded: Recorded, queued: RunQueued) -> None:
+        """See to it that what a run was to take the place of ends, and that the run has its turn."""
+        loaded = await self._load(recorded)
+        active = loaded.state.active
+        if active is not None and active.run_id == queued.supersedes:
+            await self._oversee(recorded, loaded)
+        elif loaded.state.may_promote:
+            await self._ender.promote(recorded.org, recorded.thread)
+        if any(waiting.run_id == queued.run_id for waiting in loaded.state.queue):
+            raise NotYetError(self._look_s)
+
+    async def _load(self, recorded: Recorded) -> Loaded:
+        return await self._journal.load(recorded.org, recorded.thread, until=recorded.sequence)
+
+    async def _oversee(self, recorded: Recorded, loaded: Loaded) -> None:
+        org, thread = recorded.org, recorded.thread
+        # What was written before this event is the business of the run's own item.
+        known = await self._journal.events(org, thread, after=recorded.sequence - 1, until=loaded.sequence)
+        await self._overseer.oversee(org, thread, loaded.state, [event.event for event in known])
+
+    async def _purge(self, recorded: Recorded, event: Terminal) -> None:
+        """Purge the run that this event ended, and no other."""
+        age_s = _age_s(recorded)
         if age_s < self._grace_s:
             raise NotYetError(self._grace_s - age_s)
-        await self._chunks.purge(recorded.org, recorded.thread, recorded.event.run_id)
-        log.info("run_purged", org=recorded.org, thread=recorded.thread, run_id=recorded.event.run_id)
+        await self._chunks.purge(recorded.org, recorded.thread, event.run_id)
+        log.info("run_purged", org=recorded.org, thread=recorded.thread, run_id=event.run_id)
+
+
+def _age_s(recorded: Recorded) -> float:
+    return (datetime.now(UTC) - recorded.event.at).total_seconds()

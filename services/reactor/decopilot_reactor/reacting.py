@@ -1,9 +1,10 @@
-"""Reacting to an event: first the views, then what the org's watchers are told of it."""
+"""Reacting to an event: first the views, then whose turn it is, then what the org's watchers are told of it."""
 
 from opentelemetry.trace import SpanKind
 
-from decopilot.contracts.events import Recorded
+from decopilot.contracts.events import Recorded, run_of
 from decopilot.kit import telemetry
+from decopilot.log.ending import Ender
 from decopilot_reactor.projecting import Projector
 from decopilot_reactor.telling import Teller
 
@@ -11,19 +12,25 @@ from decopilot_reactor.telling import Teller
 class Reactor:
     """Reacts to events, each as often as it is delivered."""
 
-    def __init__(self, projector: Projector, teller: Teller) -> None:
+    def __init__(self, projector: Projector, teller: Teller, ender: Ender) -> None:
         self._projector = projector
         self._teller = teller
+        self._ender = ender
 
     async def react(self, recorded: Recorded) -> None:
-        """Write the views up to this event, then append the watch events up to it."""
+        """Write the views up to this event, let the queue's head start if it may, append the watch events up to it."""
         attributes = {
             telemetry.ORG: recorded.org,
             telemetry.THREAD: recorded.thread,
-            telemetry.RUN: recorded.event.run_id,
         }
+        run = run_of(recorded.event)
+        if run is not None:
+            attributes[telemetry.RUN] = run
         name = f"react {recorded.event.type}"
         carrier = {"traceparent": recorded.traceparent or ""}
         with telemetry.span(name, attributes, headers=carrier, kind=SpanKind.CONSUMER):
-            await self._projector.project(recorded)
+            state = await self._projector.project(recorded)
+            if state is not None and state.may_promote:
+                # Whoever ended the last run may have died before it did so.
+                await self._ender.promote(recorded.org, recorded.thread)
             await self._teller.tell(recorded)

@@ -8,6 +8,7 @@ from nats.aio.client import Client
 
 from decopilot.contracts import subjects
 from decopilot.kit.connection import connected
+from decopilot.kit.holding import Gaps
 from decopilot.kit.messaging import Messaging
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.ending import Ender
@@ -17,7 +18,7 @@ from decopilot.log.store import Store
 from decopilot.log.views import Views
 from decopilot_runner.agents import load_agent
 from decopilot_runner.driving import Driver
-from decopilot_runner.holding import Gaps, Holding
+from decopilot_runner.holding import Holding
 from decopilot_runner.pumping import AgentPump
 from decopilot_runner.settings import RunnerSettings
 from decopilot_runner.working import Worker

@@ -19,7 +19,7 @@ from decopilot.log.chunklog import ChunkLog
 from decopilot.log.ending import Attempt, Ender, SealedError
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal, Loaded
-from decopilot.log.pump import FencedError
+from decopilot.log.pump import ChunkTooLargeError, FencedError
 from decopilot.log.store import patiently
 from decopilot_runner.pumping import AgentPump, Progress
 
@@ -79,7 +79,7 @@ class Driver:
                 await self._bring_to_end(progress, history, woken)
         except SealedError as sealed:
             await self._ender.end_as_sealed(attempt, sealed.closed)
-        except LogLostError:
+        except (LogLostError, ChunkTooLargeError):
             await self._ender.seal(attempt, "error")
         except FencedError as error:
             if error.found is None or error.found.outcome is None:

@@ -6,36 +6,10 @@ from contextlib import asynccontextmanager
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
-from nats.errors import NoRespondersError
 
 from decopilot.contracts import subjects
 from decopilot.contracts.ids import OrgId, RunId
-from decopilot.kit.health import broker_answers
-
-ASK_TIMEOUT_S = 0.5
-SETTLED_S = 2.0
-"""So long after the broker came back, everybody who lives has come back too."""
-
-
-class Gaps:
-    """When this process last had the broker out of sight; one that has just come begins with a gap.
-
-    What it meets may be a broker that has just come too, before those who hold runs have found it again.
-    """
-
-    def __init__(self, *, ago_s: float = 0.0) -> None:
-        self._clock = asyncio.get_running_loop().time
-        self._seen_at = self._clock() - ago_s
-
-    async def note(self) -> None:
-        """Take note that the connection is there, and was not a moment ago."""
-        self._seen_at = self._clock()
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether it was long enough ago."""
-        return self._clock() - self._seen_at >= SETTLED_S
+from decopilot.kit.holding import Gaps, may_be_held
 
 
 class Holding:
@@ -67,21 +41,5 @@ class Holding:
                 await subscription.unsubscribe()
 
     async def may_be_held(self, org: OrgId, run: RunId) -> bool:
-        """Tell whether a runner may still drive the run: it is our own, its runner answers, or nobody can tell.
-
-        Half a second of silence is a no, but only from a broker that answers itself: after its restart an item
-        comes again before the runner that drives it is back, and a broker that hangs carries no answers.
-        """
-        if run in self._held:
-            return True
-        for _ in range(2):
-            try:
-                await self._nc.request(subjects.signal(org, run), b"", timeout=ASK_TIMEOUT_S)
-            except NoRespondersError:
-                return not self._gaps.is_settled
-            except (NatsError, TimeoutError):
-                if not await broker_answers(self._nc, ASK_TIMEOUT_S):
-                    return True
-            else:
-                return True
-        return not self._gaps.is_settled
+        """Tell whether a runner may still drive the run: it is our own, its runner answers, or nobody can tell."""
+        return run in self._held or await may_be_held(self._nc, self._gaps, org, run)

@@ -179,7 +179,8 @@ function hear(type, said) {
   if (session.deleted || !session.loaded) return;
   const isMissed = type === "connected" && session.conversation.messages.length > 0;
   if (isMissed || type === "decopilot.thread.queue") session.refreshQueue();
-  if ((isMissed || type === "decopilot.thread.status") && session.conversation.asks) session.catchUp();
+  const isAnswered = type === "decopilot.thread.status" || type === "decopilot.thread.interactions";
+  if ((isMissed || isAnswered) && session.conversation.asks) session.catchUp();
 }
 
 function giveBack(thread, text) {

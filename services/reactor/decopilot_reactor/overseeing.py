@@ -1,0 +1,127 @@
+"""Overseeing: the active run of a thread is ended from outside where its driver does not, or is not to."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from typing import NoReturn, assert_never
+
+import structlog
+
+from decopilot.contracts.events import Event, FailureReason, RunCancelRequested, RunHandedBack, RunQueued, RunStarted
+from decopilot.contracts.frames import Frame
+from decopilot.contracts.ids import OrgId, RunId, ThreadId
+from decopilot.domain.commands import StaleError
+from decopilot.domain.judging import EndAsSealed, Limits, Seal, SealBehind, Times, Wait, judge
+from decopilot.domain.thread import ThreadState
+from decopilot.log.chunklog import ChunkLog
+from decopilot.log.ending import Attempt, Ender
+from decopilot_reactor.handling import NotYetError
+
+ENDING_S = 4.0
+"""Ending a run waits for room in the log without an end of its own; others are to have their turn."""
+AGAIN_S = 0.5
+
+log = structlog.get_logger()
+
+
+class Overseer:
+    """Judges active runs, and ends those that are due, `at_once` of them at a time.
+
+    Those who are left over purge what has ended: in a full log nothing else makes room for what is to be ended.
+    """
+
+    def __init__(
+        self,
+        ender: Ender,
+        chunks: ChunkLog,
+        *,
+        limits: Limits,
+        may_be_held: Callable[[OrgId, RunId], Awaitable[bool]],
+        at_once: int,
+    ) -> None:
+        self._ender = ender
+        self._chunks = chunks
+        self._limits = limits
+        self._may_be_held = may_be_held
+        self._free = asyncio.Semaphore(at_once)
+
+    async def oversee(self, org: OrgId, thread: ThreadId, state: ThreadState, events: Iterable[Event]) -> None:
+        """End the thread's active run if that is due; `events` are those that tell of it.
+
+        Returns once it has been ended.
+
+        Raises:
+            NotYetError: it goes on.
+
+        """
+        attempt = Attempt.of(org, thread, state)
+        last = await self._chunks.last_of_run(org, thread, attempt.run)
+        verdict = judge(state, _times(events, attempt.run, last), datetime.now(UTC), self._limits)
+        if isinstance(verdict, Wait):
+            await self._leave(attempt, state, verdict.again_s)
+        if self._free.locked():
+            raise NotYetError(AGAIN_S)
+        try:
+            async with self._free, asyncio.timeout(ENDING_S):
+                await self._end(attempt, last, verdict)
+        except StaleError as error:
+            # Somebody else has ended it meanwhile.
+            raise NotYetError(AGAIN_S) from error
+
+    async def _leave(self, attempt: Attempt, state: ThreadState, again_s: float) -> NoReturn:
+        if state.active is not None and state.active.cancel is not None:
+            # Whoever drives it may not have heard.
+            await self._ender.wake(attempt.org, attempt.run)
+        raise NotYetError(again_s)
+
+    async def _end(self, attempt: Attempt, last: Frame | None, verdict: EndAsSealed | Seal | SealBehind) -> None:
+        match verdict:
+            case EndAsSealed():
+                await self._end_as_sealed(attempt, last)
+            case Seal(reason):
+                await self._ender.seal(attempt, reason)
+                _log_sealed(attempt, reason)
+            case SealBehind(reason, unless_held):
+                await self._seal_behind(attempt, last, reason, unless_held=unless_held)
+            case _:
+                assert_never(verdict)
+
+    async def _end_as_sealed(self, attempt: Attempt, closed: Frame | None) -> None:
+        if closed is None:
+            msg = f"{attempt.run} was judged sealed without a frame"
+            raise ValueError(msg)
+        await self._ender.end_as_sealed(attempt, closed)
+
+    async def _seal_behind(
+        self, attempt: Attempt, judged: Frame | None, reason: FailureReason, *, unless_held: bool
+    ) -> None:
+        if unless_held and await self._may_be_held(attempt.org, attempt.run):
+            raise NotYetError(AGAIN_S)
+        if not await self._ender.seal_behind(attempt, judged, reason):
+            # Something was written since: it is judged again.
+            raise NotYetError(AGAIN_S)
+        _log_sealed(attempt, reason)
+
+
+def _log_sealed(attempt: Attempt, reason: FailureReason) -> None:
+    log.info("run_sealed", org=attempt.org, thread=attempt.thread, run_id=attempt.run, reason=reason)
+
+
+def _times(events: Iterable[Event], run: RunId, last: Frame | None) -> Times:
+    driven = cancel = None
+    for event in events:
+        match event:
+            case RunStarted() | RunHandedBack() if event.run_id == run:
+                driven = event.at
+            case RunCancelRequested() if event.run_id == run:
+                cancel = cancel or event.at
+            case RunQueued() if event.supersedes == run:
+                cancel = cancel or event.at
+            case _:
+                pass
+    return Times(
+        driven=driven,
+        cancel=cancel,
+        frame=None if last is None else last.stored_at,
+        is_sealed=last is not None and last.outcome is not None,
+    )
