@@ -7,6 +7,7 @@ import pytest
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
+from decopilot.contracts.chunks import RESET, THREAD_DELETED
 from decopilot.contracts.ids import ThreadId
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.store import Store
@@ -15,6 +16,30 @@ from support.viewer import Chunk, Viewer
 
 THREAD = "t1"
 FUTURE = "999999999999999999-0"
+
+
+@pytest.mark.parametrize("cursor", ["0-0", "2-0", "5-0", "99-0"])
+async def test_of_an_erased_thread_a_viewer_is_told_once_and_given_nothing_that_is_still_remembered(
+    own_broker: EmbeddedBroker, store: Store, cursor: str
+) -> None:
+    end = await whole_run(store, THREAD, "abc")
+    async with running_gateway(own_broker.url) as gateway:
+        present = gateway.viewer(THREAD, "0-0")
+        async with asyncio.timeout(10), present.attached() as chunks:
+            await read_run(chunks)
+            await whole_run(store, THREAD, "def", 2, previous=end)
+            await read_run(chunks)
+            await ChunkLog(store).erase(ORG, ThreadId(THREAD))
+            for _ in range(2):
+                assert THREAD_DELETED == (await anext(chunks))["type"]
+            late = gateway.viewer(THREAD, cursor)
+            async with late.attached() as told:
+                assert [RESET, THREAD_DELETED] == [(await anext(told))["type"] for _ in range(2)]
+            assert present.cursor == late.cursor
+            again = gateway.viewer(THREAD, late.cursor)
+            async with again.attached() as silence:
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(anext(silence), 0.3)
 
 
 async def test_every_cursor_of_a_run_continues_exactly_behind_its_chunk(

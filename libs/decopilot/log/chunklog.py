@@ -21,6 +21,11 @@ def frame_of(stored: Stored) -> Frame:
     return decode_frame(stored.subject, stored.sequence, stored.headers, stored.data, stored.at)
 
 
+def is_erased(frame: Frame) -> bool:
+    """Tell whether a frame stands in the place of what a deleted thread's run held."""
+    return frame.outcome is not None and frame.body == _NOTHING_LEFT
+
+
 class ChunkLog:
     """Frames over one store."""
 
@@ -96,7 +101,7 @@ class ChunkLog:
         last = await self.last_of_run(org, thread, run)
         if newest is None or last is None:
             return True
-        if last.body != _NOTHING_LEFT:
+        if not is_erased(last):
             ended = last.outcome or _LOST
             headers = frame_headers(
                 uuid.uuid4().hex,

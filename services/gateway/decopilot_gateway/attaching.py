@@ -128,9 +128,7 @@ class Attach:
     async def _reset(
         self, org: OrgId, thread: ThreadId, feed: Feed[EncodedFrame], viewer: "_Viewer", run: RunId
     ) -> None:
-        last = _newest(feed)
-        behind = last if last is not None and last.run == run else None
-        viewer.begin(await self._locator.reset(org, thread, "hole", behind=behind))
+        viewer.begin(await self._locator.reset(org, thread, "hole", _newest(feed), lost=run))
 
 
 class _Viewer:

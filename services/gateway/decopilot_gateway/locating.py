@@ -6,7 +6,7 @@ import structlog
 
 from decopilot.contracts.frames import Cursor, Frame, Ranges
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
-from decopilot.log.chunklog import ChunkLog
+from decopilot.log.chunklog import ChunkLog, is_erased
 from decopilot.log.journal import Journal
 from decopilot_gateway import sse
 from decopilot_gateway.rewinding import is_tainted
@@ -44,7 +44,7 @@ class Locator:
         """
         if cursor is None:
             return await self._present(org, thread, last)
-        if cursor == Cursor(0, 0) and last is not None:
+        if cursor == Cursor(0, 0) and last is not None and not is_erased(last):
             return Start(0)
         found = await self._chunks.get(org, thread, cursor.sequence) if cursor.sequence else None
         if found is not None and cursor.index <= found.end.index:
@@ -55,7 +55,7 @@ class Locator:
         if found is None and (await self._journal.load(org, thread)).state.cursor == cursor:
             # The frame has expired, but the event log knows it as the last one there was.
             return Start(cursor.sequence)
-        return await self.reset(org, thread, "cursor")
+        return await self.reset(org, thread, "cursor", last)
 
     async def void_of(self, frame: Frame, last: Frame | None) -> Ranges:
         """Tell what is void of a frame's run as of now; its last frame knows.
@@ -77,7 +77,7 @@ class Locator:
         first = await self._chunks.first_of_run(org, thread, last.run)
         if first is not None and first.index == 0:
             return Start(first.previous)
-        return await self.reset(org, thread, "hole", behind=last)
+        return await self.reset(org, thread, "hole", last, lost=last.run)
 
     async def _anew(self, org: OrgId, thread: ThreadId, run: RunId) -> Start:
         """Begin a run anew, telling the viewer so: it holds chunks that are void, and can't take them back."""
@@ -86,13 +86,20 @@ class Locator:
         before = state.cursor if record is None else record.cursor
         return _reset(org, thread, before, "rewind")
 
-    async def reset(self, org: OrgId, thread: ThreadId, reason: str, *, behind: Frame | None = None) -> Start:
+    async def reset(
+        self, org: OrgId, thread: ThreadId, reason: str, last: Frame | None, *, lost: RunId | None = None
+    ) -> Start:
         """Begin anew, telling the viewer so: behind everything that has ended, where the thread's history ends too.
 
-        Where that leads into the same hole again, begin behind the frame that is given.
+        `last` is the newest frame of the thread that is known. Where that leads into the same hole again, because it
+        is of the run that `lost` frames, begin behind it.
         """
-        end = behind.end if behind is not None else (await self._journal.load(org, thread)).state.cursor
-        return _reset(org, thread, end, reason)
+        if last is not None and is_erased(last):
+            # Neither history nor what is still remembered of the thread is anybody's: all there is to tell is this.
+            return _reset(org, thread, Cursor(last.previous, 0), reason)
+        if last is not None and last.run == lost:
+            return _reset(org, thread, last.end, reason)
+        return _reset(org, thread, (await self._journal.load(org, thread)).state.cursor, reason)
 
 
 def _reset(org: OrgId, thread: ThreadId, cursor: Cursor, reason: str) -> Start:
