@@ -34,14 +34,14 @@ test: $(VENV)/.installed-test ## Check style, types and imports, then run all te
 	if [ "$$browser" = skip ]; then echo "BROWSER TESTS NOT RUN: Chromium is missing." >&2; fi
 
 check: $(VENV)/.installed-test ## Check style, types and imports only
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 fmt: $(VENV)/.installed-test ## Format the code and fix what can be fixed
-	$(BIN)/ruff format
-	$(BIN)/ruff check --fix
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
 
 clean: ## Remove everything that make or the tools made; data of `up` stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist

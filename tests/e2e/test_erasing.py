@@ -107,13 +107,13 @@ async def test_a_thread_that_is_deleted_while_its_runner_sleeps_stays_empty_when
 
             async def runner_is_idle() -> bool:
                 info = await store.js.consumer_info(subjects.EVENTS_STREAM, subjects.RUNNER_CONSUMER)
-                return info.num_ack_pending == 0
+                return bool(info.num_ack_pending == 0)
 
             await until(runner_is_idle)
 
             async def is_erased_again() -> bool:
                 info = await store.js.consumer_info(subjects.EVENTS_STREAM, subjects.JANITOR_CONSUMER)
-                return info.num_ack_pending == 0
+                return bool(info.num_ack_pending == 0)
 
             await until(is_erased_again)
             assert await is_empty()

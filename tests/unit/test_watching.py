@@ -64,11 +64,11 @@ TOLD: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, object]]]]] = [
     (STARTED.replace("run_started", "run_handed_back"), []),
     (STEPPED, [("decopilot.step", {"stepCount": 4})]),
     *(
-        (body, [("decopilot.thread.status", {"status": status}), ("decopilot.finish", {"status": status})])
-        for body, status in [
-            (ended("run_completed"), "completed"),
-            (ended("run_failed", ', "reason": "crashed"'), "failed"),
-            (ended("run_requires_action"), "requires_action"),
+        (body, [("decopilot.thread.status", told), ("decopilot.finish", told)])
+        for body, told in [
+            (ended("run_completed"), {"status": "completed"}),
+            (ended("run_failed", ', "reason": "crashed"'), {"status": "failed", "reason": "crashed"}),
+            (ended("run_requires_action"), {"status": "requires_action"}),
         ]
     ),
 ]

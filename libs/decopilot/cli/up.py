@@ -158,7 +158,8 @@ class Up:
             "DECOPILOT_LOG_FORMAT": "json",
             "PYTHONUNBUFFERED": "1",  # a line printed by a user's agent shows when it is printed
         }
-        return dict(self._environment) | ours
+        # The demo model's notes are nobody else's, and go with the rest of the data.
+        return {"DECOPILOT_DEMO_DIR": str(self._folder.path / "demo")} | dict(self._environment) | ours
 
     def _announce(self, link: str) -> None:
         took_s = time.monotonic() - self._began

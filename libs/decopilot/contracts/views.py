@@ -1,6 +1,7 @@
 """Views: what events add up to, as readers get it."""
 
 from decopilot.contracts.commands import ThreadStatus
+from decopilot.contracts.events import FailureReason
 from decopilot.contracts.messages import Frozen, UIMessage
 
 
@@ -17,6 +18,7 @@ class ThreadSummary(Frozen):
     id: str
     title: str
     status: ThreadStatus
+    failure_reason: FailureReason | None = None
     agent_id: str
     created_by: str
     created_at: str

@@ -82,9 +82,10 @@ def without_unanswered(message: UIMessage, pending: Collection[Interaction | Res
 
 
 def _settled(part: Part, waits: Collection[str]) -> Part:
-    if part.get("state") == "output-denied" and isinstance(part.get("approval"), dict):
+    approval = part.get("approval")
+    if part.get("state") == "output-denied" and isinstance(approval, dict) and "approved" not in approval:
         # A run that ended meanwhile denied it by a chunk, which has no room for this.
-        return part | {"approval": {"approved": False, "reason": NOT_APPROVED} | part["approval"]}
+        return part | {"approval": approval | {"approved": False, "reason": NOT_APPROVED}}
     asked = _pending(part)
     if asked is None or asked.key in waits:
         return part

@@ -7,6 +7,7 @@ from pydantic import Field
 from decopilot.contracts.commands import RunStatus, ThreadStatus
 from decopilot.contracts.events import (
     Event,
+    FailureReason,
     InteractionsDenied,
     InteractionsResolved,
     RunCancelRequested,
@@ -116,6 +117,8 @@ class ThreadState(Frozen):
     created_at: str = ""
     updated_at: str = ""
     status: ThreadStatus = "completed"
+    failure: FailureReason | None = None
+    """Why the last run failed, if it did."""
     active: ActiveRun | None = None
     queue: tuple[RunQueued, ...] = ()
     waiting: Waiting | None = None
@@ -194,7 +197,12 @@ def _requested(state: ThreadState, event: RunRequested) -> ThreadState:
     if event.continues is not None:
         state = _continued(state, event)
     state = _without(_denied(state), event.run_id, "in_progress")
-    changes: dict[str, Any] = {"updated_at": at, "status": "in_progress", "active": ActiveRun(requested=event)}
+    changes: dict[str, Any] = {
+        "updated_at": at,
+        "status": "in_progress",
+        "failure": None,
+        "active": ActiveRun(requested=event),
+    }
     if event.message is not None:
         sent = Sent(run_id=event.run_id, message_hash=event.message_hash)
         changes["sent"] = state.sent | {event.message.id: sent}
@@ -269,6 +277,7 @@ def _ended(state: ThreadState, event: Terminal, status: ThreadStatus) -> ThreadS
     changes: dict[str, Any] = {
         "updated_at": event.at.isoformat(),
         "status": status,
+        "failure": event.reason if isinstance(event, RunFailed) else None,
         "active": None,
         "runs": state.runs | {event.run_id: record},
         "usage": state.usage.plus(event.usage),

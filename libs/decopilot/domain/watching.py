@@ -53,7 +53,7 @@ def watch_events_of(recorded: Recorded) -> list[tuple[str, WatchEvent]]:  # noqa
         case RunRequiresAction():
             told = _ended("requires_action")
         case RunFailed():
-            told = _ended("failed")
+            told = _ended("failed", event.reason)
         case InteractionsDenied():
             told = [(THREAD_STATUS, {"status": "completed"})]
         case ThreadTitled():
@@ -77,5 +77,6 @@ def watch_events_of(recorded: Recorded) -> list[tuple[str, WatchEvent]]:  # noqa
     ]
 
 
-def _ended(status: str) -> list[tuple[str, dict[str, Any]]]:
-    return [(THREAD_STATUS, {"status": status}), (FINISH, {"status": status})]
+def _ended(status: str, reason: str | None = None) -> list[tuple[str, dict[str, Any]]]:
+    told = {"status": status} if reason is None else {"status": status, "reason": reason}
+    return [(THREAD_STATUS, told), (FINISH, dict(told))]

@@ -154,6 +154,7 @@ def summary(thread: ThreadId, state: ThreadState) -> ThreadSummary:
         id=thread,
         title=state.title,
         status=state.status,
+        failure_reason=state.failure,
         agent_id=state.agent_id,
         created_by=state.owner or "",
         created_at=state.created_at,

@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler
 from pydantic.json_schema import models_json_schema
 
 from decopilot.contracts.commands import Receipt, RunStatus, ThreadStatus
+from decopilot.contracts.events import FailureReason
 from decopilot.contracts.messages import UIMessage
 from decopilot.contracts.problems import PROBLEMS
 from decopilot_gateway.facts import InteractionsBody
@@ -107,7 +108,7 @@ def _schemas() -> dict[str, Any]:
     status = {"enum": [*get_args(ThreadStatus)]}
     cursor = {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}
     summary: dict[str, Any] = dict.fromkeys(("id", "title", "agentId", "createdBy", "createdAt", "updatedAt"), text)
-    summary |= {"status": status}
+    summary |= {"status": status, "failureReason": {"enum": [*get_args(FailureReason), None]}}
     pending = {"pending": _list_of("Interaction")}
     own: dict[str, dict[str, Any]] = {
         "Accepted": {

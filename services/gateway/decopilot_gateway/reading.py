@@ -82,6 +82,7 @@ def _summary_json(entry: ThreadSummary) -> dict[str, Any]:
         "id": entry.id,
         "title": entry.title,
         "status": entry.status,
+        "failureReason": entry.failure_reason,
         "agentId": entry.agent_id,
         "createdBy": entry.created_by,
         "createdAt": entry.created_at,

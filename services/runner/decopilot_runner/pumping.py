@@ -1,7 +1,7 @@
 """Pumping an agent: its chunks, checked and folded, into the log; what it does wrong fails its own run only."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,7 +76,10 @@ class AgentPump:
         checker = Checker(self._answer_bytes)
         if progress.partial is not None:
             checker.count(progress.partial)
-        async with aclosing(self._agent(_request(progress, history))) as chunks:
+        said = self._agent(_request(progress, history))
+        if not isinstance(said, AsyncGenerator):
+            raise ProtocolError("agent", "must be an async generator function")
+        async with aclosing(said) as chunks:
             async for yielded in chunks:
                 if progress.is_stopped:
                     # It took its cancellation for something else: what it says now is nobody's answer.
