@@ -42,6 +42,22 @@ async def test_of_an_erased_thread_a_viewer_is_told_once_and_given_nothing_that_
                     await asyncio.wait_for(anext(silence), 0.3)
 
 
+@pytest.mark.parametrize("cursor", ["0-0", None, "1-0"])
+async def test_of_a_deleted_thread_nothing_is_given_though_nobody_has_erased_it_yet(
+    own_broker: EmbeddedBroker, store: Store, cursor: str | None
+) -> None:
+    await whole_run(store, THREAD, "abc")
+    body = b'{"type": "thread_deleted", "at": "2026-01-02T03:04:05Z", "user_id": "ann"}'
+    subject = subjects.event(ORG, ThreadId(THREAD), "thread_deleted")
+    await store.publish(subjects.EVENTS_STREAM, subject, body)
+    async with running_gateway(own_broker.url) as gateway:
+        late = gateway.viewer(THREAD, cursor)
+        async with asyncio.timeout(10), late.attached() as chunks:
+            assert RESET == (await anext(chunks))["type"]
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(chunks), 0.3)
+
+
 async def test_every_cursor_of_a_run_continues_exactly_behind_its_chunk(
     own_broker: EmbeddedBroker, store: Store
 ) -> None:

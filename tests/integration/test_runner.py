@@ -120,6 +120,7 @@ FAILURES = {
         "protocol",
         "The agent broke the chunk protocol: text-delta must have 'delta' of type string.",
     ),
+    "nest_deeply 300": ("protocol", "The agent broke the chunk protocol: tool-output-available must be JSON."),
     "delta_of_nothing": (
         "protocol",
         "The agent broke the chunk protocol: text-delta 't': a delta comes between its start and its end.",

@@ -1,21 +1,25 @@
 """What users wish of runs, as the runner that drives them meets it: cancel, approve, answer, queue, interrupt."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
+from decopilot.contracts.commands import OnConflict
 from decopilot.contracts.events import RunCompleted, RunFailed, RunRequiresAction
 from decopilot.contracts.ids import MessageId, RunId, ThreadId
 from decopilot.contracts.interactions import Answer, Approval, Interaction
+from decopilot.domain.commands import RefusedError
 from decopilot.domain.fold import fold
 from decopilot.kit.settings import Settings
+from decopilot.log.ending import Ender
 from decopilot.log.store import Store
 from decopilot_runner.app import build
 from decopilot_runner.settings import RunnerSettings
 from support import agents
-from support.services import ORG, Record, running
+from support.services import ORG, Record, running, until
 from support.stack import free_port
 
 _names = itertools.count()
@@ -144,6 +148,99 @@ async def test_what_was_resolved_is_gone_on_with_in_the_same_message(
     types = await record.event_types("t1")
     assert 2 == types.count("interactions_resolved")
     assert 2 == types.count("run_requested")
+
+
+async def test_what_a_person_answered_is_kept_though_its_run_was_cancelled_before_it_began(
+    settings: Settings, record: Record
+) -> None:
+    async with runner(settings):
+        await record.end_of("t1", await record.send("t1", "ask answer approve"))
+    await record.resolve("t1", "y", Answer(tool_call_id="c0", output="my name is Eve"))
+    going_on = await record.resolve("t1", "z", Approval(approval_id="a1", approved=False))
+    await record.cancel("t1", going_on)
+    async with runner(settings):
+        end = await record.end_of("t1", going_on)
+    assert end.message is not None
+    calls = [part for part in end.message.parts if "toolCallId" in part]
+    assert ["output-available", "output-denied"] == [part["state"] for part in calls]
+    assert "my name is Eve" == calls[0]["output"]
+    assert fold(MessageId("answer-t1-m1"), await record.chunks_of("t1", going_on)) == end.message
+
+
+async def test_an_answer_is_not_taken_for_the_output_of_a_later_call_of_the_same_id(
+    settings: Settings, record: Record, stage: agents.Stage
+) -> None:
+    async def is_paying() -> bool:
+        return "paying" in stage.seen
+
+    async with runner(settings):
+        await record.end_of("t1", await record.send("t1", "call_by_an_answered_id"))
+        going_on = await record.resolve("t1", "z", Answer(tool_call_id="c0", output="my name is Eve"))
+        await until(is_paying)
+    async with runner(settings):
+        end = await record.end_of("t1", going_on)
+    assert end.message is not None
+    calls = [part for part in end.message.parts if "toolCallId" in part]
+    assert [("tool-ask", "my name is Eve"), ("tool-pay", "in doubt: 1")] == [
+        (part["type"], part["output"]) for part in calls
+    ]
+
+
+async def test_steps_that_left_something_open_are_closed_and_not_taken_again(
+    settings: Settings, record: Record, stage: agents.Stage
+) -> None:
+    async def is_waiting() -> bool:
+        return "waiting" in stage.seen
+
+    async with runner(settings):
+        run = await record.send("t1", "leave_texts_open 3")
+        await until(is_waiting)
+        stage.seen.remove("waiting")
+    async with runner(settings):
+        await until(is_waiting)
+        await record.cancel("t1", run)
+        await record.wake(run)
+        await is_cancelled(record, run)
+    assert ["s0", "s1", "s2"] == [seen for seen in stage.seen if seen.startswith("s")]
+    chunks = await record.chunks_of("t1", run)
+    assert 3 == sum(chunk["type"] == "text-end" for chunk in chunks)
+
+
+@pytest.mark.parametrize("on_conflict", ["interrupt", None])
+async def test_a_run_that_was_to_end_and_ended_with_a_question_is_not_waited_for(
+    settings: Settings, record: Record, on_conflict: OnConflict | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    appending = asyncio.Event()
+    append = Ender._append  # noqa: SLF001  between the closing frame and the terminal event
+
+    async def held_up(self: Ender, *told: object) -> None:
+        await appending.wait()
+        await append(self, *told)  # type: ignore[arg-type]  # as it came
+
+    monkeypatch.setattr(Ender, "_append", held_up)
+    async with runner(settings):
+        run = await record.send("t1", "ask approve")
+
+        async def is_sealed() -> bool:
+            frames = await record.frames_of("t1", run)
+            return bool(frames) and frames[-1].outcome is not None
+
+        await until(is_sealed)
+        if on_conflict is None:
+            await record.cancel("t1", run)
+        else:
+            instead = await record.send("t1", "say instead", "m2", on_conflict)
+        appending.set()
+        assert "run_requires_action" == (await record.end_of("t1", run)).type
+
+        async def is_denied() -> bool:
+            return "interactions_denied" in await record.event_types("t1")
+
+        await until(is_denied)
+        if on_conflict is not None:
+            assert "run_completed" == (await record.end_of("t1", instead)).type
+    with pytest.raises(RefusedError, match="interaction_resolved"):
+        await record.resolve("t1", "z", Approval(approval_id="a0", approved=True))
 
 
 async def test_a_question_waits_for_the_user_unless_that_is_switched_off(settings: Settings, record: Record) -> None:

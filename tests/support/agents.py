@@ -133,6 +133,52 @@ async def ask(request: AgentRequest, *kinds: str) -> AsyncGenerator[Chunk, None]
     yield {"type": "finish-step"}
 
 
+async def call_by_an_answered_id(request: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    """Ask, and go on with a call of its own that goes by the same id; it hangs when it is made."""
+    call = {"toolCallId": "c0"}
+    if request.partial is None:
+        yield {"type": "start-step"}
+        yield {"type": "tool-input-available", **call, "toolName": "ask", "input": {}}
+        yield {"type": "finish-step"}
+        yield {"type": "finish", "finishReason": "tool-calls"}
+        return
+    if not request.resumed:
+        yield {"type": "start-step"}
+        yield {"type": "tool-input-available", **call, "toolName": "pay", "input": {}}
+        stage.seen.append("paying")
+        await asyncio.Event().wait()
+    open_calls = [part for part in request.partial.parts if part.get("state") == "input-available"]
+    yield {"type": "tool-output-available", **call, "output": f"in doubt: {len(open_calls)}"}
+    yield {"type": "finish-step"}
+
+
+async def leave_texts_open(request: AgentRequest, upto: str) -> AsyncGenerator[Chunk, None]:
+    """Take steps that each begin a text and a call, and end neither."""
+    done = [] if request.partial is None else [p for p in request.partial.parts if p["type"] == "step-start"]
+    for number in range(len(done), int(upto)):
+        yield {"type": "start-step"}
+        _note(f"s{number}")
+        yield {"type": "text-start", "id": "t"}
+        yield {"type": "text-delta", "id": "t", "delta": f"{number} "}
+        yield {"type": "tool-input-start", "toolCallId": f"c{number}", "toolName": "x"}
+        yield {"type": "finish-step"}
+    stage.seen.append("waiting")
+    await asyncio.Event().wait()
+
+
+async def nest_deeply(_: AgentRequest, depth: str) -> AsyncGenerator[Chunk, None]:
+    nested: list[Any] = []
+    for _number in range(int(depth)):
+        nested = [nested]
+    yield {"type": "start-step"}
+    yield {"type": "tool-input-available", "toolCallId": "c1", "toolName": "x", "input": {}}
+    yield {"type": "tool-output-available", "toolCallId": "c1", "output": nested}
+
+
+def be_no_generator(_: AgentRequest) -> Any:  # noqa: ANN401  that is the mistake
+    return None
+
+
 async def question(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
     yield {"type": "start-step"}
     for chunk in text("Which one do you want?"):
@@ -323,6 +369,9 @@ ACTS: dict[str, Act] = {
         question,
         hang,
         leave_open_and_wait,
+        call_by_an_answered_id,
+        leave_texts_open,
+        nest_deeply,
         block,
     )
 }

@@ -40,13 +40,13 @@ def thread(*, is_deleted: bool = False, **active: Any) -> ThreadState:  # noqa: 
 
 NEW = thread()
 DRIVEN = thread(attempt=1)
-LAST = thread(attempt=2)
-LET_GO = thread(attempt=1, handed_back=1, is_let_go=True)
-TWICE_LET_GO = thread(attempt=3, handed_back=2, is_let_go=True)
+LAST = thread(attempt=2, failed=1)
+LET_GO = thread(attempt=1, is_let_go=True)
+TWICE_LET_GO = thread(attempt=3, failed=1, is_let_go=True)
 CANCELLED = thread(attempt=1, cancel="cancelled")
 SUPERSEDED = thread(attempt=1, cancel="superseded")
 CANCELLED_NEW = thread(cancel="cancelled")
-CANCELLED_LET_GO = thread(attempt=1, handed_back=1, is_let_go=True, cancel="cancelled")
+CANCELLED_LET_GO = thread(attempt=1, is_let_go=True, cancel="cancelled")
 CRASHED = SealBehind("crashed", unless_held=True)
 IDLE = SealBehind("timed_out")
 STARTED = Times(driven=at(5))
@@ -107,12 +107,19 @@ STARTED = Times(driven=at(5))
 def test_a_run_is_ended_for_the_first_reason_that_is_due(
     state: ThreadState, times: Times, now: float, verdict: Verdict
 ) -> None:
-    found = judge(state, times, at(now), LIMITS)
+    found = judge(state, replace(times, requested=BEGIN), at(now), LIMITS)
     if isinstance(verdict, Wait):
         assert isinstance(found, Wait)
         assert verdict.again_s == pytest.approx(found.again_s)
     else:
         assert verdict == found
+
+
+def test_how_long_a_run_takes_is_told_by_the_brokers_clock_and_by_nobody_else() -> None:
+    # The writer's clock may be any.
+    assert isinstance(judge(NEW, replace(Times(), requested=at(95)), at(100), LIMITS), Wait)
+    assert isinstance(judge(DRIVEN, replace(STARTED, frame=at(1000)), at(1000), LIMITS), Wait)
+    assert Seal("timed_out") == judge(DRIVEN, replace(STARTED, frame=at(1000), requested=BEGIN), at(1000), LIMITS)
 
 
 def test_a_thread_without_an_active_run_is_not_judged() -> None:
@@ -125,13 +132,14 @@ PERHAPS = st.none() | MOMENTS
 THREADS = st.builds(
     thread,
     attempt=st.integers(0, 4),
-    handed_back=st.integers(0, 2),
+    failed=st.integers(0, 2),
     is_let_go=st.booleans(),
     cancel=st.sampled_from([None, "cancelled", "superseded"]),
 )
 ALWAYS = st.just(value=True)
-TIMES = st.builds(Times, driven=PERHAPS, cancel=PERHAPS, frame=PERHAPS) | st.builds(
-    Times, driven=PERHAPS, cancel=PERHAPS, frame=MOMENTS, is_sealed=ALWAYS
+ASKED = st.just(BEGIN)
+TIMES = st.builds(Times, requested=ASKED, driven=PERHAPS, cancel=PERHAPS, frame=PERHAPS) | st.builds(
+    Times, requested=ASKED, driven=PERHAPS, cancel=PERHAPS, frame=MOMENTS, is_sealed=ALWAYS
 )
 
 

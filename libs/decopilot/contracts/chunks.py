@@ -6,7 +6,7 @@ order are those of the AI SDK (`ai` 5, 6 and 7).
 
 from typing import Any, Literal
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 Chunk = dict[str, Any]
 FinishReason = Literal["stop", "length", "content-filter", "tool-calls", "error", "other"]
@@ -27,6 +27,28 @@ def encode_chunk(chunk: Chunk) -> bytes:
 
     """
     return to_json(chunk, inf_nan_mode="null")
+
+
+_SPARE_DEPTH = 24
+"""What comes from outside is stored deeper than it came: in a chunk, a part, a message, an event, a view."""
+
+
+def parse_outside(raw: bytes) -> Any:  # noqa: ANN401  any JSON
+    """Read JSON that comes from outside and is to be stored: no NaN, no infinity, no half characters.
+
+    It is also no deeper than can be read again from where it is kept (the parser's limit is 200 levels).
+
+    Raises:
+        ValueError: it is not JSON, or too deep.
+
+    """
+    parsed = from_json(raw, allow_inf_nan=False)
+    try:
+        from_json(b"[" * _SPARE_DEPTH + raw + b"]" * _SPARE_DEPTH, allow_inf_nan=False)
+    except ValueError as error:
+        msg = "the JSON is nested too deeply"
+        raise ValueError(msg) from error
+    return parsed
 
 
 def transient(name: str, data: Any) -> Chunk:  # noqa: ANN401  the payload is any JSON

@@ -1,6 +1,7 @@
 """The events of the log: the only truth there is."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, TypeAdapter
@@ -225,6 +226,12 @@ class Recorded:
     event_id: str
     event: Event
     traceparent: str | None = None
+    stored_at: datetime | None = None
+
+    @property
+    def at(self) -> datetime:
+        """When it was stored, by the broker's clock; the writer's own, where that is not known, may be any."""
+        return self.stored_at or self.event.at
 
 
 def run_of(event: Event) -> Run | None:

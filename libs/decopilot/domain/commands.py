@@ -84,7 +84,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Promote:
-    """Let the head of the queue start, if it is its turn."""
+    """Let the thread go on by itself: drop what nobody is to answer, or let the queue's head start in its turn."""
 
     now: datetime
 

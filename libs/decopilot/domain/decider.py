@@ -4,6 +4,7 @@ from typing import assert_never
 
 from decopilot.contracts.events import (
     Event,
+    InteractionsDenied,
     RunCompleted,
     RunFailed,
     RunHandedBack,
@@ -53,9 +54,11 @@ def decide(command: Command, state: ThreadState) -> Event | None:
             return wishing.decide(command, state)
 
 
-def _promote(command: Promote, state: ThreadState) -> RunRequested | None:
+def _promote(command: Promote, state: ThreadState) -> RunRequested | InteractionsDenied | None:
     if not state.may_promote:
         return None
+    if state.waiting is not None and state.waiting.dropped_by is not None:
+        return InteractionsDenied(at=command.now, run_id=state.waiting.run_id, user_id=state.waiting.dropped_by)
     head = state.queue[0]
     return RunRequested(
         at=command.now,
@@ -126,7 +129,7 @@ def _end(command: End, state: ThreadState) -> Terminal | None:
                 fields
                 | {
                     "reason": outcome.reason or "error",
-                    "error_category": outcome.error_category,
+                    "error_category": "unknown" if state.is_deleted else outcome.error_category,
                     "error_text": "" if state.is_deleted else outcome.error_text,
                 }
             )

@@ -1,6 +1,6 @@
 """The fold: chunks in, the message that a client sees out, as `readUIMessageStream` of `ai` 7 makes it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 from pydantic import ValidationError
@@ -73,6 +73,12 @@ class Fold:
         parts = [part.settle() for part in self._parts]
         return UIMessage(id=self._id, role="assistant", parts=parts, metadata=self._metadata)
 
+    def open_parts(self) -> Iterator[tuple[Part, str | None]]:
+        """Yield each part as it stands, with the id of its deltas if it is a text or reasoning in progress."""
+        open_ids = {id(part): id_ for blocks in (self._texts, self._reasonings) for id_, part in blocks.items()}
+        for part in self._parts:
+            yield part.settle(), open_ids.get(id(part))
+
     @property
     def in_step(self) -> bool:
         """Whether a step is open."""
@@ -95,6 +101,13 @@ class Fold:
             elif kind.startswith("data-") and "id" in fields:
                 self._data[kind, fields["id"]] = part
         self._calls.restore(self._parts)
+
+    def stream_ends(self, error_text: str) -> list[Chunk]:
+        """Return what ends all that is in the middle of streaming: texts, reasonings, inputs of calls."""
+        chunks: list[Chunk] = [{"type": "text-end", "id": text} for text in self._texts]
+        chunks += [{"type": "reasoning-end", "id": reasoning} for reasoning in self._reasonings]
+        streaming = (part for part in self._parts if part.fields.get("state") == "input-streaming")
+        return chunks + [chunk for part in streaming if (chunk := closing_chunk(part, error_text, waits=False))]
 
     def closing_chunks(self, error_text: str, *, waits: bool = False) -> list[Chunk]:
         """Return what closes all that is open, so that `abort`, `error` or `finish` may follow for every client.

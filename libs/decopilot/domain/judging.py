@@ -27,13 +27,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """When what happened to the active run, as far as it is known.
+    """When what happened to the active run, as far as it is known, by the broker's clock.
 
-    `driven` is when its present attempt began or was handed back: while that is not known, how long the run has been
-    silent is not judged. `cancel` is when its end was asked for, `frame` when its last frame was stored, which
-    `is_sealed` says to be the closing one.
+    `requested` is when it was asked for: only who knows that judges how long it has taken. `driven` is when its present
+    attempt began or was handed back: while that is not known, how long the run has been silent is not judged.
+    `cancel` is when its end was asked for, `frame` when its last frame was stored, which `is_sealed` says to be the
+    closing one.
     """
 
+    requested: datetime | None = None
     driven: datetime | None = None
     cancel: datetime | None = None
     frame: datetime | None = None
@@ -94,7 +96,7 @@ def judge(state: ThreadState, times: Times, now: datetime, limits: Limits) -> Ve
 
 
 def _deadlines(active: ActiveRun, times: Times, limits: Limits) -> Iterator[tuple[Verdict, datetime, float]]:
-    requested = active.requested.at
+    requested = times.requested or active.requested.at
     if times.is_sealed:
         # Whoever won the closing frame has decided: no other reason counts any more.
         yield EndAsSealed(), times.frame or requested, limits.sealed_s
@@ -103,9 +105,10 @@ def _deadlines(active: ActiveRun, times: Times, limits: Limits) -> Iterator[tupl
         is_driven = active.attempt > 0 and not active.is_let_go
         deadline_s = limits.cancel_deadline_s if is_driven else 0.0
         yield Seal(active.cancel), times.cancel or requested, deadline_s
-    yield Seal("timed_out"), requested, limits.run_limit_s
+    if times.requested is not None:
+        yield Seal("timed_out"), requested, limits.run_limit_s
     if active.attempt == 0:
-        if times.frame is None:
+        if times.frame is None and times.requested is not None:
             yield SealBehind("undeliverable"), requested, limits.start_limit_s
         # Else an attempt began since the thread was read.
         return

@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from decopilot.contracts.chunks import Chunk
+from decopilot.contracts.chunks import RUN_REWIND, Chunk
 from decopilot.contracts.frames import Frame, Ranges
 from decopilot.contracts.ids import MessageId
+from decopilot.contracts.interactions import Resolution
+from decopilot.contracts.messages import UIMessage
 from decopilot.domain.fold import Fold
+from decopilot.domain.interactions import resolution_chunks
 
 _CUTS = frozenset({"finish-step", "tool-input-available", "tool-input-error"})
 _OUTPUTS = frozenset({"tool-output-available", "tool-output-error", "tool-output-denied"})
@@ -92,6 +95,25 @@ def resume_point(message_id: MessageId, frames: Sequence[Frame]) -> ResumePoint:
     if cut < end:
         void = (*(known for known in void if known[0] < cut), (cut, end))
     return ResumePoint(fold, cut, steps, void)
+
+
+def unwritten_resolutions(frames: Sequence[Frame], resolutions: Sequence[Resolution]) -> list[Chunk]:
+    """Make the chunks that tell what came of a continuation's interactions, but for those that its log has.
+
+    They stand right behind its opening, before anything that an agent says: a call of the agent's own that goes by the
+    id of an answered one is not meant.
+
+    Raises:
+        LogLostError: frames are missing.
+
+    """
+    told = [chunk for chunk in frames[0].chunks if chunk["type"] == RUN_REWIND] if frames else []
+    if not told or not resolutions:
+        return []
+    wanted = resolution_chunks(UIMessage.model_validate(told[0]["data"]["message"]), resolutions)
+    opening_end = frames[0].index + len(frames[0].lines)
+    written = [chunk for index, chunk in living_chunks(frames) if index >= opening_end and not chunk.get("transient")]
+    return wanted[len(written) :]
 
 
 def is_cut(chunk: Chunk) -> bool:

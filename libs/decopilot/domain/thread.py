@@ -25,7 +25,7 @@ from decopilot.contracts.events import (
     ThreadTitled,
 )
 from decopilot.contracts.frames import Cursor
-from decopilot.contracts.ids import MessageId, RunId
+from decopilot.contracts.ids import MessageId, RunId, UserId
 from decopilot.contracts.interactions import Interaction, Resolution
 from decopilot.contracts.messages import Frozen, RunConfig, Usage
 
@@ -38,13 +38,14 @@ class ActiveRun(Frozen):
 
     requested: RunRequested
     attempt: int = 0
-    handed_back: int = 0
-    """How many of its attempts were handed back, and so do not count as failed."""
+    failed: int = 0
+    """How many attempts before the present one have failed since the run last came on by a step."""
     is_let_go: bool = False
     """Whether the present attempt is one of them: nobody drives the run."""
     steps: int = 0
     cancel: Literal["cancelled", "superseded"] | None = None
     """Why its end was asked for, if it was."""
+    cancelled_by: UserId | None = None
 
     @property
     def run_id(self) -> RunId:
@@ -53,8 +54,8 @@ class ActiveRun(Frozen):
 
     @property
     def failed_attempts(self) -> int:
-        """How many attempts have failed, if the present one has."""
-        return self.attempt - self.handed_back
+        """How many attempts have failed in a row, if the present one has; one that was handed back has not."""
+        return self.failed + (1 if self.attempt and not self.is_let_go else 0)
 
 
 class Waiting(Frozen):
@@ -65,6 +66,8 @@ class Waiting(Frozen):
     config: RunConfig
     pending: tuple[Interaction, ...] = ()
     resolved: tuple[Resolution, ...] = ()
+    dropped_by: UserId | None = None
+    """Who had asked for the run's end by then: nobody is to answer, and whoever sees it first says so."""
 
 
 class Settled(Frozen):
@@ -138,8 +141,10 @@ class ThreadState(Frozen):
 
     @property
     def may_promote(self) -> bool:
-        """Whether it is the turn of the queue's head."""
-        return bool(self.queue) and self.active is None and self.waiting is None
+        """Whether the thread is to go on by itself: it is the turn of the queue's head, or what waits was dropped."""
+        if self.waiting is not None:
+            return self.waiting.dropped_by is not None
+        return bool(self.queue) and self.active is None
 
 
 INITIAL = ThreadState()
@@ -155,13 +160,14 @@ def evolve(state: ThreadState, event: Event) -> ThreadState:  # noqa: C901, PLR0
         case RunWithdrawn():
             return _without(state, event.run_id, "withdrawn")
         case RunStarted():
-            return _on_active(state, event.run_id, attempt=event.attempt, is_let_go=False)
+            failed = 0 if state.active is None else state.active.failed_attempts
+            return _on_active(state, event.run_id, attempt=event.attempt, failed=failed, is_let_go=False)
         case RunHandedBack():
             return _handed_back(state, event)
         case RunCancelRequested():
-            return _on_active(state, event.run_id, cancel=event.reason)
+            return _on_active(state, event.run_id, cancel=event.reason, cancelled_by=event.user_id)
         case StepCompleted():
-            return _on_active(state, event.run_id, steps=event.step)
+            return _on_active(state, event.run_id, steps=event.step, failed=0)
         case RunCompleted():
             return _ended(state, event, "completed")
         case RunRequiresAction():
@@ -244,7 +250,7 @@ def _queued(state: ThreadState, event: RunQueued) -> ThreadState:
     state = state.model_copy(update=changes)
     if event.supersedes is None or state.active is None or state.active.cancel is not None:
         return state
-    return _on_active(state, event.supersedes, cancel="superseded")
+    return _on_active(state, event.supersedes, cancel="superseded", cancelled_by=event.user_id)
 
 
 def _without(state: ThreadState, run_id: RunId, status: RunStatus) -> ThreadState:
@@ -266,7 +272,7 @@ def _on_active(state: ThreadState, run_id: RunId, **changes: Any) -> ThreadState
 def _handed_back(state: ThreadState, event: RunHandedBack) -> ThreadState:
     if state.active is None or state.active.attempt != event.attempt:
         return state
-    return _on_active(state, event.run_id, is_let_go=True, handed_back=state.active.handed_back + 1)
+    return _on_active(state, event.run_id, is_let_go=True)
 
 
 def _ended(state: ThreadState, event: Terminal, status: ThreadStatus) -> ThreadState:
@@ -295,6 +301,7 @@ def _ended(state: ThreadState, event: Terminal, status: ThreadStatus) -> ThreadS
             assistant_id=active.requested.assistant_id,
             config=active.requested.config,
             pending=event.pending,
+            dropped_by=active.cancelled_by,
         )
     return state.model_copy(update=changes)
 

@@ -11,6 +11,7 @@ from decopilot.domain.parts import FoldError, Growing, given
 DYNAMIC = "dynamic-tool"
 # What belongs to a state of the call, and is gone in the next one unless that one says it anew.
 _OF_STATE = ("input", "rawInput", "inputEncoding", "output", "errorText", "preliminary")
+_STREAMING = {"tool-input-start", "tool-input-delta"}
 _ENDED = {"output-error", "output-denied"}
 
 
@@ -29,6 +30,7 @@ class ToolCalls:
     def __init__(self, push: Callable[[Part], Growing]) -> None:
         self._push = push
         self._inputs: dict[str, _Input] = {}
+        self._streaming: set[str] = set()
         self._of_step: list[Growing] = []
         self._of_message: dict[str, Growing] = {}
 
@@ -41,12 +43,18 @@ class ToolCalls:
 
         """
         fold_in = self._folds.get(chunk["type"])
-        if fold_in is not None:
-            fold_in(self, chunk)
+        if fold_in is None:
+            return
+        fold_in(self, chunk)
+        if chunk["type"] in _STREAMING:
+            self._streaming.add(chunk["toolCallId"])
+        else:
+            self._streaming.discard(chunk.get("toolCallId", ""))
 
     def restore(self, parts: Iterable[Growing]) -> None:
         """Take the calls of a message that is gone on with, as they are."""
         self._inputs = {}
+        self._streaming = set()
         self._of_step = []
         self._of_message = {}
         for part in parts:
@@ -59,17 +67,19 @@ class ToolCalls:
     @property
     def is_streaming(self) -> bool:
         """Whether a call has not got its whole input yet."""
-        return any(part.fields.get("state") == "input-streaming" for part in self._of_message.values())
+        return bool(self._streaming)
 
     def begin_step(self) -> None:
         """Leave the current step: its calls can still end, but nothing streams into them any more."""
         for part in self._of_step:
             part.freeze()
         self._of_step = []
+        self._streaming = set()
 
     def reset_step(self, left: Iterable[Growing]) -> None:
         """Forget the calls of the current step; `left` are the parts of the steps before."""
         self._inputs = {}
+        self._streaming = set()
         self._of_step = []
         self._of_message = {part.fields["toolCallId"]: part for part in left if "toolCallId" in part.fields}
 

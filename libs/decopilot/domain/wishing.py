@@ -16,7 +16,6 @@ from decopilot.contracts.events import (
 )
 from decopilot.contracts.ids import MessageId, RunId
 from decopilot.contracts.interactions import Resolution
-from decopilot.contracts.messages import UIMessage
 from decopilot.domain.commands import Cancel, Delete, RefusedError, Resolve, Retitle, Send, UserCommand, Withdraw
 from decopilot.domain.thread import ThreadState, Waiting
 
@@ -77,7 +76,7 @@ def _send(command: Send, state: ThreadState) -> RunRequested | RunQueued | None:
     if message.id in _answers(state):
         raise RefusedError("message_conflict", f"Message {message.id} is an answer of this thread.")
     # Between the end of a run and its turn the queue's head has nobody before it, but a claim all the same.
-    if state.active is not None or state.may_promote:
+    if state.active is not None or (state.queue and state.may_promote):
         return _queue(command, state)
     created = None
     if state.owner is None:
@@ -113,7 +112,7 @@ def _title_of(text: str) -> str:
 def _queue(command: Send, state: ThreadState) -> RunQueued:
     if command.on_conflict == "reject":
         raise RefusedError("run_active", "Wait for the answer that is being written, then send again.")
-    size = sum(map(_size_bytes, (command.message, *(queued.message for queued in state.queue))))
+    size = _size_bytes(command) + sum(_size_bytes(queued) for queued in state.queue)
     if len(state.queue) >= QUEUE_LENGTH or size > QUEUE_BYTES:
         raise RefusedError("queue_full", f"At most {QUEUE_LENGTH} messages, of {QUEUE_BYTES >> 20} MiB, wait in line.")
     interrupts = command.on_conflict == "interrupt"
@@ -131,8 +130,8 @@ def _queue(command: Send, state: ThreadState) -> RunQueued:
     )
 
 
-def _size_bytes(message: UIMessage) -> int:
-    return len(message.model_dump_json().encode())
+def _size_bytes(asked: Send | RunQueued) -> int:
+    return len(asked.message.model_dump_json()) + len(asked.config.model_dump_json())
 
 
 def _resolve(command: Resolve, state: ThreadState) -> RunRequested | InteractionsResolved | None:
@@ -140,13 +139,16 @@ def _resolve(command: Resolve, state: ThreadState) -> RunRequested | Interaction
     new = _new_resolutions(command, state)
     if not new or waiting is None:
         return None
+    size = sum(len(resolution.model_dump_json()) for resolution in (*waiting.resolved, *new))
     resolved = {resolution.key for resolution in new}
     if any(interaction.key not in resolved for interaction in waiting.pending):
-        if sum(len(resolution.model_dump_json()) for resolution in (*waiting.resolved, *new)) > ANSWERS_BYTES:
+        if size > ANSWERS_BYTES:
             raise RefusedError("body_too_large", f"Answers of {ANSWERS_BYTES >> 20} MiB may be given one by one.")
         return InteractionsResolved(
             at=command.now, run_id=waiting.run_id, user_id=command.user_id, resolutions=tuple(new)
         )
+    if size > 2 * ANSWERS_BYTES:
+        raise RefusedError("body_too_large", f"The answers of a run may have {2 * ANSWERS_BYTES >> 20} MiB together.")
     return RunRequested(
         at=command.now,
         run_id=command.run_id,
@@ -192,7 +194,7 @@ def _verdict(resolution: Resolution, message_id: MessageId | None, state: Thread
     waiting: Waiting | None = state.waiting
     if waiting is not None and message_id in {waiting.assistant_id, None}:
         if any(pending.key == resolution.key for pending in waiting.pending):
-            return None
+            return None if waiting.dropped_by is None else "denied"
         for resolved in waiting.resolved:
             if resolved.key == resolution.key:
                 return "same" if resolved.digest == resolution.digest else resolved.verdict

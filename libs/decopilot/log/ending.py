@@ -9,15 +9,17 @@ from typing import Any
 import structlog
 
 from decopilot.contracts import subjects
+from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.events import FailureReason, RunRequested
 from decopilot.contracts.frames import Cursor, Frame, Outcome
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.contracts.messages import UIMessage
 from decopilot.domain.commands import End, Promote
 from decopilot.domain.fold import Fold, FoldError
+from decopilot.domain.interactions import resolution_chunks
 from decopilot.domain.margins import closing, opening, run_chunk
 from decopilot.domain.outcome import failure, forced
-from decopilot.domain.resuming import LogLostError, replay
+from decopilot.domain.resuming import LogLostError, replay, unwritten_resolutions
 from decopilot.domain.thread import ThreadState
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.history import Histories
@@ -139,12 +141,13 @@ class Ender:
         if closed.outcome is None:
             msg = f"frame {closed.sequence} closes nothing"
             raise ValueError(msg)
-        fold = await self._replayed(attempt, closed)
-        outcome = closed.outcome
+        fold = _replayed(attempt, await self._frames(attempt, closed))
+        outcome, message = closed.outcome, Fold(attempt.requested.assistant_id).message()
         if fold is None:
-            fold = Fold(attempt.requested.assistant_id)
-            outcome = failure(fold.message(), "log_lost", LOG_LOST)
-        await self._append(attempt, fold.message(), outcome, closed.end)
+            outcome = failure(message, "log_lost", LOG_LOST)
+        else:
+            message = fold.message()
+        await self._append(attempt, message, outcome, closed.end)
 
     async def end_if_sealed(self, attempt: Attempt) -> bool:
         """Append the terminal event of a run that has its closing frame; tell whether it has."""
@@ -189,14 +192,15 @@ class Ender:
         await self._store.nc.publish(subjects.signal(org, run))
 
     async def _seal_behind(self, attempt: Attempt, reason: FailureReason, pump: Pump, last: Frame | None) -> None:
-        if last is None:
-            fold = await self._open(attempt, pump)
-            await self.end(attempt, fold, pump, forced(fold.message(), reason))
+        frames = [] if last is None else await self._frames(attempt, last)
+        fold = await self._open(attempt, pump) if last is None else _replayed(attempt, frames)
+        if fold is None:
+            fold = Fold(attempt.requested.assistant_id)
+            await self.end(attempt, fold, pump, failure(fold.message(), "log_lost", LOG_LOST))
             return
-        replayed = await self._replayed(attempt, last)
-        fold = replayed or Fold(attempt.requested.assistant_id)
-        outcome = forced(fold.message(), reason) if replayed else failure(fold.message(), "log_lost", LOG_LOST)
-        await self.end(attempt, fold, pump, outcome)
+        # What a person said must not go with a run that nobody brought on.
+        await _tell(fold, pump, unwritten_resolutions(frames, attempt.requested.resolutions))
+        await self.end(attempt, fold, pump, forced(fold.message(), reason))
 
     async def _open(self, attempt: Attempt, pump: Pump) -> Fold:
         fold = Fold(attempt.requested.assistant_id)
@@ -209,6 +213,7 @@ class Ender:
             await pump.frame(chunks)
         for chunk in chunks:
             fold.add(chunk)
+        await _tell(fold, pump, resolution_chunks(fold.message(), attempt.requested.resolutions))
         return fold
 
     async def continued(self, attempt: Attempt) -> UIMessage | None:
@@ -219,19 +224,11 @@ class Ender:
         found = [message for message in history.messages if message.id == attempt.requested.assistant_id]
         return found[0] if found else None
 
-    async def _replayed(self, attempt: Attempt, last: Frame) -> Fold | None:
-        """Fold what counts of a run up to a frame; None where its log can't be read."""
+    async def _frames(self, attempt: Attempt, last: Frame) -> list[Frame]:
         frames = await patiently(
             lambda: self._chunks.of_run(attempt.org, attempt.thread, attempt.run, until=last.sequence)
         )
-        try:
-            return replay(
-                attempt.requested.assistant_id, [frame for frame in frames if frame.sequence <= last.sequence]
-            )
-        except (LogLostError, FoldError) as error:
-            # The run must end all the same.
-            log.warning("log_unreadable", run_id=attempt.run, error=repr(error))
-            return None
+        return [frame for frame in frames if frame.sequence <= last.sequence]
 
     async def _append(self, attempt: Attempt, message: UIMessage, outcome: Outcome, end: Cursor) -> None:
         command = End(
@@ -256,10 +253,28 @@ class Ender:
             await self.promote(attempt.org, attempt.thread)
 
     async def promote(self, org: OrgId, thread: ThreadId) -> None:
-        """Let the head of the thread's queue start, if it is its turn."""
-        executed = await patiently(lambda: self._journal.execute(org, thread, Promote(now=datetime.now(UTC))))
-        if executed.appended is not None:
-            log.info("run_promoted", org=org, thread=thread)
+        """Let the thread go on by itself, as far as it does: drop what nobody is to answer, start the queue's head."""
+        while True:
+            executed = await patiently(lambda: self._journal.execute(org, thread, Promote(now=datetime.now(UTC))))
+            if executed.appended is None:
+                return
+            log.info("thread_went_on", org=org, thread=thread, type=executed.appended.event.type)
+
+
+def _replayed(attempt: Attempt, frames: list[Frame]) -> Fold | None:
+    """Fold what counts of a run's frames; None where they can't be read."""
+    try:
+        return replay(attempt.requested.assistant_id, frames)
+    except (LogLostError, FoldError) as error:
+        # The run must end all the same.
+        log.warning("log_unreadable", run_id=attempt.run, error=repr(error))
+        return None
+
+
+async def _tell(fold: Fold, pump: Pump, chunks: list[Chunk]) -> None:
+    for chunk in chunks:
+        fold.add(chunk)
+        await pump.write(chunk)
 
 
 class SealedError(Exception):

@@ -66,6 +66,7 @@ def decode(stored: Stored) -> Recorded:
         event_id=stored.headers.get(EVENT_ID, ""),
         event=event,
         traceparent=stored.headers.get("traceparent"),
+        stored_at=stored.stored_at,
     )
 
 
@@ -76,7 +77,8 @@ def delivered(message: Msg) -> Recorded:
         UnknownEventError: this version does not know it.
 
     """
-    return decode(Stored(message.metadata.sequence.stream, message.subject, message.headers or {}, message.data))
+    told = message.metadata
+    return decode(Stored(told.sequence.stream, message.subject, message.headers or {}, message.data, told.timestamp))
 
 
 class Journal:
@@ -186,6 +188,8 @@ class Journal:
         propagate.inject(headers)
         subject = subjects.event(org, thread, event.type)
         body = event.model_dump_json().encode()
+        # What can't be read again would stop every fold of the thread there, for ever.
+        decode_event(body)
         doubtful = False
         while True:
             try:

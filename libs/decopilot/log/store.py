@@ -1,6 +1,7 @@
 """The store: writing to streams, and reading them: one message, the last one, or all behind a sequence."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +18,7 @@ from decopilot.log.direct import DirectGet
 
 _PAUSE_S, _PAUSE_MAX_S = 0.02, 0.5
 _NO_MESSAGE = 10037
+_TIME = "Nats-Time-Stamp"
 _HEADER_RESERVE_BYTES = 256
 """What the client adds to the headers it is given."""
 
@@ -27,13 +29,21 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message as a stream holds it; `at`, by the broker's clock, is known of what the leader was asked for."""
+    """A message as a stream holds it."""
 
     sequence: int
     subject: str
     headers: Mapping[str, str]
     data: bytes
     at: datetime | None = None
+
+    @property
+    def stored_at(self) -> datetime | None:
+        """When it was stored, by the broker's clock; not known of what came live."""
+        if self.at is not None or (told := self.headers.get(_TIME)) is None:
+            return self.at
+        # Nanoseconds are more than a datetime takes.
+        return datetime.fromisoformat(re.sub(r"(\.\d{1,6})\d*Z$|Z$", r"\1+00:00", told))
 
 
 class MessageTooLargeError(Exception):

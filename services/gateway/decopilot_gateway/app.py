@@ -69,7 +69,7 @@ async def build(settings: GatewaySettings) -> AsyncIterator[tuple[web.Applicatio
         async def ready() -> bool:
             return found_broker.is_set() and not leaving.started and await broker_answers(nc)
 
-        locator, keepalive_s = Locator(ChunkLog(store), journal), settings.keepalive_s
+        locator, keepalive_s = Locator(ChunkLog(store), journal, views), settings.keepalive_s
         commander = Commander(nc)
         table = endpoints(
             posting=Posting(doorman, commander),

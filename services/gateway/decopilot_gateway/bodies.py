@@ -4,8 +4,8 @@ from typing import TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 
+from decopilot.contracts.chunks import parse_outside
 from decopilot_gateway.problems import ProblemError
 
 _SHOWN_ERRORS = 3
@@ -44,8 +44,7 @@ async def _raw(request: web.Request) -> bytes:
 
 def _parse(raw: bytes, form: type[BodyT]) -> BodyT:
     try:
-        # JSON proper: no NaN, no infinity, no half characters.
-        parsed = from_json(raw, allow_inf_nan=False)
+        parsed = parse_outside(raw)
     except ValueError as error:
         raise ProblemError("invalid_json", str(error)[:200]) from error
     try:

@@ -8,6 +8,7 @@ from decopilot.contracts.frames import Cursor, Frame, Ranges
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.log.chunklog import ChunkLog, is_erased
 from decopilot.log.journal import Journal
+from decopilot.log.views import Views
 from decopilot_gateway import sse
 from decopilot_gateway.rewinding import is_tainted
 
@@ -30,9 +31,10 @@ class Start:
 class Locator:
     """Finds where a viewer begins, from the logs."""
 
-    def __init__(self, chunks: ChunkLog, journal: Journal) -> None:
+    def __init__(self, chunks: ChunkLog, journal: Journal, views: Views) -> None:
         self._chunks = chunks
         self._journal = journal
+        self._views = views
 
     async def locate(
         self, org: OrgId, thread: ThreadId, last: Frame | None, cursor: Cursor | None, *, takes_rewinds: bool
@@ -42,8 +44,16 @@ class Locator:
         `last` is the newest frame of the thread that is known. A cursor that can't be served exactly is
         answered by a reset.
         """
+        if last is not None and not is_erased(last) and await self._views.is_deleted(org, thread):
+            # What it held is on its way out, and nobody's any more.
+            return _reset(org, thread, last.end, "cursor")
         if cursor is None:
             return await self._present(org, thread, last)
+        return await self._behind(org, thread, last, cursor, takes_rewinds=takes_rewinds)
+
+    async def _behind(
+        self, org: OrgId, thread: ThreadId, last: Frame | None, cursor: Cursor, *, takes_rewinds: bool
+    ) -> Start:
         if cursor == Cursor(0, 0) and last is not None and not is_erased(last):
             return Start(0)
         found = await self._chunks.get(org, thread, cursor.sequence) if cursor.sequence else None

@@ -23,6 +23,9 @@ from decopilot_gateway.facts import facts_in
 from decopilot_gateway.problems import ProblemError
 from decopilot_gateway.wishing import accepted_response
 
+INSTRUCTIONS_LENGTH = 64 * 1024
+"""They are kept with every run of their thread that is not over."""
+
 
 class PostedPart(BaseModel):
     """A part of a message; what it holds depends on its type."""
@@ -112,6 +115,11 @@ class MessagesBody(BaseModel):
 
     def _config(self) -> RunConfig:
         systems = [message for message in self.messages if isinstance(message, PostedMessage)]
+        instructions = tuple(_text(message) for message in systems if message.role == "system")
+        if sum(map(len, instructions)) > INSTRUCTIONS_LENGTH:
+            raise ProblemError(
+                "invalid_body", f"System messages have at most {INSTRUCTIONS_LENGTH} characters together."
+            )
         return RunConfig(
             agent_id=self.agent.id,
             tier=self.tier,
@@ -119,7 +127,7 @@ class MessagesBody(BaseModel):
             tool_approval_level=self.tool_approval_level,
             temperature=self.temperature,
             window_size=self.memory.window_size,
-            instructions=tuple(_text(message) for message in systems if message.role == "system"),
+            instructions=instructions,
         )
 
 

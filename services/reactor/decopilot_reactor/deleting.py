@@ -43,6 +43,6 @@ class Deleter:
             raise NotYetError(AGAIN_S)
         await self._eraser.erase(org, thread, tombstone=recorded.sequence)
         log.info("thread_erased", org=org, thread=thread)
-        age_s = (datetime.now(UTC) - recorded.event.at).total_seconds()
+        age_s = (datetime.now(UTC) - recorded.at).total_seconds()
         if age_s < self._erase_again_s:
             raise NotYetError(self._erase_again_s - age_s)

@@ -98,7 +98,7 @@ class Janitor:
         org, thread = recorded.org, recorded.thread
         # What was written before this event is the business of the run's own item.
         known = await self._journal.events(org, thread, after=recorded.sequence - 1, until=loaded.sequence)
-        await self._overseer.oversee(org, thread, loaded.state, [event.event for event in known])
+        await self._overseer.oversee(org, thread, loaded.state, known)
 
     async def _purge(self, recorded: Recorded, event: Terminal) -> None:
         """Purge the run that this event ended, and no other."""
@@ -110,4 +110,4 @@ class Janitor:
 
 
 def _age_s(recorded: Recorded) -> float:
-    return (datetime.now(UTC) - recorded.event.at).total_seconds()
+    return (datetime.now(UTC) - recorded.at).total_seconds()

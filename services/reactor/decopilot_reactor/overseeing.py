@@ -7,7 +7,15 @@ from typing import NoReturn, assert_never
 
 import structlog
 
-from decopilot.contracts.events import Event, FailureReason, RunCancelRequested, RunHandedBack, RunQueued, RunStarted
+from decopilot.contracts.events import (
+    FailureReason,
+    Recorded,
+    RunCancelRequested,
+    RunHandedBack,
+    RunQueued,
+    RunRequested,
+    RunStarted,
+)
 from decopilot.contracts.frames import Frame
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.domain.commands import StaleError
@@ -45,7 +53,7 @@ class Overseer:
         self._may_be_held = may_be_held
         self._free = asyncio.Semaphore(at_once)
 
-    async def oversee(self, org: OrgId, thread: ThreadId, state: ThreadState, events: Iterable[Event]) -> None:
+    async def oversee(self, org: OrgId, thread: ThreadId, state: ThreadState, events: Iterable[Recorded]) -> None:
         """End the thread's active run if that is due; `events` are those that tell of it.
 
         Returns once it has been ended.
@@ -107,19 +115,22 @@ def _log_sealed(attempt: Attempt, reason: FailureReason) -> None:
     log.info("run_sealed", org=attempt.org, thread=attempt.thread, run_id=attempt.run, reason=reason)
 
 
-def _times(events: Iterable[Event], run: RunId, last: Frame | None) -> Times:
-    driven = cancel = None
-    for event in events:
-        match event:
-            case RunStarted() | RunHandedBack() if event.run_id == run:
-                driven = event.at
-            case RunCancelRequested() if event.run_id == run:
-                cancel = cancel or event.at
-            case RunQueued() if event.supersedes == run:
-                cancel = cancel or event.at
+def _times(events: Iterable[Recorded], run: RunId, last: Frame | None) -> Times:
+    requested = driven = cancel = None
+    for recorded in events:
+        match recorded.event:
+            case RunRequested(run_id=of) if of == run:
+                requested = recorded.at
+            case RunStarted(run_id=of) | RunHandedBack(run_id=of) if of == run:
+                driven = recorded.at
+            case RunCancelRequested(run_id=of) if of == run:
+                cancel = cancel or recorded.at
+            case RunQueued(supersedes=of) if of == run:
+                cancel = cancel or recorded.at
             case _:
                 pass
     return Times(
+        requested=requested,
         driven=driven,
         cancel=cancel,
         frame=None if last is None else last.stored_at,

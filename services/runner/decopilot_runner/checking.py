@@ -7,7 +7,7 @@ message that can't be stored leaves its run without an end. So neither gets as f
 import re
 from collections.abc import Mapping
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from decopilot.contracts.chunks import (
     RESET,
@@ -18,6 +18,7 @@ from decopilot.contracts.chunks import (
     USER_MESSAGE,
     Chunk,
     encode_chunk,
+    parse_outside,
 )
 from decopilot.contracts.messages import UIMessage
 
@@ -72,6 +73,9 @@ _DATA: tuple[_Kinds, _Kinds] = ({"data": _ANY}, {"id": str, "transient": bool})
 _DATA_TYPE = re.compile(r"data-.+", re.DOTALL)
 _OURS = frozenset({RESET, RUN, RUN_END, RUN_REWIND, THREAD_DELETED, USER_MESSAGE})
 _SHOWN = 64
+_IDS = ("toolCallId", "approvalId")
+ID_LENGTH = 256
+"""What a person answers is named by them."""
 _NAMES = {str: "string", bool: "boolean", dict: "object", list: "array"}
 
 
@@ -117,7 +121,7 @@ class Checker:
             raise ProtocolError("chunk", "must have a type")
         try:
             line = encode_chunk(chunk)
-            stored: Chunk = from_json(line)
+            stored: Chunk = parse_outside(line)
         except ValueError as error:
             raise ProtocolError(kind[:_SHOWN], "must be JSON") from error
         _check_fields(kind, stored)
@@ -146,3 +150,6 @@ def _check_fields(kind: str, chunk: Chunk) -> None:
             raise ProtocolError(kind[:_SHOWN], f"must have no field {name[:_SHOWN]!r}")
         if not isinstance(value, wanted):
             raise ProtocolError(kind[:_SHOWN], f"must have {name!r} of type {_NAMES[wanted]}")
+    for name in _IDS:
+        if not 0 < len(chunk.get(name, "x")) <= ID_LENGTH:
+            raise ProtocolError(kind[:_SHOWN], f"must have {name!r} of 1 to {ID_LENGTH} characters")

@@ -14,7 +14,7 @@ from decopilot.domain.fold import Fold, FoldError
 from decopilot.domain.interactions import resolution_chunks
 from decopilot.domain.margins import opening, rewind_chunk
 from decopilot.domain.outcome import failure, forced
-from decopilot.domain.resuming import LogLostError, resume_point
+from decopilot.domain.resuming import LogLostError, resume_point, unwritten_resolutions
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.ending import Attempt, Ender, SealedError
 from decopilot.log.history import Histories
@@ -94,7 +94,9 @@ class Driver:
             progress.fold.add(chunk)
         # Viewers see the question while the history is read.
         _, history = await asyncio.gather(progress.pump.frame(chunks), self._history(attempt))
-        progress.partial = None if continued is None else progress.fold.message()
+        if continued is not None:
+            progress.partial = progress.fold.message()
+            progress.resolved = resolution_chunks(progress.partial, attempt.requested.resolutions)
         return history
 
     async def _resume(self, progress: Progress, fence: Frame, counted_steps: int) -> None:
@@ -110,6 +112,7 @@ class Driver:
         )
         try:
             point = resume_point(attempt.requested.assistant_id, frames)
+            progress.resolved = unwritten_resolutions(frames, attempt.requested.resolutions)
         except FoldError as error:
             log.warning("log_unreadable", run_id=attempt.run, error=repr(error))
             raise LogLostError from error
@@ -127,7 +130,7 @@ class Driver:
     async def _bring_to_end(self, progress: Progress, history: list[UIMessage], woken: asyncio.Event) -> None:
         """Let the agent run until it ends or is to end, and end the run."""
         attempt = progress.attempt
-        for chunk in resolution_chunks(progress.fold.message(), attempt.requested.resolutions):
+        for chunk in progress.resolved:
             progress.fold.add(chunk)
             await progress.pump.write(chunk)
         await progress.pump.barrier()

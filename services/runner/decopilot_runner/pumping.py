@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
@@ -23,18 +23,24 @@ from decopilot.log.pump import FencedError, Pump
 from decopilot.log.store import patiently
 from decopilot_runner.checking import AnswerTooLargeError, Checker, ProtocolError
 
+UNFINISHED = "The call's input was not finished."
+
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far an attempt is: what the log holds of the answer, and whether its agent may still add to it."""
+    """How far an attempt is: what the log holds of the answer, and whether its agent may still add to it.
+
+    `resolved` tells what came of the interactions that a continuation goes on with, as far as the log lacks it.
+    """
 
     attempt: Attempt
     pump: Pump
     fold: Fold
     steps: int = 0
     partial: UIMessage | None = None
+    resolved: list[Chunk] = field(default_factory=list)
     is_resumed: bool = False
     is_stopped: bool = False
 
@@ -93,15 +99,21 @@ class AgentPump:
                     continue
                 if kind == "error":
                     raise AgentError("unknown", chunk["errorText"])
-                progress.fold.add(chunk)
-                await progress.pump.write(chunk)
-                if is_cut(chunk):
-                    # Behind it the agent acts on the world or asks the model again.
-                    await progress.pump.barrier()
-                if kind == "finish-step":
-                    progress.steps += 1
-                    await self.complete_step(progress, progress.steps)
+                await self._take(progress, chunk)
         return finish
+
+    async def _take(self, progress: Progress, chunk: Chunk) -> None:
+        """Have a chunk stored; where the agent acts behind it, wait until it is."""
+        is_last = chunk["type"] == "finish-step"
+        if is_last:
+            # Behind it nobody can end what it left open: not every client, and no other attempt.
+            await _write(progress, *progress.fold.stream_ends(UNFINISHED))
+        await _write(progress, chunk)
+        if is_cut(chunk):
+            await progress.pump.barrier()
+        if is_last:
+            progress.steps += 1
+            await self.complete_step(progress, progress.steps)
 
     async def complete_step(self, progress: Progress, step: int) -> None:
         """Count a step that the log has whole."""
@@ -114,6 +126,12 @@ class AgentPump:
             usage=usage_of(progress.fold.message()),
         )
         await patiently(lambda: self._journal.execute(attempt.org, attempt.thread, command))
+
+
+async def _write(progress: Progress, *chunks: Chunk) -> None:
+    for chunk in chunks:
+        progress.fold.add(chunk)
+        await progress.pump.write(chunk)
 
 
 def _request(progress: Progress, history: Sequence[UIMessage]) -> AgentRequest:
