@@ -20,6 +20,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="binary",
         help="where tests get NATS from: an own nats-server process each, or a Docker engine (testcontainers)",
     )
+    parser.addoption("--chaos-seed", type=int, help="what the chaos run draws its load and its faults from")
+    parser.addoption("--chaos-seconds", type=float, help="for how long the chaos run goes on")
     parser.addoption("--screenshot", help="where to write the page's picture, as README shows it")
 
 

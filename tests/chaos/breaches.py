@@ -1,0 +1,275 @@
+"""Breaches: evidence of broken promises, made from that of kept ones, to know that each of them is looked for."""
+
+from collections import Counter
+from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
+
+from chaos.doors import Answer
+from chaos.evidence import Evidence
+from chaos.ledger import Ledger, Receipt
+from chaos.truth import RunTruth, ThreadTruth
+from chaos.viewers import Connection, Event, Viewer
+from decopilot.contracts.events import RunRequested
+
+Breach = Callable[[Evidence], None]
+
+
+def narrowed(evidence: Evidence) -> Evidence:
+    """Copy the evidence of three threads: the busiest, a deleted one, and the one without viewers."""
+    watched = {viewer.thread for viewer in evidence.viewers}
+    kept = [thread for thread in evidence.threads.values() if thread.deleted_at is None]
+    deleted = [thread for thread in evidence.threads.values() if thread.deleted_at is not None and thread.frames]
+    names = {
+        max(
+            (thread for thread in kept if thread.name in watched), key=lambda thread: len(_notable(evidence, thread))
+        ).name,
+        max(deleted, key=lambda thread: len(thread.frames)).name,
+        next(thread.name for thread in kept if thread.name not in watched),
+    }
+    return replace(
+        evidence,
+        ledger=_ledger(evidence.ledger, names),
+        viewers=[_viewer(viewer) for viewer in evidence.viewers if viewer.thread in names],
+        watchers=[],
+        threads={name: _thread(evidence.threads[name]) for name in sorted(names)},
+        events_left=Counter(evidence.events_left),
+        views=dict(evidence.views),
+        messages=dict(evidence.messages),
+        histories=dict(evidence.histories),
+        shown=dict(evidence.shown),
+        watch=list(evidence.watch),
+        notes=list(evidence.notes),
+        first_after=dict(evidence.first_after),
+    )
+
+
+def _notable(evidence: Evidence, thread: ThreadTruth) -> list[RunTruth]:
+    """The runs of a thread that finished, if it has what breaches are made of."""
+    has_snapshot = any(snapshot.thread == thread.name for snapshot in evidence.ledger.snapshots)
+    has_calls = any(run.text.startswith("/steps") and "/note" in run.text for run in _finished(thread))
+    return _finished(thread) if has_snapshot and has_calls else []
+
+
+def _finished(thread: ThreadTruth) -> list[RunTruth]:
+    return [run for run in thread.runs.values() if run.ends and run.ends[0].type == "run_completed"]
+
+
+def _ledger(ledger: Ledger, names: set[str]) -> Ledger:
+    return replace(
+        ledger,
+        posts={
+            id_: replace(posted, runs=list(posted.runs))
+            for id_, posted in ledger.posts.items()
+            if posted.thread in names
+        },
+        receipts=[receipt for receipt in ledger.receipts if receipt.thread in names],
+        resolved=[resolved for resolved in ledger.resolved if resolved.thread in names],
+        snapshots=[snapshot for snapshot in ledger.snapshots if snapshot.thread in names],
+        trespasses=list(ledger.trespasses),
+        blunders=list(ledger.blunders),
+        unexpected=list(ledger.unexpected),
+    )
+
+
+def _viewer(viewer: Viewer) -> Viewer:
+    connections = [replace(connection, events=list(connection.events)) for connection in viewer.stream.connections]
+    return replace(viewer, stream=replace(viewer.stream, connections=connections))
+
+
+def _thread(thread: ThreadTruth) -> ThreadTruth:
+    runs = {
+        id_: replace(run, ends=list(run.ends), frames=list(run.frames), left=list(run.left))
+        for id_, run in thread.runs.items()
+    }
+    return ThreadTruth(thread.name, list(thread.events), list(thread.frames), set(thread.stored), runs)
+
+
+def _busy(evidence: Evidence) -> ThreadTruth:
+    watched = {viewer.thread for viewer in evidence.viewers}
+    return next(t for t in evidence.threads.values() if t.deleted_at is None and t.name in watched)
+
+
+def _unwatched(evidence: Evidence) -> ThreadTruth:
+    watched = {viewer.thread for viewer in evidence.viewers}
+    return next(t for t in evidence.threads.values() if t.name not in watched)
+
+
+def _erased(evidence: Evidence) -> ThreadTruth:
+    return next(t for t in evidence.threads.values() if t.deleted_at is not None)
+
+
+def _watching(evidence: Evidence) -> Connection:
+    """A connection of a viewer that takes rewinds: nothing of what it got is given twice."""
+    steady = next(v for v in evidence.viewers if v.name == f"{_busy(evidence).name}/steady")
+    return max(steady.stream.connections, key=lambda connection: len(connection.events))
+
+
+def _in_the_middle(connection: Connection) -> int:
+    """A chunk of text: it is not void unless its runner died, so one of the longest run there is."""
+    deltas = [number for number, event in enumerate(connection.events) if b'"text-delta"' in event.data]
+    return deltas[len(deltas) // 2]
+
+
+def lose_a_chunk(evidence: Evidence) -> None:
+    """A living chunk never came."""
+    thread, connection = _busy(evidence), _watching(evidence)
+    living = {f"{line.position[0]}-{line.position[1]}" for line in thread.lines if not line.is_void}
+    place = next(n for n in range(_in_the_middle(connection), 0, -1) if connection.events[n].id in living)
+    del connection.events[place]
+
+
+def repeat_a_chunk(evidence: Evidence) -> None:
+    """A chunk came twice."""
+    connection = _watching(evidence)
+    place = _in_the_middle(connection)
+    connection.events.insert(place, connection.events[place])
+
+
+def swap_two_chunks(evidence: Evidence) -> None:
+    """Two chunks came in the other order."""
+    events, place = _watching(evidence).events, _in_the_middle(_watching(evidence))
+    events[place], events[place + 1] = events[place + 1], events[place]
+
+
+def change_a_chunk(evidence: Evidence) -> None:
+    """A chunk came otherwise than it is stored."""
+    events, place = _watching(evidence).events, _in_the_middle(_watching(evidence))
+    events[place] = replace(events[place], data=b'{"type":"text-delta","id":"text-0","delta":"!"}')
+
+
+def forget_an_end_without_viewers(evidence: Evidence) -> None:
+    """A run that nobody watched has no end."""
+    next(run for run in _unwatched(evidence).runs.values() if run.ends).ends.clear()
+
+
+def leave_open(evidence: Evidence) -> None:
+    """A run's log has no closing frame."""
+    _finished(_busy(evidence))[0].frames.pop()
+
+
+def let_a_zombie_write(evidence: Evidence) -> None:
+    """A frame of an attempt stands before one of an earlier attempt."""
+    frames = _finished(_busy(evidence))[0].frames
+    frames[0] = replace(frames[0], attempt=99)
+
+
+def end_twice(evidence: Evidence) -> None:
+    """A run has two ends."""
+    ends = _finished(_busy(evidence))[0].ends
+    ends.append(ends[0])
+
+
+def answer_twice(evidence: Evidence) -> None:
+    """A message was accepted as two runs."""
+    next(posted for posted in evidence.ledger.posts.values() if posted.runs).runs.append("run_another")
+
+
+def execute_again(evidence: Evidence) -> None:
+    """A call was executed more often than anybody approved."""
+    calls = {
+        part["toolCallId"]
+        for run in _finished(_busy(evidence))
+        for part in (run.ends[0].message.parts if run.ends[0].message else ())
+        if "toolCallId" in part
+    }
+    evidence.notes.extend(5 * [note for note in evidence.notes if note["call"] in calls])
+
+
+def ignore_a_cancellation(evidence: Evidence) -> None:
+    """A cancellation was accepted, and nothing came of it."""
+    thread = _busy(evidence)
+    run = _finished(thread)[0].run_id
+    evidence.ledger.receipts.append(Receipt(thread.name, "cancel", "cancelling", run))
+
+
+def tear_the_seam(evidence: Evidence) -> None:
+    """A history came with the cursor of another moment."""
+    snapshots = evidence.ledger.snapshots
+    place = next(n for n, snapshot in enumerate(snapshots) if snapshot.thread == _busy(evidence).name)
+    snapshots[place] = replace(snapshots[place], cursor="1-1")
+
+
+def pass_over_a_lost_cursor(evidence: Evidence) -> None:
+    """A cursor that is purged was answered as if nothing were missing."""
+    went_on = Event("1-0", b'{"type":"text-delta","id":"text-0","delta":"!"}', 0.0)
+    evidence.first_after[_busy(evidence).name, "1-0"] = [went_on]
+
+
+def let_a_stranger_in(evidence: Evidence) -> None:
+    """A door was open to another org."""
+    evidence.ledger.trespasses[0] = replace(evidence.ledger.trespasses[0], status=200, code="")
+
+
+def take_a_blunder(evidence: Evidence) -> None:
+    """A senseless request was accepted."""
+    evidence.ledger.blunders[0] = replace(evidence.ledger.blunders[0], status=202, code="")
+
+
+def end_with_another_message(evidence: Evidence) -> None:
+    """A run's end holds a message that its log does not add up to."""
+    run = _finished(_busy(evidence))[0]
+    run.ends[0] = run.ends[0].model_copy(update={"message": None})
+
+
+def hold_a_view_back(evidence: Evidence) -> None:
+    """A view was not written."""
+    evidence.views[_busy(evidence).name] = None
+
+
+def empty_a_history(evidence: Evidence) -> None:
+    """A gateway shows no messages."""
+    key = next(key for key in evidence.histories if key[0] == _busy(evidence).name)
+    evidence.histories[key] = Answer(200, {"messages": []})
+
+
+def lose_a_watch_event(evidence: Evidence) -> None:
+    """A watch event was never told."""
+    place = next(n for n, event in enumerate(evidence.watch) if event.told["subject"] == _busy(evidence).name)
+    del evidence.watch[place]
+
+
+def purge_nothing(evidence: Evidence) -> None:
+    """A run's frames are still there."""
+    run = _finished(_busy(evidence))[0]
+    run.left[:] = run.frames
+
+
+def erase_by_half(evidence: Evidence) -> None:
+    """A deleted thread has an event left."""
+    evidence.events_left[_erased(evidence).name] += 1
+
+
+def run_two_at_once(evidence: Evidence) -> None:
+    """A run was requested while another was active."""
+    events = _busy(evidence).events
+    first, second = [n for n, recorded in enumerate(events) if isinstance(recorded.event, RunRequested)][:2]
+    later = copy(events[second])
+    del events[second]
+    events.insert(first + 1, later)
+
+
+BREACHES: tuple[tuple[str, Breach], ...] = (
+    ("NO-GAP", lose_a_chunk),
+    ("NO-DUP", repeat_a_chunk),
+    ("ORDER", swap_two_chunks),
+    ("PERSIST-FIRST", change_a_chunk),
+    ("DETACHED", forget_an_end_without_viewers),
+    ("ONE-CLOSE", leave_open),
+    ("ONE-WRITER", let_a_zombie_write),
+    ("ONE-END", end_twice),
+    ("ONE-RUN", answer_twice),
+    ("ONE-RUN", run_two_at_once),
+    ("RESUME", execute_again),
+    ("CANCEL", ignore_a_cancellation),
+    ("SNAPSHOT-SEAM", tear_the_seam),
+    ("HONEST-CURSOR", pass_over_a_lost_cursor),
+    ("TENANT-WALL", let_a_stranger_in),
+    ("BAD-INPUT", take_a_blunder),
+    ("FOLD", end_with_another_message),
+    ("VIEWS", hold_a_view_back),
+    ("HISTORY", empty_a_history),
+    ("WATCH", lose_a_watch_event),
+    ("PURGE", purge_nothing),
+    ("DELETE", erase_by_half),
+)

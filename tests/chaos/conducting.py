@@ -1,0 +1,216 @@
+"""Conducting: load and faults side by side, then quiet, then the evidence."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from chaos.doors import Doors
+from chaos.evidence import Evidence, Limits
+from chaos.judging_runs import driver_of
+from chaos.ledger import Ledger
+from chaos.recorder import CHUNKS, Recorder, whole
+from chaos.sabotage import Saboteur
+from chaos.schedule import WATCHERS, Schedule
+from chaos.truth import ThreadTruth, position_of, truths
+from chaos.users import User
+from chaos.verdict import Verdict
+from chaos.viewers import FOR_GOOD_S, Event, Stream, Viewer
+from decopilot.contracts import subjects
+from decopilot.kit.connection import connected
+from decopilot.kit.settings import Settings
+from decopilot.log.store import Store, patiently
+from support.stack import Stack
+
+REST_S = 60.0
+DRAINED_S = 45.0
+CAUGHT_UP_S = 30.0
+LOOK_S = 0.5
+PROBES, PROBE_S = 6, 10.0
+
+Start = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@asynccontextmanager
+async def background() -> AsyncIterator[Start]:
+    """Run tasks until the context is left; what went wrong in one is raised then."""
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        yield lambda coroutine: tasks.append(asyncio.create_task(coroutine))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+
+
+class Conductor:
+    """Runs a schedule against a stack; what could not be waited for is a violation already."""
+
+    def __init__(self, stack: Stack, schedule: Schedule, limits: Limits, notes: Path, verdict: Verdict) -> None:
+        self._stack = stack
+        self._schedule = schedule
+        self._limits = limits
+        self._notes = notes
+        self._verdict = verdict
+        self._names = [plan.name for plan in schedule.threads]
+
+    async def conduct(self) -> Evidence:
+        """Do it all."""
+        settings = Settings.model_validate({"nats_url": self._stack.nats_url, "nats_token": self._stack.nats_token})
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        async with (
+            connected(settings, "chaos") as nc,
+            Store(nc) as store,
+            aiohttp.ClientSession(connector=connector) as session,
+            background() as start,
+        ):
+            recorder = Recorder(store)
+            saboteur = Saboteur(self._stack, self._notes, lambda: self._drivers(recorder))
+            await recorder.listen()
+            start(recorder.follow())
+            doors, rival, stranger = await self._doors(session, saboteur)
+            viewers = [
+                Viewer.of(plan, doors, self._schedule.seed)
+                for thread in self._schedule.threads
+                for plan in thread.viewers
+            ]
+            watchers = [
+                Stream("watch", doors, self._chance(f"watcher/{number}"), (0.3, 8.0), (0.0, 0.5))
+                for number in range(WATCHERS)
+            ]
+            evidence = Evidence(self._limits, Ledger(), saboteur.hits, viewers, watchers, recorder)
+
+            def attach(thread: str, cursor: str, rewind: bool) -> None:  # noqa: FBT001  as users call it
+                name = f"{thread}/behind-{len(evidence.ledger.snapshots)}"
+                viewer = Viewer.behind(name, thread, cursor, doors, self._schedule.seed, rewind=rewind)
+                viewers.append(viewer)
+                start(viewer.stream.follow())
+
+            users = [
+                User(
+                    plan,
+                    evidence.ledger,
+                    seed=self._schedule.seed,
+                    doors=doors,
+                    rival=rival,
+                    stranger=stranger,
+                    newest_event=lambda: recorder.newest_event,
+                    attach=attach,
+                )
+                for plan in self._schedule.threads
+            ]
+            for stream in (*watchers, *(viewer.stream for viewer in viewers)):
+                start(stream.follow())
+            await asyncio.gather(saboteur.strike_all(self._schedule.faults), *(user.act() for user in users))
+            for stream in (*watchers, *(viewer.stream for viewer in viewers)):
+                stream.settled.set()
+            await self._quiet(evidence, doors)
+            await evidence.gather(self._names, doors, self._notes)
+        return evidence
+
+    def _drivers(self, recorder: Recorder) -> dict[str, int]:
+        return {
+            thread.name: driver_of(thread.runs[active.run_id].starts[-1])
+            for thread in self._truths(recorder)
+            if (active := thread.state.active) is not None and active.attempt and not active.is_let_go
+        }
+
+    def _chance(self, name: str) -> random.Random:
+        return random.Random(f"{self._schedule.seed}/{name}")
+
+    async def _doors(self, session: aiohttp.ClientSession, saboteur: Saboteur) -> Sequence[Doors]:
+        gateways = (process for process in saboteur.processes() if process.service == "gateway")
+        urls = tuple(f"http://127.0.0.1:{gateway.port}" for gateway in gateways)
+        people = (("local", "me"), ("local", "bob"), ("elsewhere", "eve"))
+        return [Doors(session, urls, await asyncio.to_thread(self._stack.token, *who)) for who in people]
+
+    async def _quiet(self, evidence: Evidence, doors: Doors) -> None:
+        recorder = evidence.recorder
+
+        async def at_work() -> list[str]:
+            return [thread.name for thread in self._truths(recorder) if _is_at_work(thread)]
+
+        async def undone() -> list[str]:
+            queued = sum(len(thread.state.queue) for thread in self._truths(recorder))
+            return [text async for text in _undone(recorder.store, queued)]
+
+        async def behind() -> list[str]:
+            tips = {thread.name: thread.tip for thread in self._truths(recorder)}
+            return list(_behind(evidence, tips))
+
+        await self._wait("ONE-END", "are still at work", at_work, REST_S)
+        # What is purged and erased in the end belongs to the evidence.
+        await self._wait("PURGE", "are not done", undone, DRAINED_S)
+        await self._wait("NO-GAP", "have not caught up", behind, CAUGHT_UP_S)
+        await self._probe(evidence, doors)
+
+    def _truths(self, recorder: Recorder) -> list[ThreadTruth]:
+        return list(truths(self._names, recorder, ()).values())
+
+    async def _wait(self, promise: str, what: str, look: Callable[[], Awaitable[list[str]]], deadline_s: float) -> None:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + deadline_s
+        while (found := await look()) and clock() < deadline:
+            await asyncio.sleep(LOOK_S)
+        self._verdict.check(promise, not found, f"after {deadline_s:g} s these {what}: {found}")
+
+    async def _probe(self, evidence: Evidence, doors: Doors) -> None:
+        """Come with cursors whose frames are gone."""
+        chance = self._chance("probes")
+        stored = {one.sequence for one in await whole(evidence.recorder.store, subjects.CHUNKS_STREAM, CHUNKS)}
+        gone = [frame for sequence, frame in sorted(evidence.recorder.frames.items()) if sequence not in stored]
+        for frame in chance.sample(gone, min(PROBES, len(gone))):
+            if frame.thread in evidence.ledger.deleting:
+                continue
+            stream = Stream(
+                f"decopilot/attach/{frame.thread}",
+                doors,
+                chance,
+                (FOR_GOOD_S, FOR_GOOD_S),
+                (0, 0),
+                f"{frame.sequence}-0",
+            )
+            evidence.first_after[frame.thread, str(stream.cursor)] = await _first_events(stream)
+
+
+def _is_at_work(thread: ThreadTruth) -> bool:
+    state = thread.state
+    return state.active is not None or (bool(state.queue) and state.waiting is None)
+
+
+async def _undone(store: Store, queued: int) -> AsyncIterator[str]:
+    for name in (subjects.RUNNER_CONSUMER, subjects.REACTOR_CONSUMER, subjects.JANITOR_CONSUMER):
+        info = await patiently(lambda name=name: store.js.consumer_info(subjects.EVENTS_STREAM, name))  # type: ignore[misc]
+        # Of what waits behind a person the janitor looks after the turn.
+        kept = queued if name == subjects.JANITOR_CONSUMER else 0
+        if info.num_pending or info.num_ack_pending > kept:
+            yield f"{name}: {info.num_pending} to come, {info.num_ack_pending} at work"
+
+
+def _behind(evidence: Evidence, tips: dict[str, tuple[int, int] | None]) -> Iterator[str]:
+    for viewer in evidence.viewers:
+        tip, cursor = tips[viewer.thread], viewer.stream.cursor
+        if tip is not None and cursor is not None and position_of(cursor) < tip:
+            yield f"{viewer.name} at {cursor} of {tip}"
+
+
+async def _first_events(stream: Stream) -> list[Event]:
+    following = asyncio.create_task(stream.follow())
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + PROBE_S
+    try:
+        while clock() < deadline:
+            if found := [event for connection in stream.connections for event in connection.events]:
+                return found
+            await asyncio.sleep(0.05)
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
+    return []

@@ -1,0 +1,99 @@
+"""The evidence: everything that is judged, gathered once all is quiet, so that judging is a matter of reading."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chaos.doors import ORG, Answer, Doors
+from chaos.ledger import Ledger
+from chaos.recorder import CHUNKS, EVENTS, ORG_ID, Recorder, whole
+from chaos.sabotage import Hit
+from chaos.truth import ThreadTruth, truths
+from chaos.viewers import Event, Stream, Viewer
+from decopilot.contracts import subjects
+from decopilot.contracts.ids import ThreadId
+from decopilot.contracts.messages import UIMessage
+from decopilot.log.views import ThreadView, Views
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the services were told, in seconds, and how many attempts may fail."""
+
+    purge_grace_s: float = 10.0
+    cancel_deadline_s: float = 2.0
+    idle_limit_s: float = 15.0
+    start_limit_s: float = 60.0
+    run_limit_s: float = 120.0
+    erase_again_s: float = 12.0
+    look_s: float = 3.0
+    attempts: int = 3
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """How they were told."""
+        return {f"DECOPILOT_{name.upper()}": str(getattr(self, name)) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """A watch event as stored: its sequence, and what it says."""
+
+    sequence: int
+    told: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What everybody saw, and what there is."""
+
+    limits: Limits
+    ledger: Ledger
+    hits: Sequence[Hit]
+    viewers: Sequence[Viewer]
+    watchers: Sequence[Stream]
+    recorder: Recorder
+    conflicts: list[str] = field(default_factory=list)
+    threads: dict[str, ThreadTruth] = field(default_factory=dict)
+    events_left: Counter[str] = field(default_factory=Counter)
+    views: dict[str, ThreadView | None] = field(default_factory=dict)
+    messages: dict[tuple[str, str], UIMessage | None] = field(default_factory=dict)
+    histories: dict[tuple[str, str], Answer | None] = field(default_factory=dict)
+    shown: dict[tuple[str, str], Answer | None] = field(default_factory=dict)
+    watch: list[WatchEvent] = field(default_factory=list)
+    notes: list[dict[str, str]] = field(default_factory=list)
+    first_after: dict[tuple[str, str], list[Event]] = field(default_factory=dict)
+    """What a viewer with a cursor that was purged got first, by thread and cursor."""
+
+    async def gather(self, names: Sequence[str], doors: Doors, notes: Path) -> None:
+        """Read the logs, the views, what the gateways show, and what the tools did."""
+        store = self.recorder.store
+        self.conflicts = self.recorder.conflicts
+        await self.recorder.read_frames()
+        await self.recorder.read_events()
+        self.threads = truths(names, self.recorder, await whole(store, subjects.CHUNKS_STREAM, CHUNKS))
+        for stored in await whole(store, subjects.EVENTS_STREAM, EVENTS):
+            self.events_left[subjects.owner_of(stored.subject)[1]] += 1
+        for stored in await whole(store, subjects.WATCH_STREAM, subjects.watch_of(ORG_ID)):
+            self.watch.append(WatchEvent(stored.sequence, json.loads(stored.data)))
+        self.notes = _lines(notes)
+        views = Views(store)
+        for name, thread in self.threads.items():
+            self.views[name], _ = await views.read_thread(ORG_ID, ThreadId(name))
+            ids = {ref.id for ref in thread.state.messages} | {
+                end.message.id for run in thread.runs.values() for end in run.ends if end.message is not None
+            }
+            for id_ in ids:
+                found = await views.read_message(ORG_ID, ThreadId(name), id_)
+                self.messages[name, id_] = None if found is None else found.message
+            for url in doors.urls:
+                path = f"{url}/{ORG}/decopilot/threads/{name}"
+                self.histories[name, url] = await doors.call_url("GET", f"{path}/messages")
+                self.shown[name, url] = await doors.call_url("GET", path)
+
+
+def _lines(notes: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
