@@ -79,6 +79,7 @@ STATES: dict[str, dict[str, tuple[Command, ...]]] = {
         "one of both": (*_BOTH, resolve(approve())),
         "question": (*_STARTED, end(outcome=ASKING)),
         "approval, queue": (*_QUEUED, end(outcome=WAITING, calls=[ASKS])),
+        "dropped": (*_STARTED, cancel(), end(outcome=WAITING, calls=[ASKS])),
     },
     "Deleted": {
         "ending": (*_QUEUED, delete()),
@@ -102,6 +103,7 @@ MEANINGS = {
     "one of both": "of these, the approval was given",
     "question": "it ended with a question in its text; no call is pending",
     "approval, queue": "it waits for approval `a1`, and a message waits its turn",
+    "dropped": "it waits for approval `a1`, but its end was asked for before: nobody is to answer",
     "ending": "the thread was deleted while the run was at work and a message waited",
     "deleted": "the thread was deleted",
 }
@@ -179,7 +181,7 @@ _RESOLVES = (
         {
             "run_requested": ("approval", "approval, queue"),
             "interactions_resolved": ("both",),
-            RESOLVED: ("denied",),
+            RESOLVED: ("denied", "dropped"),
             NOTHING: ("one of both", "continued"),
         },
     ),
@@ -190,7 +192,7 @@ _RESOLVES = (
         {
             "run_requested": ("approval", "approval, queue"),
             "interactions_resolved": ("both",),
-            RESOLVED: ("one of both", "continued", "denied"),
+            RESOLVED: ("one of both", "continued", "denied", "dropped"),
         },
     ),
     _users(
@@ -211,7 +213,7 @@ _RESOLVES = (
         UNKNOWN,
         {
             "run_requested": ("approval", "both", "one of both", "approval, queue"),
-            RESOLVED: ("denied",),
+            RESOLVED: ("denied", "dropped"),
             NOTHING: ("continued",),
         },
     ),
@@ -256,7 +258,7 @@ _OTHERS = (
 _AT_WORK = tuple(state for state in _BUSY if state != "requested")
 _PRESENT = (*_BUSY, "ending")
 _RUNNERS = (
-    Row("Promote", PROMOTE, NOTHING, {"run_requested": ("turn",)}),
+    Row("Promote", PROMOTE, NOTHING, {"run_requested": ("turn",), "interactions_denied": ("dropped",)}),
     Row("Start, the first attempt", start(), STALE, {"run_started": ("requested",)}),
     Row("Start, the next attempt", start(attempt=2), STALE, {"run_started": _BUSY}),
     Row("Start, an earlier run", start("r0", 2), STALE, {}),
