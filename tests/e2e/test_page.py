@@ -35,9 +35,7 @@ async def _open(browser: Browser, stack: Stack, token: str) -> tuple[Page, list[
     return page, complaints
 
 
-async def test_the_link_lets_in_and_a_chat_streams_its_answer(
-    browser: Browser, stack: Stack, api: Api, pytestconfig: pytest.Config, tmp_path: Path
-) -> None:
+async def test_the_link_lets_in_and_a_chat_streams_its_answer(browser: Browser, stack: Stack, api: Api) -> None:
     page, complaints = await _open(browser, stack, api.token)
     assert "token" not in page.url
     await page.get_by_test_id("composer").fill(QUESTION)
@@ -50,9 +48,48 @@ async def test_the_link_lets_in_and_a_chat_streams_its_answer(
     assert [QUESTION] == [part["text"] for part in messages[0]["parts"]]
     await expect(answer).to_have_attribute("data-message-id", messages[-1]["id"])
     await expect(page.get_by_test_id("thread-list")).to_contain_text("Done", timeout=10_000)
+    assert [] == complaints
+
+
+async def test_the_list_tells_how_each_thread_stands_beside_an_answer_that_waits(
+    browser: Browser, stack: Stack, pytestconfig: pytest.Config, tmp_path: Path
+) -> None:
+    """The picture in the README."""
+    api = Api(stack.url, stack.token(org="acme", user="ada"), org="acme")
+    said = {"Packing list": "/count 40 0", "Call the landlord": "/hang", "Read the minutes": "/count 100000 50"}
+    threads = {title: f"list-{number}" for number, title in enumerate((*said, "Weekend in Porto"))}
+    page, complaints = await _open(browser, stack, api.token)
+    for title, text in said.items():
+        await api.post(threads[title], text)
+        await _entitle(api, threads[title], title)
+        row = page.locator(f'[data-thread-id="{threads[title]}"]')
+        await expect(row).to_contain_text("Done" if title == "Packing list" else "Running", timeout=10_000)
+    await api.call("POST", api.path(f"decopilot/cancel/{threads['Call the landlord']}"))
+    trip = threads["Weekend in Porto"]
+    await page.goto(f"{stack.url}#{trip}")
+    await page.get_by_test_id("composer").fill("/weather Porto")
+    await page.get_by_test_id("composer").press("Enter")
+    await expect(page.locator("main")).to_contain_text("In Porto it is", timeout=10_000)
+    await expect(page.get_by_test_id("stop")).to_be_hidden(timeout=10_000)
+    await _entitle(api, trip, "Weekend in Porto")
+    await page.get_by_test_id("ask-first").check()
+    await page.get_by_test_id("composer").fill("/delete old shopping list")
+    await page.get_by_test_id("composer").press("Enter")
+    await expect(page.get_by_test_id("approve")).to_be_visible(timeout=10_000)
+    listed = ["Weekend in Porto", "Call the landlord", "Read the minutes", "Packing list"]
+    await expect(page.locator(".thread-title")).to_have_text(listed, timeout=10_000)
+    standing = ["Needs review", "Stopped", "Running", "Done"]
+    await expect(page.locator(".thread-status")).to_have_text(standing, timeout=10_000)
+    await page.get_by_test_id("connection").hover()
     wanted = pytestconfig.getoption("--screenshot")
     await page.screenshot(path=wanted or tmp_path / "page.png")
+    await api.call("POST", api.path(f"decopilot/cancel/{threads['Read the minutes']}"))
     assert [] == complaints
+
+
+async def _entitle(api: Api, thread: str, title: str) -> None:
+    status, body = await api.call("PATCH", api.path(f"decopilot/threads/{thread}"), body={"title": title})
+    assert 202 == status, body
 
 
 async def test_a_second_tab_sees_question_and_answer_live_and_neither_twice(

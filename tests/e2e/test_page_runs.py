@@ -97,11 +97,13 @@ async def test_an_answer_is_stopped_by_its_button_in_every_tab_and_stays_stopped
     for page in (first, second):
         await expect(page.get_by_test_id("stopped")).to_have_text("Stopped.", timeout=SOON_MS)
         await expect(page.get_by_test_id("stop")).to_be_hidden()
+        await expect(_row(page, _thread(first)).locator(".thread-status")).to_have_text("Stopped", timeout=SOON_MS)
     messages, _ = await api.messages(_thread(first))
     assert "cancelled" == messages[-1]["metadata"]["failureReason"]
     await _reload(first)
     await expect(first.get_by_test_id("stopped")).to_have_text("Stopped.", timeout=SOON_MS)
     await expect(_messages(first)).to_have_count(2)
+    await expect(_row(first, _thread(first)).locator(".thread-status")).to_have_text("Stopped")
 
 
 async def test_escape_stops_an_answer_that_hangs_after_a_reload_too(tab: Opener) -> None:
@@ -326,6 +328,8 @@ async def test_why_an_answer_ended_is_read_from_its_history(tab: Opener) -> None
         doubt = page.locator(f'[data-message-id="{reason}"]').get_by_test_id("tool")
         await expect(doubt).to_contain_text("it may already have happened")
     await expect(page.get_by_test_id("error-card")).to_have_count(4)
+    # A title that says it all is not said again in the server's words.
+    await expect(page.get_by_test_id("error-card").get_by_text("Told.")).to_have_count(1)
 
 
 def _failed(reason: str, finish_reason: str) -> dict[str, object]:

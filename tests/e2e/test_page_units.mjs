@@ -6,7 +6,10 @@ import { test } from "node:test";
 const WEB = new URL("../../services/gateway/decopilot_gateway/web/", import.meta.url);
 const { createFold, foldChunk } = await import(new URL("fold.js", WEB));
 const { Conversation, isAfter } = await import(new URL("conversation.js", WEB));
+const { MOVED_ON, NEVER, Notices, REACHED, SUCCEEDED } = await import(new URL("notices.js", WEB));
+const { Silence } = await import(new URL("silence.js", WEB));
 const { EventParser } = await import(new URL("sse.js", WEB));
+const { lookOf } = await import(new URL("threads.js", WEB));
 
 function fold(...chunks) {
   const made = createFold("msg_a");
@@ -372,6 +375,84 @@ test("a queue held by a question is not waited for", () => {
   const queued = { messageId: "msg_2", runId: "run_2", message: question("msg_2"), interrupts: false };
   conversation.load(history([answer("msg_a")], { status: "requires_action", pending: [], queue: [queued] }));
   assert.deepEqual([conversation.active, conversation.queue.length], [false, 1]);
+});
+
+test("a run that ended because somebody wished it is not shown as failed", () => {
+  const looks = ["cancelled", "superseded", "error", "crashed", null, undefined].map((failureReason) =>
+    lookOf({ status: "failed", failureReason }),
+  );
+  assert.deepEqual(looks, ["stopped", "replaced", "failed", "failed", "failed", "failed"]);
+  assert.equal(lookOf({ status: "in_progress", failureReason: "cancelled" }), "in_progress");
+  assert.equal(lookOf({ status: "toString" }), "unknown");
+});
+
+test("a notice lasts until what it tells is untrue, or until something else succeeds", () => {
+  const refusals = [
+    [{ status: 0 }, [REACHED, SUCCEEDED]],
+    [{ status: 401 }, [REACHED, SUCCEEDED]],
+    [{ status: 503, code: "broker_unavailable" }, [REACHED, SUCCEEDED]],
+    [{ status: 429, code: "queue_full" }, [MOVED_ON, SUCCEEDED]],
+    [{ status: 409, code: "message_conflict" }, [SUCCEEDED]],
+  ];
+  for (const [error, ending] of refusals) {
+    for (const what of [REACHED, MOVED_ON, SUCCEEDED]) {
+      const shown = [];
+      const notices = new Notices(({ text }) => shown.push(text));
+      notices.refused({ message: "No.", ...error });
+      notices.happened(what);
+      assert.equal(shown.length > 1, ending.includes(what), `${error.status}: ${what}`);
+      assert.equal(shown.at(-1) === "", ending.includes(what));
+    }
+  }
+});
+
+test("that the thread was deleted is told as long as it is shown", () => {
+  const shown = [];
+  const notices = new Notices(({ text }) => shown.push(text));
+  notices.tell("Deleted.", { until: NEVER });
+  [REACHED, MOVED_ON, SUCCEEDED].forEach((what) => notices.happened(what));
+  assert.deepEqual(shown, ["Deleted."]);
+  notices.clear();
+  assert.deepEqual(shown, ["Deleted.", ""]);
+});
+
+test("an answer's next words are waited for while no tool is at work and nothing else moves", () => {
+  const conversation = new Conversation();
+  const isWaitedFor = (...chunks) => {
+    feed(conversation, chunks, (first += 10));
+    return conversation.speaking !== undefined;
+  };
+  let first = 0;
+  const call = { toolCallId: "c", toolName: "delete" };
+  assert.equal(isWaitedFor({ type: "start", messageId: "msg_a" }, { type: "start-step" }), false);
+  assert.equal(isWaitedFor({ type: "reasoning-delta", id: "r", delta: "hm" }), false);
+  assert.equal(isWaitedFor({ type: "reasoning-end", id: "r" }), true);
+  assert.equal(isWaitedFor({ type: "text-delta", id: "t", delta: "a" }), true);
+  assert.equal(isWaitedFor({ type: "tool-input-start", ...call }), false);
+  assert.equal(isWaitedFor({ type: "tool-input-available", ...call, input: 1 }), false);
+  assert.equal(isWaitedFor({ type: "tool-output-available", toolCallId: "c", output: 1 }), true);
+  const before = conversation.speaking;
+  assert.equal(isWaitedFor(transient("data-run", { runId: "run_1", attempt: 2 })), true);
+  assert.notEqual(conversation.speaking, before, "a takeover is a sign of life");
+  conversation.stop("run_1");
+  assert.equal(conversation.speaking, undefined);
+  assert.equal(isWaitedFor({ type: "finish", finishReason: "stop" }), false);
+});
+
+test("an answer is silent once it stood still for long, and until it goes on", async () => {
+  let silence;
+  await new Promise((resolve) => {
+    silence = new Silence(resolve, 5);
+    silence.watch(1);
+    assert.equal(silence.isLong, false);
+  });
+  assert.equal(silence.isLong, true);
+  silence.watch(1);
+  assert.equal(silence.isLong, true);
+  silence.watch(2);
+  assert.equal(silence.isLong, false);
+  silence.watch(undefined);
+  assert.equal(silence.isLong, false);
 });
 
 test("cursors are ordered as numbers", () => {

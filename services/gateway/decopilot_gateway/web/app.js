@@ -2,15 +2,17 @@
 
 import { newId } from "./api.js";
 import { confirmed, isDialogOpen } from "./dialogs.js";
+import { MOVED_ON, NEVER, Notices, REACHED, SUCCEEDED } from "./notices.js";
 import { QueueView, textOf } from "./queue.js";
 import { ConversationView } from "./render.js";
 import { Session } from "./session.js";
+import { Silence } from "./silence.js";
 import { ThreadList } from "./threads.js";
 
 const HIDDEN_MS = 20_000;
 const COMPOSER_MAX_PX = 220;
-const EXPIRED = "Your link has expired: run `decopilot token` or open the printed link again.";
 const DELETED = "This thread was deleted.";
+const MOVED = "That thread was deleted. This is a new one, with your message still to be sent.";
 const ASK_FIRST = "decopilot-ask-first";
 
 const STATES = new Map([
@@ -31,19 +33,29 @@ const view = new ConversationView($("messages"), $("scroller"), {
   retry: (text) => send(text ?? lastQuestion()),
   resolve,
 });
+const silence = new Silence(schedule);
+const notices = new Notices(({ text, code }) => {
+  $("notice-text").textContent = text;
+  $("notice").dataset.code = code;
+  $("notice").hidden = !text;
+});
 const queueView = new QueueView($("queue"), takeBack);
 const threads = new ThreadList($("threads"), {
-  onError: (error) => error.status === 401 && report(error),
+  onError: (error) => error.status === 401 && notices.refused(error),
   onRead: schedule,
   onEvent: hear,
   onRename: rename,
   onDelete: remove,
 });
 const drafts = new Map();
+/** The threads that took the place of deleted ones, for what was on its way to those. */
+const successors = new Map();
 /** The last message that was refused: said again, it keeps its id, so that it can't become two runs. */
 let unsent;
 let session;
 let scheduled = false;
+/** How many messages waited in line when it was drawn last. */
+let lined = 0;
 
 function route() {
   const named = /^#([A-Za-z0-9_-]{1,64})$/.exec(location.hash)?.[1];
@@ -51,7 +63,8 @@ function route() {
   if (session) drafts.set(session.thread, composer.value);
   session?.close();
   view.clear();
-  notify();
+  notices.clear();
+  silence.watch(undefined);
   const thread = named ?? newId("thrd");
   const mine = (act) => (...args) => opened === session && act(...args);
   const opened = new Session(thread, {
@@ -90,9 +103,13 @@ function draw() {
     // It was refused in appearance only: the stream shows it.
     if (composer.value === unsent.text) write("");
     unsent = undefined;
-    notify();
+    notices.clear();
   }
-  const later = view.update(conversation);
+  if (conversation.queue.length < lined) notices.happened(MOVED_ON);
+  lined = conversation.queue.length;
+  // Without a connection nobody here can tell whether work goes on.
+  silence.watch(connection.dataset.state === "live" ? conversation.speaking : undefined);
+  const later = view.update(conversation, { silent: silence.isLong });
   queueView.update(conversation);
   showComposer();
   showLatest();
@@ -107,18 +124,22 @@ async function send(text, { interrupts = false } = {}) {
   const { thread } = session;
   const again = unsent?.thread === thread && unsent.text === text ? unsent.id : undefined;
   unsent = undefined;
-  notify();
+  notices.clear();
   history.replaceState(null, "", `#${thread}`);
   view.scrollToEnd();
   try {
     await session.send(text, { id: again, interrupts, toolApprovalLevel: askFirst.checked ? "readonly" : "auto" });
+    notices.happened(SUCCEEDED);
     threads.refresh();
   } catch (error) {
     // Another message under this id is stored: said again, this one needs an id of its own.
     if (error.code !== "message_conflict") unsent = { thread, text, id: error.messageId };
     giveBack(thread, text);
+    const isGone = error.code === "thread_not_found";
+    if (isGone && thread === session.thread) moveOn();
+    if (isGone && successors.has(thread)) return;
     draw(); // the message leaves the chat at once, not a frame after the notice
-    report(error);
+    notices.refused(error);
   }
 }
 
@@ -135,17 +156,31 @@ function submit(options) {
 async function wish(act) {
   try {
     await act();
+    notices.happened(SUCCEEDED);
     return true;
   } catch (error) {
-    report(error);
+    notices.refused(error);
     return false;
   }
+}
+
+/** A deleted thread takes no message ever again: what was written goes to a new one. */
+function moveOn() {
+  const { thread } = session;
+  const draft = composer.value;
+  write("");
+  unsent = undefined;
+  history.replaceState(null, "", location.pathname);
+  route();
+  successors.set(thread, session.thread);
+  write(draft);
+  notices.tell(MOVED, { code: "moved" });
 }
 
 const stop = () => session.conversation.active && wish(() => session.stop());
 
 function resolve(resolution) {
-  notify();
+  notices.clear();
   return wish(() => session.resolve(resolution));
 }
 
@@ -174,6 +209,7 @@ async function remove(thread) {
 
 /** What the org's events tell of the thread that is open, where its own stream says nothing. */
 function hear(type, said) {
+  if (type === "connected") notices.happened(REACHED);
   if (type !== "connected" && said?.subject !== session.thread) return;
   if (type === "decopilot.thread.deleted") session.markDeleted();
   if (session.deleted || !session.loaded) return;
@@ -183,7 +219,8 @@ function hear(type, said) {
   if ((isMissed || isAnswered) && session.conversation.asks) session.catchUp();
 }
 
-function giveBack(thread, text) {
+function giveBack(addressed, text) {
+  const thread = successors.get(addressed) ?? addressed;
   const typed = thread === session.thread ? composer.value : drafts.get(thread);
   const both = [text, typed].filter(Boolean).join("\n");
   if (thread === session.thread) write(both);
@@ -216,40 +253,26 @@ function showComposer() {
 }
 
 function showDeleted() {
+  if (composer.value.trim()) {
+    moveOn();
+    return;
+  }
   session.conversation.load({ messages: [] });
   showConnection("deleted");
-  notify(DELETED, "deleted");
+  notices.tell(DELETED, { code: "deleted", until: NEVER });
   schedule();
 }
 
 function showConnection(state, error) {
   connection.dataset.state = state;
   connection.textContent = STATES.get(state);
-  if (state === "expired" || state === "refused") report(error);
-  if (state === "live" && $("notice").dataset.code === "expired") notify();
+  if (state === "expired" || state === "refused") notices.refused(error, REACHED);
+  if (state === "live") notices.happened(REACHED);
+  schedule();
 }
 
 function showLatest() {
   $("latest").hidden = view.atEnd || session.conversation.messages.length === 0;
-}
-
-function report(error) {
-  if (error.status === 401) notify(EXPIRED, "expired");
-  else if (error.code === "interaction_resolved") notify(`Decided elsewhere: ${verdictOf(error)}.`, error.code);
-  else {
-    const seconds = Math.ceil(error.retryAfter_ms / 1000);
-    notify(seconds ? `${error.message} Try again in ${seconds} s.` : error.message, error.code);
-  }
-}
-
-function notify(text = "", code = "") {
-  $("notice-text").textContent = text;
-  $("notice").dataset.code = code;
-  $("notice").hidden = !text;
-}
-
-function verdictOf({ outcome }) {
-  return (outcome?.interactions ?? []).map((settled) => settled?.outcome).join(", ") || "it was resolved before";
 }
 
 /** Deltas would drown a screen reader; it is told when there is something to read. */
@@ -295,6 +318,7 @@ function onVisibility() {
 }
 
 function wake() {
+  if (connection.dataset.state === "live") notices.happened(REACHED);
   session.wake();
   threads.wake();
 }
@@ -340,7 +364,7 @@ $("skip").addEventListener("click", (event) => {
   event.preventDefault(); // the hash names the thread
   composer.focus();
 });
-$("dismiss").addEventListener("click", () => notify());
+$("dismiss").addEventListener("click", () => notices.clear());
 $("latest").addEventListener("click", () => view.scrollToEnd());
 $("scroller").addEventListener("scroll", showLatest, { passive: true });
 $("menu").addEventListener("click", () => openMenu(!document.body.classList.contains("menu-open")));

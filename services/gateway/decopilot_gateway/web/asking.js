@@ -17,7 +17,8 @@ function approvalView({ approval }, name, resolve) {
   const deny = button("Deny", "quiet", "deny", () => decide(false));
   const asked = h("p", {}, "Decopilot wants to use ", h("strong", {}, name), approval.requestReason ? ": " : ".");
   if (approval.requestReason) asked.append(String(approval.requestReason));
-  return form(`Approval of ${name}`, [asked, h("div", { className: "ask-row" }, reason, approve, deny)]);
+  const buttons = h("span", { className: "ask-buttons" }, approve, deny);
+  return form(`Approval of ${name}`, [asked, h("div", { className: "ask-row" }, reason, buttons)]);
 }
 
 /** The question of `user_ask` is known: `{prompt, type?: "text" | "choice" | "confirm", options?, default?}`. */

@@ -3,7 +3,7 @@
  * the user just sent. No I/O.
  */
 
-import { createFold, foldChunk, isMessage, respond } from "./fold.js";
+import { createFold, foldChunk, isMessage, isToolDone, respond } from "./fold.js";
 import { keyOfResolution, keysIn, unanswered } from "./interactions.js";
 
 const ENDED = new Set(["completed", "failed", "requires_action", "withdrawn"]);
@@ -29,6 +29,7 @@ export class Conversation {
   /** Sent by this tab and not accepted yet, by message id. */
   #offers = new Map();
   #horizon;
+  #heard = 0;
 
   /** The answer that is being streamed. */
   get answering() {
@@ -40,6 +41,15 @@ export class Conversation {
     if (this.#fold) return false;
     if (this.#awaitedRun !== undefined || this.messages.some(({ id }) => this.#offers.has(id))) return true;
     return this.queue.length > 0 && this.status !== "requires_action";
+  }
+
+  /** How far the answer has come, while its next words are waited for: no tool is at work, and nothing else moves. */
+  get speaking() {
+    const parts = this.answering?.parts ?? [];
+    const isBegun = parts.some(({ type }) => type !== "step-start");
+    const isBusy = parts.some((part) => part.toolCallId !== undefined && !isToolDone(part));
+    const isThinking = parts.at(-1)?.type === "reasoning" && parts.at(-1).state === "streaming";
+    return isBegun && !isBusy && !isThinking && !this.stopping ? this.#heard : undefined;
   }
 
   get active() {
@@ -188,6 +198,7 @@ export class Conversation {
       if (!isAfter(cursor, this.#horizon)) return undefined;
       this.cursor = cursor;
     }
+    this.#heard += 1;
     switch (chunk?.type) {
       case "data-user-message":
         this.#adopt(chunk.data?.message);

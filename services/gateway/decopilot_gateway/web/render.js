@@ -17,10 +17,11 @@ const STOPPED = new Map([
   ["superseded", "Replaced by a newer message."],
 ]);
 
+/** What the server says of these is what their title says. */
 const FAILED = new Map([
-  ["timed_out", "The answer took too long"],
-  ["crashed", "The answer was interrupted too often"],
-  ["undeliverable", "Nobody took the message up in time"],
+  ["timed_out", ["The answer took too long", "It was ended at its time limit. What was written is kept."]],
+  ["crashed", ["The answer was interrupted too often", "Its server failed each time. What was written is kept."]],
+  ["undeliverable", ["Nobody took the message up in time", "The servers are busy or down."]],
 ]);
 
 export class ConversationView {
@@ -29,6 +30,7 @@ export class ConversationView {
   #actions;
   #articles = new Map();
   #waiting = h("div", { className: "waiting", hidden: true }, h("span", { className: "dots" }), "Thinking…");
+  #silent = h("p", { className: "silent", role: "status", "data-testid": "silent" });
   #failed = h("p", { className: "aside", hidden: true }, "The last run ended without an answer.");
 
   /**
@@ -39,7 +41,7 @@ export class ConversationView {
     this.#list = list;
     this.#scroller = scroller;
     this.#actions = actions;
-    list.append(this.#failed, this.#waiting);
+    list.append(this.#silent, this.#failed, this.#waiting);
   }
 
   /** Forget everything: another thread is shown. */
@@ -57,8 +59,8 @@ export class ConversationView {
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
   }
 
-  /** Returns true if some drawing was put off to a later frame. */
-  update(conversation) {
+  /** `silent`: the answer has stood still for long. Returns true if some drawing was put off to a later frame. */
+  update(conversation, { silent }) {
     const follow = this.atEnd;
     const { messages, answering, ends, asks } = conversation;
     const ids = new Set(messages.map(({ id }) => id));
@@ -78,6 +80,8 @@ export class ConversationView {
       const asked = asks?.messageId === message.id ? asks : undefined;
       later = article.update(message, { live, sent, end: ends.get(message.id), asks: asked }) || later;
     }
+    const still = silent ? "Still working…" : "";
+    if (this.#silent.textContent !== still) this.#silent.textContent = still;
     this.#waiting.hidden = !conversation.waiting;
     const last = messages.at(-1);
     this.#failed.hidden = conversation.active || conversation.status !== "failed" || !last || ends.has(last.id);
@@ -176,8 +180,8 @@ function ending(end, { live, empty }, retry) {
   // A run cut short by a limit also counts as failed and carries an `error`; the limit says more.
   const limit = INCOMPLETE.get(finishReason);
   if (!limit && (finishReason === "error" || errorText !== undefined)) {
-    const title = FAILED.get(reason) ?? "Something went wrong";
-    return [card("error", title, errorText || "The run failed.", "Try again", () => retry())];
+    const [title, text] = FAILED.get(reason) ?? ["Something went wrong", errorText || "The run failed."];
+    return [card("error", title, text, "Try again", () => retry())];
   }
   if (status === "requires_action") return [];
   if (finishReason !== "stop") {

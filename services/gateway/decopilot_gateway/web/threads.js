@@ -4,11 +4,18 @@ import { apiUrl, deleteThread, getThreads, renameThread } from "./api.js";
 import { h } from "./dom.js";
 import { Stream } from "./stream.js";
 
-const STATUSES = new Map([
+const LOOKS = new Map([
   ["in_progress", "Running"],
   ["requires_action", "Needs review"],
   ["failed", "Failed"],
   ["completed", "Done"],
+  ["stopped", "Stopped"],
+  ["replaced", "Replaced"],
+]);
+/** Runs that ended because somebody wished it: nothing is wrong with them. */
+const WISHED = new Map([
+  ["cancelled", "stopped"],
+  ["superseded", "replaced"],
 ]);
 
 /** Events after which the list is another. */
@@ -120,6 +127,7 @@ export class ThreadList {
       return;
     }
     thread.status = said.data?.status;
+    thread.failureReason = said.data?.reason;
     thread.updatedAt = said.time;
     this.#threads.sort((a, b) => Date.parse(b.updatedAt) - Date.parse(a.updatedAt) || 0);
     this.#draw();
@@ -142,6 +150,12 @@ export class ThreadList {
   }
 }
 
+/** How a thread's last run stands, as the list shows it. */
+export function lookOf({ status, failureReason }) {
+  const look = (status === "failed" && WISHED.get(failureReason)) || status;
+  return LOOKS.has(look) ? look : "unknown";
+}
+
 function createRow({ id }, { onRename, onDelete }) {
   const title = h("span", { className: "thread-title" });
   const status = h("span", { className: "thread-status" });
@@ -158,9 +172,10 @@ function createRow({ id }, { onRename, onDelete }) {
     element: h("li", { className: "thread-row" }, link, h("span", { className: "thread-actions" }, rename, remove)),
     update(thread, name, current) {
       title.textContent = name;
-      status.textContent = STATUSES.get(thread.status) ?? "";
+      const look = lookOf(thread);
+      status.textContent = LOOKS.get(look) ?? "";
       time.textContent = ago(thread.updatedAt);
-      link.dataset.status = STATUSES.has(thread.status) ? thread.status : "unknown";
+      link.dataset.status = look;
       rename.title = "Rename";
       rename.setAttribute("aria-label", `Rename “${name}”`);
       remove.title = "Delete";

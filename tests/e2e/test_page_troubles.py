@@ -1,0 +1,190 @@
+"""A person is not left alone with what goes wrong: notices, silences, deleted threads, small screens."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from playwright.async_api import Browser, Locator, Page, Route, expect
+
+from support.browser import chromium
+from support.stack import Stack
+from support.viewer import Api
+
+pytestmark = pytest.mark.browser
+
+SOON_MS = 10_000
+LONG_TITLE = "Everything that has to be thought of before the summer comes to its end this year"
+
+Opener = Callable[..., Awaitable[Page]]
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as launched:
+        yield launched
+
+
+@pytest.fixture
+async def tab(browser: Browser, stack: Stack, token: str) -> AsyncIterator[Opener]:
+    """Open the page as a new visitor; it may not complain."""
+    complaints: list[str] = []
+
+    async def open_tab(thread: str = "", *, is_phone: bool = False) -> Page:
+        size = {"width": 390, "height": 780} if is_phone else {"width": 1200, "height": 800}
+        context = await browser.new_context(
+            viewport={"width": size["width"], "height": size["height"]},
+            color_scheme="light",
+            is_mobile=is_phone,
+            has_touch=is_phone,
+        )
+        page = await context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        await page.goto(f"{stack.url}/?token={token}#{thread}")
+        await expect(page.get_by_test_id("connection")).to_have_text("Live", timeout=SOON_MS)
+        return page
+
+    yield open_tab
+    assert [] == complaints
+
+
+async def _send(page: Page, text: str) -> None:
+    await page.get_by_test_id("composer").fill(text)
+    await page.get_by_test_id("composer").press("Enter")
+
+
+def _answer(page: Page) -> Locator:
+    return page.locator('[data-testid="message"][data-role="assistant"]').last
+
+
+async def test_a_message_to_a_deleted_thread_goes_on_in_a_new_one(tab: Opener, api: Api, thread: str) -> None:
+    await api.post(thread, "/count 1 0")
+    page = await tab()
+    status, _ = await api.call("DELETE", api.path(f"decopilot/threads/{thread}"))
+    assert 202 == status
+    # Nobody tells it of the deletion: it learns that when it sends.
+    deaf = re.compile("/attach/|/watch")
+    await page.route(deaf, _abort)
+    await page.goto(f"{page.url}#{thread}")
+    await page.reload()
+    await page.get_by_test_id("composer").fill("/count 3 0")
+    await expect(page.get_by_test_id("send")).to_be_enabled(timeout=SOON_MS)
+    await page.get_by_test_id("composer").press("Enter")
+    await expect(page.get_by_test_id("notice")).to_contain_text("That thread was deleted", timeout=SOON_MS)
+    await expect(page).not_to_have_url(re.compile("#"))
+    await expect(page.get_by_test_id("composer")).to_have_value("/count 3 0")
+    await page.unroute(deaf)
+    await page.get_by_test_id("composer").press("Enter")
+    await expect(_answer(page)).to_contain_text("1 2 3", timeout=SOON_MS)
+    await expect(page.get_by_test_id("notice")).to_be_hidden()
+    await expect(page).to_have_url(re.compile("#thrd_"))
+
+
+async def _abort(route: Route) -> None:
+    await route.abort()
+
+
+async def test_a_draft_outlives_the_thread_that_somebody_else_deletes(tab: Opener, api: Api, thread: str) -> None:
+    await api.post(thread, "/count 1 0")
+    page = await tab(thread)
+    await page.get_by_test_id("composer").fill("half a thought")
+    await api.call("DELETE", api.path(f"decopilot/threads/{thread}"))
+    await expect(page.get_by_test_id("notice")).to_contain_text("That thread was deleted", timeout=SOON_MS)
+    await expect(page.get_by_test_id("composer")).to_be_enabled()
+    await expect(page.get_by_test_id("composer")).to_have_value("half a thought")
+    await expect(page).not_to_have_url(re.compile("#"))
+
+
+async def test_all_that_was_on_its_way_to_a_deleted_thread_is_kept(tab: Opener, thread: str) -> None:
+    page = await tab(thread)
+    is_said = asyncio.Event()
+
+    async def refuse(route: Route) -> None:
+        if route.request.method != "POST":
+            await route.continue_()
+            return
+        await is_said.wait()
+        await route.fulfill(status=404, json={"code": "thread_not_found", "detail": "There is no such thread."})
+
+    await page.route(re.compile(f"/{thread}/messages$"), refuse)
+    for text in ("one", "two"):
+        await _send(page, text)
+    is_said.set()
+    for text in ("one", "two"):
+        await expect(page.get_by_test_id("composer")).to_have_value(re.compile(text), timeout=SOON_MS)
+    await expect(page.get_by_test_id("notice")).to_contain_text("That thread was deleted")
+
+
+async def test_that_the_server_could_not_be_reached_is_told_until_it_is(tab: Opener) -> None:
+    page = await tab()
+    await page.context.set_offline(True)
+    await _send(page, "are you there")
+    await expect(page.get_by_test_id("notice")).to_contain_text("can't be reached", timeout=SOON_MS)
+    await page.context.set_offline(False)
+    await expect(page.get_by_test_id("notice")).to_be_hidden(timeout=SOON_MS)
+    await expect(page.get_by_test_id("composer")).to_have_value("are you there")
+
+
+async def test_that_the_queue_is_full_is_told_until_it_moves_on(tab: Opener, api: Api, thread: str) -> None:
+    await api.post(thread, "/hang")
+    status = 202
+    while status == 202:
+        status, body = await api.post(thread, "/count 1 0")
+    assert (429, "queue_full") == (status, body["code"])
+    page = await tab(thread)
+    await expect(page.get_by_test_id("queued").first).to_be_visible(timeout=SOON_MS)
+    await _send(page, "one more")
+    await expect(page.get_by_test_id("notice")).to_contain_text("At most", timeout=SOON_MS)
+    await page.get_by_test_id("stop").click()
+    await expect(page.get_by_test_id("notice")).to_be_hidden(timeout=SOON_MS)
+
+
+async def test_an_answer_that_stands_still_is_said_to_go_on_until_it_does(tab: Opener) -> None:
+    page = await tab()
+    await _send(page, "/count 2 4500")
+    await expect(_answer(page)).to_contain_text("1", timeout=SOON_MS)
+    height = await _height(page)
+    await expect(page.get_by_test_id("silent")).to_have_text("Still working…", timeout=SOON_MS)
+    assert height == await _height(page)
+    await expect(_answer(page)).to_contain_text("1 2", timeout=SOON_MS)
+    await expect(page.get_by_test_id("silent")).to_be_empty()
+
+
+async def _height(page: Page) -> int:
+    height: int = await page.locator("#messages").evaluate("(messages) => messages.scrollHeight")
+    return height
+
+
+async def test_a_long_title_ends_before_the_buttons_on_a_touch_screen(tab: Opener, api: Api, thread: str) -> None:
+    await api.post(thread, "/count 1 0")
+    renamed = {"title": LONG_TITLE}
+    status, _ = await api.call("PATCH", api.path(f"decopilot/threads/{thread}"), body=renamed)
+    assert 202 == status
+    page = await tab(thread, is_phone=True)
+    await page.get_by_role("button", name="Threads").click()
+    row = page.locator(".thread-row", has=page.locator(f'[data-thread-id="{thread}"]'))
+    await expect(row.locator(".thread-title")).to_have_text(LONG_TITLE, timeout=SOON_MS)
+    await expect(row.get_by_test_id("rename-thread")).to_be_in_viewport()
+    end = await row.locator(".thread-title").evaluate(
+        "(title) => title.getBoundingClientRect().right - parseFloat(getComputedStyle(title).paddingRight)"
+    )
+    actions = await row.locator(".thread-actions").bounding_box()
+    assert actions is not None
+    assert end <= actions["x"]
+
+
+async def test_both_decisions_stand_side_by_side_on_a_small_screen(tab: Opener) -> None:
+    page = await tab(is_phone=True)
+    await page.get_by_test_id("ask-first").check()
+    await _send(page, "/delete milk")
+    approve, deny = [await _box(page.get_by_test_id(name)) for name in ("approve", "deny")]
+    assert approve["y"] == deny["y"]
+    await page.get_by_test_id("deny").click()
+    await expect(_answer(page)).to_contain_text("Nothing was deleted", timeout=SOON_MS)
+
+
+async def _box(button: Locator) -> dict[str, float]:
+    await expect(button).to_be_visible(timeout=SOON_MS)
+    box = await button.bounding_box()
+    assert box is not None
+    return {"x": box["x"], "y": box["y"]}
