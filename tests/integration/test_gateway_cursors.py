@@ -56,6 +56,9 @@ async def test_of_a_deleted_thread_nothing_is_given_though_nobody_has_erased_it_
             assert RESET == (await anext(chunks))["type"]
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(anext(chunks), 0.3)
+        async with asyncio.timeout(10), gateway.viewer(THREAD, late.cursor).attached() as silence:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(silence), 0.3)
 
 
 async def test_every_cursor_of_a_run_continues_exactly_behind_its_chunk(

@@ -45,8 +45,8 @@ class Locator:
         answered by a reset.
         """
         if last is not None and not is_erased(last) and await self._views.is_deleted(org, thread):
-            # What it held is on its way out, and nobody's any more.
-            return _reset(org, thread, last.end, "cursor")
+            # What it held is on its way out, and nobody's any more; who was told so is not told again.
+            return Start(last.sequence) if cursor == last.end else _reset(org, thread, last.end, "cursor")
         if cursor is None:
             return await self._present(org, thread, last)
         return await self._behind(org, thread, last, cursor, takes_rewinds=takes_rewinds)
