@@ -4,9 +4,12 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
-from asyncio.subprocess import PIPE, Process
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from support.stack import DECOPILOT, Stack
 from support.viewer import Api
 
+CLIENT_PAGE = Path(__file__).parents[2] / "docs" / "client.md"
 DEADLINE_S = 60
 COUNT = 300
 COUNTED = " ".join(map(str, range(1, COUNT + 1)))
@@ -42,6 +46,18 @@ async def end(process: Process, said: str | None = None) -> Ended:
 
 async def run(stack: Stack, thread: str, *arguments: str, said: str | None = None) -> Ended:
     return await end(await start(stack, thread, *arguments), said)
+
+
+async def answer(stack: Stack, thread: str, *arguments: str) -> Ended:
+    command = [*DECOPILOT, "answer", "--data-dir", str(stack.data_dir), "--thread", thread, *arguments]
+    return await end(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE))
+
+
+async def told(ended: Ended, what: str, text: str = "") -> Ended:
+    """Run the command that is told for something, with a text in the place of its dots."""
+    (line,) = [line for line in ended.err.splitlines() if line.startswith(f"{what}: decopilot ")]
+    command = [*DECOPILOT, *shlex.split(line.partition(": decopilot ")[2].replace("…", text))]
+    return await end(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE))
 
 
 async def answered(api: Api, thread: str, letters: int) -> None:
@@ -96,20 +112,88 @@ async def test_a_question_to_the_user_is_2_and_says_how_to_answer(stack: Stack, 
     ended = await run(stack, thread, "/ask Which one?")
     assert 2 == ended.code, ended
     assert "Waits for an answer to user_ask" in ended.err
-    assert f"/local/decopilot/threads/{thread}/interactions" in ended.err
-    assert "toolCallId" in ended.err
+    answered = await told(ended, "Answer with", "the red one")
+    assert Ended(0, "You answered: the red one\n", "") == answered
 
 
-async def test_a_tool_that_needs_approval_is_2_and_the_answer_that_is_told_is_one(
-    stack: Stack, api: Api, thread: str
-) -> None:
+async def test_a_tool_that_needs_approval_is_2_and_the_answer_that_is_told_is_one(stack: Stack, thread: str) -> None:
     ended = await run(stack, thread, "--tool-approval", "readonly", "/delete the list")
     assert 2 == ended.code, ended
     assert "Waits for approval of delete_note" in ended.err
-    said = re.search(r"POST (\S+) (\{.*\})", ended.err)
-    assert said is not None
-    status, _ = await api.call("POST", said[1], body=json.loads(said[2]))
-    assert 202 == status
+    assert Ended(0, "I have deleted the list.\n", "") == await told(ended, "Answer with")
+
+
+async def test_what_is_denied_is_not_done_and_the_reason_is_kept(stack: Stack, api: Api, thread: str) -> None:
+    assert 2 == (await run(stack, thread, "--tool-approval", "readonly", "/delete the list")).code
+    denied = await answer(stack, thread, "--deny", "--reason", "not mine", "--json")
+    result = json.loads(denied.out)
+    assert (0, "", "completed") == (denied.code, denied.err, result["status"])
+    messages, _ = await api.messages(thread)
+    (call,) = [part for part in messages[-1]["parts"] if "toolCallId" in part]
+    assert ("output-denied", "not mine") == (call["state"], call["approval"]["reason"])
+
+
+async def test_where_nothing_waits_or_waits_for_something_else_an_answer_is_refused(stack: Stack, thread: str) -> None:
+    assert 0 == (await run(stack, thread, "/count 2 0")).code
+    nothing = await answer(stack, thread, "--approve")
+    assert Ended(1, "", f"Thread {thread} waits for nothing.\n") == nothing
+    assert 2 == (await run(stack, thread, "/ask Which one?")).code
+    wrong = await answer(stack, thread, "--approve")
+    assert Ended(1, "", "It waits for an answer: give --output.\n") == wrong
+
+
+async def test_as_json_a_refusal_and_a_time_limit_are_told_as_well(stack: Stack, thread: str) -> None:
+    process = await start(stack, thread, "--json", "--timeout", "2", "/hang")
+    late = await end(process)
+    refused = await run(stack, thread, "--json", "--on-conflict", "reject", "/count 3 0")
+    assert (1, "timeout", None) == (late.code, json.loads(late.out)["status"], json.loads(late.out)["reason"])
+    assert json.loads(late.out)["runId"].startswith("run_")
+    assert late.err == json.loads(late.out)["detail"] + "\n"
+    assert (1, "error", "run_active") == (
+        refused.code,
+        json.loads(refused.out)["status"],
+        json.loads(refused.out)["reason"],
+    )
+    assert 1 == refused.err.count("\n")
+    assert 0 == (await run(stack, thread, "--on-conflict", "interrupt", "/count 3 0")).code
+
+
+async def test_a_thread_that_was_never_made_is_not_named(stack: Stack) -> None:
+    command = [*DECOPILOT, "run", "--data-dir", str(stack.data_dir), "--token", "wrong", "/count 2 0"]
+    ended = await end(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE))
+    assert (1, "", 1) == (ended.code, ended.out, ended.err.count("\n"))
+    assert "(unauthenticated)" in ended.err
+
+
+async def test_when_nobody_reads_any_more_the_command_leaves_quietly_and_its_run_goes_on(
+    stack: Stack, api: Api, thread: str
+) -> None:
+    ours, theirs = os.pipe()
+    command = [*DECOPILOT, "run", "--data-dir", str(stack.data_dir), "--thread", thread, "/steps 3 /note tea"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=theirs, stderr=PIPE)
+    os.close(theirs)
+    os.close(ours)
+    async with asyncio.timeout(DEADLINE_S):
+        _, err = await process.communicate()
+    assert (141, b"") == (process.returncode, err)
+    after = await run(stack, thread, "/count 2 0")
+    messages, _ = await api.messages(thread)
+    assert Ended(0, "1 2\n", "") == after
+    assert messages[1]["parts"][-1]["text"].startswith("Those were 3 steps: 3 calls were done")
+
+
+async def test_the_program_in_the_page_of_the_client_runs_as_it_stands(stack: Stack, tmp_path: Path) -> None:
+    page = CLIENT_PAGE.read_text(encoding="utf-8")
+    program, line = (page.partition(f"```{language}\n")[2].partition("```")[0] for language in ("python", "sh"))
+    assert ":8080" in program
+    # As beside a clone in which `make up` runs; only the port differs.
+    (tmp_path / ".venv").symlink_to(Path(sys.prefix))
+    (tmp_path / ".decopilot").symlink_to(stack.data_dir)
+    (tmp_path / "tidy.py").write_text(program.replace(":8080", f":{stack.port}"), encoding="utf-8")
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-eu", "-c", line, cwd=tmp_path, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+    )
+    assert Ended(0, "completed None I have deleted the old notes.\n", "") == await end(process)
 
 
 async def test_a_run_that_failed_is_3_with_what_there_was_of_the_answer(stack: Stack, thread: str) -> None:

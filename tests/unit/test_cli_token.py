@@ -27,7 +27,7 @@ def test_a_token_names_the_user_their_role_per_org_and_when_it_ends() -> None:
 
 @pytest.mark.parametrize("org", ["", "a.b", "a b", "*", "a>", "x" * 65, "ünï", "acme\n"])
 def test_an_org_that_can_not_be_a_subject_token_is_refused(org: str) -> None:
-    with pytest.raises(CliError, match="is no org"):
+    with pytest.raises(CliError, match="The org id must be 1 to 64 of"):
         issue(org=org)
 
 

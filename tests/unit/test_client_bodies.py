@@ -1,6 +1,8 @@
 """What a client sends is what the gateway takes."""
 
-from decopilot.client import Answer, Approval, UIMessage
+import pytest
+
+from decopilot.client import Answer, Approval, ArgumentError, UIMessage
 from decopilot.client.bodies import messages_body, resolutions_body, user_message
 from decopilot.contracts.ids import MessageId
 from decopilot_gateway.posting import MessagesBody
@@ -40,6 +42,12 @@ def test_a_message_of_a_text_gets_a_new_id_and_a_whole_one_keeps_its_own() -> No
     assert user_message("hi", None).id != user_message("hi", None).id
     whole = UIMessage(id=MessageId("m1"), role="user", parts=[{"type": "file", "url": "data:,x"}])
     assert whole == user_message(whole, None)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t "])
+def test_a_text_that_says_nothing_is_refused(text: str) -> None:
+    with pytest.raises(ArgumentError, match="empty"):
+        user_message(text, None)
 
 
 def test_resolutions_are_small_facts() -> None:

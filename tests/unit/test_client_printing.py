@@ -1,11 +1,13 @@
 """Printing an answer: at once on a terminal, and in a pipe only what nothing can take back."""
 
+import os
 from io import StringIO
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decopilot.cli.printing import VOID, Paper, Printer, short
+from decopilot.cli.printing import VOID, Paper, Printer, ReaderGoneError, short
 from decopilot.contracts.chunks import Chunk, transient
 from decopilot.contracts.ids import MessageId
 from decopilot.contracts.messages import UIMessage
@@ -197,3 +199,13 @@ def test_a_step_that_ends_in_the_middle_of_a_text_is_not_printed_before_that_is(
     printed = Printed(terminal=False)
     printed.take(*START, *step("half", is_done=False), {"type": "finish-step"})
     assert "" == printed.out.getvalue()
+
+
+def test_where_nobody_reads_any_more_printing_says_so_and_nothing_is_left_to_be_written() -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with os.fdopen(theirs, "w") as out:
+        paper = Paper(out, StringIO())
+        with pytest.raises(ReaderGoneError):
+            paper.text("word")
+        out.write("what Python would still flush")

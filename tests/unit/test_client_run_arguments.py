@@ -52,11 +52,11 @@ def test_a_token_of_this_machine_goes_to_no_other(folder: DataFolder) -> None:
         (["--bad", "x"], "No such option: --bad"),
         ([], "Missing argument 'TEXT'"),
         (["--on-conflict", "fight", "x"], "Invalid value for '--on-conflict'"),
-        (["x"], "Nothing runs in"),
+        (["x"], "Start it with: decopilot up --data-dir /"),
         (["--url", "http://127.0.0.1:1", "x"], "A token is needed"),
         (["--url", "http://127.0.0.1:1", "--token", "t", " "], "the text is empty"),
         (["--url", "ftp://host", "--token", "t", "x"], "is no URL of a gateway"),
-        (["--url", "http://127.0.0.1:1", "--token", "t", "--thread", "a/b", "x"], "'a/b' is no id of a thread"),
+        (["--url", "http://127.0.0.1:1", "--token", "t", "--thread", "a/b", "x"], "The thread id must be 1 to 64 of"),
         (["--url", "http://127.0.0.1:1", "--token", "t", "--timeout", "0.2", "x"], "No end within 0.2 s"),
     ],
 )

@@ -128,9 +128,25 @@ async def test_think_reasons_before_it_answers() -> None:
     chunks = await answer("/think of the sea")
     kinds = [chunk["type"] for chunk in chunks]
 
-    assert "of the sea" in "".join(deltas(chunks, "reasoning-delta"))
-    assert "of the sea" in "".join(deltas(chunks))
+    assert " the sea" in "".join(deltas(chunks, "reasoning-delta"))
+    assert " the sea" in "".join(deltas(chunks))
     assert kinds.index("reasoning-end") < kinds.index("text-start")
+
+
+@pytest.mark.parametrize(
+    ("text", "about"),
+    [
+        ("/think", "this"),
+        ("/think about", "this"),
+        ("/think about it", "it"),
+        ("/think of rain", "rain"),
+        ("/think rain", "rain"),
+        ("/think offhand", "offhand"),
+        ("/think aboutness", "aboutness"),
+    ],
+)
+async def test_what_is_thought_about_is_said_in_whole_sentences(text: str, about: str) -> None:
+    assert f"I have thought about {about}: there" in "".join(deltas(await answer(text)))
 
 
 async def test_weather_calls_a_tool_with_streamed_input_and_answers_in_a_second_step() -> None:
@@ -171,6 +187,21 @@ async def test_length_ends_for_want_of_tokens() -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "/counts 5",
+        "please /count 5",
+        "/thinking",
+        "/dance",
+        "/",
+        "",
+    ],
+)
+async def test_what_is_no_directive_is_answered_as_text(text: str) -> None:
+    assert "".join(deltas(await answer(text))).startswith("You wrote:")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "/count",
         "/count 0",
         "/count -1",
@@ -178,12 +209,10 @@ async def test_length_ends_for_want_of_tokens() -> None:
         "/count 5 fast",
         "/count 5 1 1",
         "/count ٣",
-        "/counts 5",
-        "please /count 5",
         "/weather",
+        "/weather " + "x" * 81,
         "/fail now",
         "/length 5",
-        "/dance",
         "/steps",
         "/steps 0",
         "/steps 3 /weather Oslo",
@@ -193,12 +222,17 @@ async def test_length_ends_for_want_of_tokens() -> None:
         "/slowtool",
         "/slowtool soon",
         "/hang on",
-        "/",
-        "",
     ],
 )
-async def test_what_is_no_directive_is_answered_as_text(text: str) -> None:
-    assert "".join(deltas(await answer(text))).startswith("You wrote:")
+async def test_a_directive_that_is_not_well_formed_is_answered_with_its_form_in_one_line(text: str) -> None:
+    chunks = await answer(text)
+    said = "".join(deltas(chunks))
+
+    assert f"`{text.split(maxsplit=1)[0]}" in said
+    assert "\n" not in said
+    # A question mark would have the run wait for an answer.
+    assert "?" not in said
+    assert chunks[-1] == {"type": "finish", "finishReason": "stop"}
 
 
 async def test_a_directive_may_be_followed_by_more_lines() -> None:
@@ -236,7 +270,7 @@ async def test_steps_each_say_a_sentence_and_call_a_tool_and_the_last_sums_up() 
     assert 3 == kinds.count("tool-output-available")
     assert "".join(deltas(chunks)) == (
         "Step 1 of 3: I look at Oslo.Step 2 of 3: I look at Lisbon.Step 3 of 3: I look at Nairobi."
-        "That were 3 steps: 3 calls were done, 0 were not."
+        "Those were 3 steps: 3 calls were done, 0 were not."
     )
     assert chunks[-1] == {"type": "finish", "finishReason": "stop"}
 

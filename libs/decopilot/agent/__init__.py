@@ -1,10 +1,11 @@
-"""What an agent is: the public way to bring one's own.
+"""What an agent is: the public way to bring one's own. docs/agents.md tells it at length, with examples that run.
 
 An agent is an async generator of chunks, called with an `AgentRequest`. The runner
 writes `start` before the first chunk and the one closing `finish` after the last, so an agent yields what
 lies between: steps, each opened by `start-step` and closed by `finish-step`, with text, reasoning and tool
 chunks inside (AI SDK names). Code behind a `yield` runs only after what was yielded is handed on; behind a
 `tool-input-available`, a tool output or a `finish-step` it runs only once the chunk log has acknowledged it.
+Ids of calls are the agent's to choose: unique in the thread, and the same in every attempt.
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -19,12 +20,16 @@ from decopilot.contracts.messages import RunConfig, UIMessage
 class AgentRequest:
     """What an agent answers: `history` is oldest first and ends with the user's message.
 
-    With `partial` the answer has begun: the agent goes on with it, and yields only what is still missing. Its calls in
-    state `output-*` are done. One in state `approval-responded` was decided by the user: if approved, it is to be
-    executed, and its output yielded. One in state `input-available` has no output yet. With `resumed`, another attempt
-    had the same task before and died: a call without output may have happened, or not. What is behind the last
-    finished step or call is gone, and is said anew. With `in_step` the last step of `partial` is still open: its
-    `finish-step` is among what is missing.
+    With `partial` the answer has begun: the agent goes on with it, and yields only what is still missing. Its parts are
+    those of the AI SDK: a `step-start` for each step, `text`, `reasoning`, and calls as `tool-NAME` with a `state`.
+    Calls in state `output-*` are done, those that were denied among them. One in state `approval-responded` was
+    approved: it is to be executed, and its output yielded. One in state `approval-requested` still asks. One in state
+    `input-available` has no output yet. With `resumed`, another attempt had the same task before and died, or left: a
+    call without output may have happened, or not. What is behind the last finished step, whole call or output is gone,
+    and is said anew. With `in_step` the last step of `partial` is still open: its `finish-step` is among what is
+    missing, and the finished steps are one less than there are `step-start`.
+
+    `message_id` is the answer's, the same in every attempt and continuation; `run_id` is a continuation's own.
 
     A run is cancelled by closing the generator: `asyncio.CancelledError` or `GeneratorExit` at its `await` or `yield`.
     """

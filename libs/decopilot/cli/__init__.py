@@ -2,14 +2,24 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from decopilot.cli.errors import CliError
 from decopilot.cli.tokens import Role
-from decopilot.cli.usage import OnConflict, OneLineUsage, ToolApproval
+from decopilot.cli.usage import (
+    DEFAULT_DATA_DIR,
+    AsJson,
+    DataDir,
+    OnConflict,
+    OneLineUsage,
+    Org,
+    Timeout,
+    Token,
+    ToolApproval,
+    Url,
+)
 
 app = typer.Typer(
     name="decopilot",
@@ -21,9 +31,6 @@ app = typer.Typer(
 )
 ONE_MACHINE = "On one machine"
 ONE_SERVICE = "One service, configured by environment"
-
-DataDir = Annotated[Path, typer.Option("--data-dir", metavar="DIR", help="Where `up` keeps its data.")]
-DEFAULT_DATA_DIR = Path(".decopilot")
 
 
 def main() -> None:
@@ -136,19 +143,9 @@ def token(
 def run(
     *,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to ask; [bold]-[/bold] reads it from stdin.")],
-    org: Annotated[str | None, typer.Option(show_default="local", help="Org to ask in.")] = None,
     thread: Annotated[
         str | None, typer.Option(metavar="ID", show_default="a new one", help="Conversation to go on with.")
     ] = None,
-    url: Annotated[
-        str | None,
-        typer.Option(envvar="DECOPILOT_URL", show_default="that of the `up` in --data-dir", help="Gateway to ask."),
-    ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option(envvar="DECOPILOT_TOKEN", show_default="made as `up` does", help="What opens the gateway."),
-    ] = None,
-    data_dir: DataDir = DEFAULT_DATA_DIR,
     on_conflict: Annotated[
         OnConflict,
         typer.Option(help="While another run goes on in the thread: wait for its end, end it, or be refused."),
@@ -157,37 +154,65 @@ def run(
         ToolApproval | None,
         typer.Option(show_default="auto", help="Which tools run without asking: all, or those that only read."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object at the end: status, reason, runId, message, pending.")
-    ] = False,
-    timeout: Annotated[
-        float | None,
-        typer.Option(min=0.1, metavar="SECONDS", show_default="none", help="Leave after so long; the run goes on."),
-    ] = None,
+    as_json: AsJson = False,
+    timeout: Timeout = None,
+    org: Org = "local",
+    url: Url = None,
+    token: Token = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Ask one question, print the answer as it comes, end when its run has ended.
 
     The answer goes to stdout, all else to stderr; a pipe gets text only once nothing can take it back.
 
-    Ctrl-C cancels the run and waits for its end; a second one leaves it.
+    Ctrl-C cancels the run and waits for its end; a second one leaves it. A run that is left goes on.
 
-    Exit codes: 0 completed; 1 refused; 2 it waits for you; 3 failed; 4 cancelled, superseded or withdrawn.
+    Exit codes: 0 completed; 1 refused, or --timeout; 2 it waits for you (`decopilot answer`); 3 failed;
+
+    4 cancelled, superseded or withdrawn; 130 left by Ctrl-C; 141 left because nobody reads stdout any more.
     """
     from decopilot.cli.asking import Question, ask  # noqa: PLC0415 - `--help` must not wait for it
+    from decopilot.cli.following import Terms  # noqa: PLC0415 - as above
 
-    question = Question(
-        text=text,
-        data_dir=data_dir,
-        org=org,
-        thread=thread,
-        url=url,
-        token=token,
-        on_conflict=on_conflict.value,
-        tool_approval=None if tool_approval is None else tool_approval.value,
-        as_json=as_json,
-        timeout_s=timeout,
-    )
-    raise typer.Exit(ask(question, os.environ))
+    question = Question(text, on_conflict.value, None if tool_approval is None else tool_approval.value)
+    terms = Terms(data_dir, org, thread, url, token, as_json, timeout)
+    raise typer.Exit(ask(question, terms, os.environ))
+
+
+@app.command(rich_help_panel=ONE_MACHINE, cls=OneLineUsage)
+def answer(
+    *,
+    thread: Annotated[str, typer.Option(metavar="ID", help="Conversation that waits.")],
+    approved: Annotated[
+        bool | None,
+        typer.Option("--approve/--deny", show_default=False, help="What is to become of calls that ask for approval."),
+    ] = None,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why, for the agent to know.")] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The answer to a call that waits for one: a text, or JSON.")
+    ] = None,
+    call: Annotated[
+        str | None, typer.Option(metavar="ID", show_default="all that wait", help="Answer this call only.")
+    ] = None,
+    as_json: AsJson = False,
+    timeout: Timeout = None,
+    org: Org = "local",
+    url: Url = None,
+    token: Token = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Answer what a run waits for, print the whole answer, end when the run that goes on has ended.
+
+    Approvals are given by --approve or --deny, other answers by --output.
+
+    While some of it still waits nothing goes on, and the exit code is 2 again; else all is as with `decopilot run`.
+    """
+    from decopilot.cli.asking import Reply  # noqa: PLC0415 - `--help` must not wait for it
+    from decopilot.cli.asking import answer as give_answer  # noqa: PLC0415 - as above
+    from decopilot.cli.following import Terms  # noqa: PLC0415 - as above
+
+    terms = Terms(data_dir, org, thread, url, token, as_json, timeout)
+    raise typer.Exit(give_answer(Reply(approved, reason, output, call), terms, os.environ))
 
 
 @app.command(rich_help_panel=ONE_SERVICE)

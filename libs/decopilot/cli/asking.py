@@ -1,228 +1,135 @@
-"""`decopilot run`: ask one question, print its answer, tell by the exit code how it ended."""
+"""`decopilot run` and `decopilot answer`: ask one thing of a conversation, and see it through to the end of its run."""
 
-import asyncio
-import contextlib
 import json
-import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
-from pathlib import Path
-from typing import Literal, assert_never
+from typing import Literal
 
-from decopilot.cli.door import Door, find_door
+from decopilot.cli.door import find_door
 from decopilot.cli.errors import CliError
-from decopilot.cli.printing import Paper, Printer, short
-from decopilot.cli.up import ORG
-from decopilot.client import Accepted, ApiError, Client, ClientError, Interaction, RunResult, SendOptions, UIMessage
+from decopilot.cli.following import Following, Terms
+from decopilot.cli.printing import Paper
+from decopilot.cli.telling import ExitCode
+from decopilot.client import Answer, Approval, Client, Interaction, RunResult, SendOptions, Thread
+from decopilot.client.api import OnAccepted, OnChunk
 from decopilot.contracts.commands import OnConflict
-from decopilot.domain.outcome import ABORTED
+from decopilot.contracts.interactions import Resolution
 
-DEADLINE_S = 15.0
-# Programs such as `timeout` send their signal twice, to the process and to its group: that is one wish.
-SAME_SIGNAL_S = 0.5
-
-
-class ExitCode(IntEnum):
-    """How `decopilot run` ends; 1 is for what was refused, as in every command."""
-
-    COMPLETED = 0
-    REQUIRES_ACTION = 2
-    FAILED = 3
-    CANCELLED = 4
-    LEFT = 130
+USER_ASK = "user_ask"
+"""The tool of default agents that asks the user something; its output is `{"response": …}`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the user of `run` asked for; without a URL, the `up` in the data folder is asked."""
+    """What the user of `run` asks."""
 
     text: str
-    data_dir: Path
-    org: str | None = None
-    thread: str | None = None
-    url: str | None = None
-    token: str | None = None
     on_conflict: OnConflict = "queue"
     tool_approval: Literal["auto", "readonly"] | None = None
-    as_json: bool = False
-    timeout_s: float | None = None
 
 
-def ask(question: Question, environment: Mapping[str, str]) -> ExitCode:
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the user of `answer` answers: approvals by `approved`, calls by `output`, of all that wait or of one."""
+
+    approved: bool | None = None
+    reason: str | None = None
+    output: str | None = None
+    call: str | None = None
+
+    def check(self) -> None:
+        """Raise `CliError` for a reply that says nothing, or a reason of nothing."""
+        if self.approved is None and self.output is None:
+            message = "Say what to answer: --approve, --deny or --output."
+            raise CliError(message)
+        if self.approved is None and self.reason is not None:
+            message = "A --reason goes with --approve or --deny."
+            raise CliError(message)
+
+
+def ask(question: Question, terms: Terms, environment: Mapping[str, str]) -> ExitCode:
     """Ask, print, and return how it ended; raises `CliError` where it is refused or nobody answers."""
-    org = question.org or ORG
-    door = find_door(environment, data_dir=question.data_dir, org=org, url=question.url, token=question.token)
-    text = sys.stdin.read() if question.text == "-" else question.text
-    if not text.strip():
-        message = "There is nothing to ask: the text is empty."
+    following = Following(terms, terms.thread or f"thr_{uuid.uuid4().hex}", Paper(sys.stdout, sys.stderr))
+    with following.refusals():
+        door = find_door(environment, data_dir=terms.data_dir, org=terms.org, url=terms.url, token=terms.token)
+        text = sys.stdin.read() if question.text == "-" else question.text
+        if not text.strip():
+            message = "There is nothing to ask: the text is empty."
+            raise CliError(message)
+        options: SendOptions = {"on_conflict": question.on_conflict}
+        if question.tool_approval is not None:
+            options["tool_approval_level"] = question.tool_approval
+
+        async def request(client: Client, thread: str, on_chunk: OnChunk, on_accepted: OnAccepted) -> RunResult:
+            return await client.run_and_wait(thread, text, on_chunk=on_chunk, on_accepted=on_accepted, **options)
+
+        return following.run(door, request)
+
+
+def answer(reply: Reply, terms: Terms, environment: Mapping[str, str]) -> ExitCode:
+    """Resolve what a thread waits for, print, and return how that ended; raises `CliError` as `ask` does."""
+    following = Following(terms, terms.thread or "", Paper(sys.stdout, sys.stderr))
+    with following.refusals():
+        reply.check()
+        door = find_door(environment, data_dir=terms.data_dir, org=terms.org, url=terms.url, token=terms.token)
+
+        async def request(client: Client, thread: str, on_chunk: OnChunk, on_accepted: OnAccepted) -> RunResult:
+            resolutions = resolutions_of(reply, await client.thread(thread))
+            return await client.resolve_and_wait(thread, resolutions, on_chunk=on_chunk, on_accepted=on_accepted)
+
+        return following.run(door, request)
+
+
+def resolutions_of(reply: Reply, thread: Thread) -> Sequence[Resolution]:
+    """Make what resolves what a thread waits for, so far as the reply says something to it.
+
+    Raises:
+        CliError: it says nothing to any of it, or one output to several calls.
+
+    """
+    if not thread.pending:
+        asks = thread.status == "requires_action"
+        message = (
+            f'Thread {thread.id} asks something. Answer with: decopilot run --thread {thread.id} "…"'
+            if asks
+            else f"Thread {thread.id} waits for nothing."
+        )
         raise CliError(message)
-    asking = Asking(question, door, text, Paper(sys.stdout, sys.stderr))
-    return asyncio.run(asking.run())
+    meant = [asked for asked in thread.pending if reply.call in {None, asked.id, asked.tool_call_id}]
+    if not meant:
+        known = ", ".join(asked.id for asked in thread.pending)
+        message = f"Thread {thread.id} waits for no call {reply.call!r}, but for {known}."
+        raise CliError(message)
+    approvals = [asked for asked in meant if asked.kind == "approval"] if reply.approved is not None else []
+    calls = [asked for asked in meant if asked.kind == "answer"] if reply.output is not None else []
+    if len(calls) > 1:
+        message = (
+            f"Several calls wait for an answer: choose one with --call, of {', '.join(call.id for call in calls)}."
+        )
+        raise CliError(message)
+    if not approvals and not calls:
+        message = (
+            "It waits for an answer: give --output."
+            if reply.approved is not None
+            else "It waits for an approval: give --approve or --deny."
+        )
+        raise CliError(message)
+    return [
+        *(Approval(approval_id=asked.id, approved=bool(reply.approved), reason=reply.reason) for asked in approvals),
+        *(Answer(tool_call_id=asked.id, output=_output(reply.output or "", asked)) for asked in calls),
+    ]
 
 
-class Asking:
-    """One question on its way."""
-
-    def __init__(self, question: Question, door: Door, text: str, paper: Paper) -> None:
-        self._question = question
-        self._door = door
-        self._text = text
-        self._paper = paper
-        self._org = question.org or ORG
-        self._thread = question.thread or f"thr_{uuid.uuid4().hex}"
-        self._printer = Printer(paper, is_silent=question.as_json)
-        self._accepted = asyncio.Event()
-        self._run_id: str | None = None
-        self._wished = asyncio.Event()
-
-    async def run(self) -> ExitCode:
-        """Ask, and print what comes; Ctrl-C cancels the run, a second one leaves it."""
-        if self._question.thread is None:
-            self._paper.note(f"thread {self._thread}")
-        waiting = asyncio.create_task(self._wait(), name="wait for the run")
-        with self._interrupts(waiting):
-            await asyncio.wait([waiting])
-        if waiting.cancelled():
-            self._paper.note(f"Left; a run that was accepted goes on in thread {self._thread}.")
-            return ExitCode.LEFT
-        return self._end(waiting.result())
-
-    async def _wait(self) -> RunResult:
-        options: SendOptions = {"on_conflict": self._question.on_conflict}
-        if self._question.tool_approval is not None:
-            options["tool_approval_level"] = self._question.tool_approval
-        try:
-            async with (
-                asyncio.timeout(self._question.timeout_s),
-                Client(self._door.url, self._door.token, self._org, deadline_s=DEADLINE_S) as client,
-                self._canceller(client),
-            ):
-                return await client.run_and_wait(
-                    self._thread, self._text, on_chunk=self._printer.take, on_accepted=self._accept, **options
-                )
-        except TimeoutError as error:
-            message = f"No end within {self._question.timeout_s:g} s; the run goes on in thread {self._thread}."
-            raise CliError(message) from error
-        except ApiError as error:
-            message = f"{error.detail} ({error.code})"
-            raise CliError(message) from error
-        except ClientError as error:
-            raise CliError(str(error)) from error
-
-    def _accept(self, accepted: Accepted) -> None:
-        self._run_id = accepted.run_id
-        self._accepted.set()
-        if accepted.status == "queued":
-            self._paper.aside("Another run goes on; waiting for its end.")
-
-    @contextlib.asynccontextmanager
-    async def _canceller(self, client: Client) -> AsyncIterator[None]:
-        """Have a task at hand that cancels the run when it is wished."""
-        cancelling = asyncio.create_task(self._cancel(client), name="cancel the run when wished")
-        try:
-            yield
-        finally:
-            cancelling.cancel()
-            await asyncio.wait([cancelling])
-
-    async def _cancel(self, client: Client) -> None:
-        await self._wished.wait()
-        # What is not accepted yet can't be cancelled: its run has no name.
-        await self._accepted.wait()
-        try:
-            await client.cancel(self._thread, self._run_id)
-        except ClientError as error:
-            self._paper.note(f"It could not be cancelled: {error}")
-
-    @contextlib.contextmanager
-    def _interrupts(self, waiting: asyncio.Task[RunResult]) -> Iterator[None]:
-        """First Ctrl-C: cancel the run and wait for its end. Second one: leave."""
-        loop = asyncio.get_running_loop()
-        first_at = 0.0
-
-        def interrupted() -> None:
-            nonlocal first_at
-            if not self._wished.is_set():
-                first_at = loop.time()
-                self._wished.set()
-                self._paper.note("Cancelling the run; Ctrl-C again leaves it as it is.")
-            elif loop.time() - first_at > SAME_SIGNAL_S:
-                waiting.cancel()
-
-        loop.add_signal_handler(signal.SIGINT, interrupted)
-        try:
-            yield
-        finally:
-            loop.remove_signal_handler(signal.SIGINT)
-
-    def _end(self, result: RunResult) -> ExitCode:
-        self._printer.end(result.message)
-        if self._question.as_json:
-            self._paper.text(json.dumps(self._told(result), ensure_ascii=False) + "\n")
-        else:
-            self._explain(result)
-        match result.status:
-            case "completed":
-                return ExitCode.COMPLETED
-            case "requires_action":
-                return ExitCode.REQUIRES_ACTION
-            case "withdrawn":
-                return ExitCode.CANCELLED
-            case "failed":
-                # Of a run that was cancelled before it said a word, nothing may be left that tells why it ended.
-                was_cancelled = result.reason in ABORTED or (result.reason is None and self._wished.is_set())
-                return ExitCode.CANCELLED if was_cancelled else ExitCode.FAILED
-            case _:
-                assert_never(result.status)
-
-    def _told(self, result: RunResult) -> dict[str, object]:
-        return {
-            "thread": self._thread,
-            "runId": result.run_id,
-            "status": result.status,
-            "reason": result.reason,
-            "message": None if result.message is None else result.message.model_dump(mode="json", exclude_none=True),
-            "pending": [_shown(interaction) for interaction in result.pending],
-        }
-
-    def _explain(self, result: RunResult) -> None:
-        """Say why there is no more of an answer, and what can be done."""
-        again = f'decopilot run --thread {self._thread} "…"'
-        if result.status == "withdrawn":
-            self._paper.note("The message was taken back before its turn came.")
-        elif result.status == "failed":
-            self._paper.note(f"{(result.reason or 'failed').capitalize()}: {result.error_text or 'no more is known.'}")
-        elif result.status == "requires_action" and not result.pending:
-            self._paper.note(f"It asks you something. Answer with: {again}")
-        elif result.status == "requires_action":
-            for interaction in result.pending:
-                self._paper.note(_request(interaction, result.message))
-            url = f"{self._door.url.rstrip('/')}/{self._org}/decopilot/threads/{self._thread}/interactions"
-            facts = {"resolutions": [_fact(interaction) for interaction in result.pending]}
-            self._paper.note(f"Answer with: POST {url} {json.dumps(facts, ensure_ascii=False)}")
-            self._paper.note(f"Or go on without: {again}")
+def _output(text: str, asked: Interaction) -> object:
+    """Read an output: JSON, or else a text as it is."""
+    try:
+        output = json.loads(text, parse_constant=_no_json)
+    except ValueError:
+        output = text
+    return {"response": text} if asked.tool_name == USER_ASK and not isinstance(output, dict) else output
 
 
-def _shown(interaction: Interaction) -> dict[str, str]:
-    return {
-        "kind": interaction.kind,
-        "id": interaction.id,
-        "toolCallId": interaction.tool_call_id,
-        "toolName": interaction.tool_name,
-    }
-
-
-def _request(interaction: Interaction, message: UIMessage | None) -> str:
-    parts = [] if message is None else message.parts
-    given = next((part.get("input") for part in parts if part.get("toolCallId") == interaction.tool_call_id), None)
-    call = f"{interaction.tool_name}({'' if given is None else short(given)})"
-    return f"Waits for approval of {call}" if interaction.kind == "approval" else f"Waits for an answer to {call}"
-
-
-def _fact(interaction: Interaction) -> dict[str, object]:
-    if interaction.kind == "approval":
-        return {"approvalId": interaction.id, "approved": True}
-    return {"toolCallId": interaction.id, "output": "…"}
+def _no_json(constant: str) -> object:
+    raise ValueError(constant)

@@ -5,6 +5,7 @@ it back.
 """
 
 import json
+import os
 from typing import Protocol, TextIO
 
 import typer
@@ -20,6 +21,10 @@ VOID = "Another attempt goes on with the answer: the end of what stands above is
 _UNPRINTABLE = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
+class ReaderGoneError(Exception):
+    """Nobody reads what is printed any more."""
+
+
 class Paper:
     """Where is printed; a terminal gets no control characters, whatever a model says."""
 
@@ -30,10 +35,9 @@ class Paper:
         self._at_line_start = True
 
     def text(self, text: str) -> None:
-        """Print a piece of the answer."""
+        """Print a piece of the answer; raises `ReaderGoneError`, as everything that prints does."""
         if text:
-            self._out.write(text.translate(_UNPRINTABLE) if self.out_is_terminal else text)
-            self._out.flush()
+            _write(self._out, text.translate(_UNPRINTABLE) if self.out_is_terminal else text)
             self._at_line_start = text.endswith("\n")
 
     def end_line(self) -> None:
@@ -46,13 +50,24 @@ class Paper:
         if self.out_is_terminal:
             self.end_line()
         plain = text.translate(_UNPRINTABLE)
-        self._err.write((typer.style(plain, dim=True) if self._err_is_terminal else plain) + "\n")
-        self._err.flush()
+        _write(self._err, (typer.style(plain, dim=True) if self._err_is_terminal else plain) + "\n")
 
     def aside(self, text: str) -> None:
         """Say what only somebody who watches wants to know."""
         if self._err_is_terminal:
             self.note(text)
+
+
+def _write(file: TextIO, text: str) -> None:
+    try:
+        file.write(text)
+        file.flush()
+    except BrokenPipeError as error:
+        # Python would try once more to write what is left, and complain, when it ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, file.fileno())
+        os.close(nowhere)
+        raise ReaderGoneError from error
 
 
 class Text(Protocol):

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shlex
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -116,7 +117,9 @@ class DataFolder:
     def read_run(self) -> RunInfo:
         """Return what the running `up` told; raises `CliError` where nothing runs or nothing was told yet."""
         if self.holder() is None:
-            message = f"Nothing runs in {self.path}. Start it with `decopilot up`."
+            message = (
+                f"Nothing runs in {self.path}. Start it with: decopilot up --data-dir {shlex.quote(str(self.path))}"
+            )
             raise CliError(message)
         try:
             return RunInfo.model_validate_json(self._run.read_bytes())

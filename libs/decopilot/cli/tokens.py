@@ -28,7 +28,7 @@ def issue_token(secret: str, *, org: str, user: str, role: Role, hours: int, now
     from decopilot.contracts.ids import is_id  # noqa: PLC0415 - as above, for pydantic
 
     if not is_id(org):
-        message = f"{org!r} is no org: 1 to 64 letters, digits, '_' or '-' are."
+        message = f"The org id must be 1 to 64 of A-Z, a-z, 0-9, _ and -, which {org[:64]!r} is not."
         raise CliError(message)
     if not 1 <= len(user) <= MAX_USER_CHARS:
         message = f"A user has 1 to {MAX_USER_CHARS} characters; this one has {len(user)}."

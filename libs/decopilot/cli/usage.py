@@ -1,11 +1,34 @@
-"""What the arguments of `run` may be, and how wrong ones are refused: its exit codes have a meaning of their own."""
+"""What the arguments of `run` and `answer` may be, and how wrong ones are refused: exit codes have a meaning there."""
 
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+import typer
 from typer.core import TyperCommand
 
 from decopilot.cli.errors import CliError
+
+DEFAULT_DATA_DIR = Path(".decopilot")
+
+DataDir = Annotated[Path, typer.Option("--data-dir", metavar="DIR", help="Where `up` keeps its data.")]
+Org = Annotated[str, typer.Option(show_default="local", help="Org to ask in.")]
+Url = Annotated[
+    str | None,
+    typer.Option(envvar="DECOPILOT_URL", show_default="that of the `up` in --data-dir", help="Gateway to ask."),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(envvar="DECOPILOT_TOKEN", show_default="made as `up` does", help="What opens the gateway."),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object at the end: status, reason, detail, runId, message, pending."),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(min=0.1, metavar="SECONDS", show_default="none", help="Leave after so long; the run goes on."),
+]
 
 
 class OnConflict(StrEnum):

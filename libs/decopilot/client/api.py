@@ -32,7 +32,7 @@ class Client:
     is waited for, silence of `silence_s` is asked about.
 
     Every method raises `ApiError` for a refusal, `UnreachableError` where no answer came in time, and `ArgumentError`
-    for an id that is none.
+    for an id that is none or a text that is empty.
     """
 
     def __init__(self, url: str, token: Token, org: str, *, deadline_s: float = 30.0, silence_s: float = 15.0) -> None:

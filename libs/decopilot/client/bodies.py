@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any, Literal, TypedDict
 
+from decopilot.client.errors import ArgumentError
 from decopilot.contracts.commands import OnConflict
 from decopilot.contracts.ids import MessageId
 from decopilot.contracts.interactions import Approval, Resolution
@@ -27,9 +28,17 @@ class SendOptions(TypedDict, total=False):
 
 
 def user_message(message: str | UIMessage, message_id: str | None) -> UIMessage:
-    """Make a user's message of a text, with a new id unless one is given; a whole message stays as it is."""
+    """Make a user's message of a text, with a new id unless one is given; a whole message stays as it is.
+
+    Raises:
+        ArgumentError: the text is empty, or blank.
+
+    """
     if isinstance(message, UIMessage):
         return message
+    if not message.strip():
+        msg = "There is nothing to ask: the text is empty."
+        raise ArgumentError(msg)
     id_ = message_id or f"msg_{uuid.uuid4().hex}"
     return UIMessage(id=MessageId(id_), role="user", parts=[{"type": "text", "text": message}])
 

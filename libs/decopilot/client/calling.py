@@ -116,7 +116,7 @@ def checked_id(text: str, what: str) -> str:
 
     """
     if not is_id(text):
-        msg = f"{text[:64]!r} is no id of a {what}: 1 to 64 letters, digits, '_' or '-' are"
+        msg = f"The {what} id must be 1 to 64 of A-Z, a-z, 0-9, _ and -, which {text[:64]!r} is not."
         raise ArgumentError(msg)
     return text
 

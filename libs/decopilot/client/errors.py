@@ -26,4 +26,4 @@ class UnreachableError(ClientError):
 
 
 class ArgumentError(ClientError, ValueError):
-    """An argument that no gateway could take: an id, a URL."""
+    """An argument that no gateway could take: an id, a URL, an empty text."""

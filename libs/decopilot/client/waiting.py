@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import cast
 
 from decopilot.client.answers import ENDS, Answer, answer_in, result_of
@@ -133,7 +134,9 @@ class Waiter:
                     raise
                 await asyncio.sleep(next(pauses))
         message = answer_in(history.messages, answer=self._answer.message_id, question=ended.message_id)
-        return result_of(ended.run_id, status, message, reason=self._answer.reason)
+        result = result_of(ended.run_id, status, message, reason=self._answer.reason)
+        # What was resolved already waits in the message until the rest is.
+        return replace(result, pending=tuple(asked for asked in result.pending if asked in history.pending))
 
     def _clock(self) -> float:
         return asyncio.get_running_loop().time()

@@ -1,6 +1,7 @@
 """What the demo model says: to the same conversation always the same.
 
-A directive stands at the start of the user's message, alone in its line; what is not a well-formed one is plain text.
+A directive stands at the start of the user's message, alone in its line; one that is not well-formed is answered with
+its form, and every other text as a text.
 What is next is read from the messages since then, so that an answer can be gone on with wherever it was cut.
 """
 
@@ -73,9 +74,11 @@ def script(messages: Sequence[ModelMessage], run_id: str | None = None) -> Scrip
     """
     turn = _turn(messages, run_id)
     line = turn.text.partition("\n")[0].strip()
-    for pattern, follow in _DIRECTIVES:
-        if match := re.fullmatch(pattern, line):
-            return follow(match, turn)
+    name = line.partition(" ")[0]
+    if (directive := _DIRECTIVES.get(name)) is not None:
+        if match := re.fullmatch(directive.arguments, line.removeprefix(name)):
+            return directive.follow(match, turn)
+        return Script(_words(f"That is not how this directive is written. Its form: {directive.form}"))
     return Script(_words(_answer(turn.text)))
 
 
@@ -145,7 +148,9 @@ def _steps(match: re.Match[str], turn: Turn) -> Script:
     count, note, number = min(int(match["count"]), STEPS_MAX), match["note"], len(turn.returns) + 1
     if number > count:
         done = sum(returned.outcome == "success" for returned in turn.returns)
-        return Script(_words(f"That were {count} steps: {done} calls were done, {count - done} were not."))
+        steps = "That was 1 step" if count == 1 else f"Those were {count} steps"
+        calls = "1 call was" if done == 1 else f"{done} calls were"
+        return Script(_words(f"{steps}: {calls} done, {count - done} were not."))
     if note:
         tool, args, about = Notebook.note.__name__, {"text": f"{note} {number}"}, f"I note {_quote(note)}"
     else:
@@ -184,19 +189,39 @@ def _length(_match: re.Match[str], _turn: Turn) -> Script:
     return Script(_words("This answer ends in the middle of a sentence because the model"), "length")
 
 
-_DIRECTIVES: tuple[tuple[str, Callable[[re.Match[str], Turn], Script]], ...] = (
-    (r"/count +(?P<last>0*[1-9][0-9]{0,17})(?: +(?P<delay>[0-9]{1,9}))?", _count),
-    (r"/think(?: +(?P<about>.+))?", _think),
-    (r"/weather +(?P<city>.{1,80})", _weather),
-    (r"/fail(?: +(?P<after>[0-9]{1,9}))?", _fail),
-    (r"/length", _length),
-    (r"/note +(?P<text>.{1,200})", _note),
-    (r"/delete +(?P<name>.{1,200})", _delete),
-    (r"/ask +(?P<question>.{1,200})", _ask),
-    (r"/steps +(?P<count>0*[1-9][0-9]{0,3})(?: +/note +(?P<note>.{1,200}))?", _steps),
-    (r"/slowtool +(?P<seconds>[0-9]{1,4}(?:\.[0-9]{1,3})?)", _sleep),
-    (r"/hang", _hang),
-)
+class _Directive(NamedTuple):
+    """What follows a directive's name as a pattern, the same in words, and what is done then."""
+
+    arguments: str
+    form: str
+    follow: Callable[[re.Match[str], Turn], Script]
+
+
+_DIRECTIVES = {
+    "/count": _Directive(
+        r" +(?P<last>0*[1-9][0-9]{0,17})(?: +(?P<delay>[0-9]{1,9}))?",
+        f"`/count N [MS]`, N from 1 to {COUNT_MAX}, MS the pause in milliseconds, at most {DELAY_MAX_MS}.",
+        _count,
+    ),
+    "/think": _Directive(r"(?: +(?:about|of)\b)?(?: +(?P<about>.+))?", "`/think [TEXT]`.", _think),
+    "/weather": _Directive(r" +(?P<city>.{1,80})", "`/weather CITY`, CITY of at most 80 characters.", _weather),
+    "/fail": _Directive(r"(?: +(?P<after>[0-9]{1,9}))?", "`/fail [AFTER]`, AFTER the number of chunks.", _fail),
+    "/length": _Directive(r"", "`/length`, and nothing else in the line.", _length),
+    "/note": _Directive(r" +(?P<text>.{1,200})", "`/note TEXT`, TEXT of at most 200 characters.", _note),
+    "/delete": _Directive(r" +(?P<name>.{1,200})", "`/delete NAME`, NAME of at most 200 characters.", _delete),
+    "/ask": _Directive(r" +(?P<question>.{1,200})", "`/ask QUESTION`, QUESTION of at most 200 characters.", _ask),
+    "/steps": _Directive(
+        r" +(?P<count>0*[1-9][0-9]{0,3})(?: +/note +(?P<note>.{1,200}))?",
+        f"`/steps N [/note TEXT]`, N from 1 to {STEPS_MAX}, TEXT of at most 200 characters.",
+        _steps,
+    ),
+    "/slowtool": _Directive(
+        r" +(?P<seconds>[0-9]{1,4}(?:\.[0-9]{1,3})?)",
+        f"`/slowtool S`, S in seconds, at most {SLEEP_MAX_S:g}.",
+        _sleep,
+    ),
+    "/hang": _Directive(r"", "`/hang`, and nothing else in the line.", _hang),
+}
 
 
 def _weather_report(result: ToolReturnPart) -> str:
