@@ -12,7 +12,7 @@ import pytest
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.contracts.events import RunRequested
-from decopilot.contracts.frames import Cursor, Outcome
+from decopilot.contracts.frames import Cursor, Frame, Outcome
 from decopilot.contracts.ids import MessageId, RunId, ThreadId
 from decopilot.contracts.messages import UIMessage, Usage
 from decopilot.domain.commands import CompleteStep, End, Start
@@ -250,32 +250,41 @@ async def test_nothing_is_folded_past_an_event_of_a_newer_version_and_it_is_trie
 async def test_the_janitor_purges_a_run_after_the_grace_and_keeps_its_closing_frame(
     settings: Settings, record: Record
 ) -> None:
-    first = await a_run(record, "m1", ended_ago=timedelta(minutes=1))
-    second = await a_run(record, "m2")
-    before = {run: await record.frames_of("t1", run) for run in (first, second)}
-    assert min(map(len, before.values())) > 1
-
-    async def purged() -> bool:
-        return len(await record.frames_of("t1", first)) == 1
+    async def frames(run: RunId) -> list[Frame]:
+        return await record.frames_of("t1", run)
 
     async def one_waits() -> bool:
         info = await record.consumer("janitor")
         return (0, 1) == (info.num_pending, info.num_ack_pending)
 
-    async with reactor(settings, purge_grace_s=30):
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    # By the clock of whoever ended it that was long ago; the broker's is the one that counts.
+    first = await a_run(record, "m1", ended_ago=timedelta(minutes=1))
+    before = await frames(first)
+    assert len(before) > 1
+    async with reactor(settings, purge_grace_s=1):
+
+        async def purged() -> bool:
+            return len(await frames(first)) == 1
+
         await until(purged)
+    assert clock() - began >= 1
+    assert before[-1:] == await frames(first)
+    assert before[-1].outcome is not None
+    second = await a_run(record, "m2")
+    before = await frames(second)
+    async with reactor(settings, purge_grace_s=30):
         await record.drained("reactor")
-        # Of the rest, only the second run's end has anything left to wait for.
+        # Of all there was, only the second run's end has anything left to wait for.
         await until(one_waits)
-    assert before[first][-1:] == await record.frames_of("t1", first)
-    assert before[first][-1].outcome is not None
-    assert before[second] == await record.frames_of("t1", second)
+    assert before == await frames(second)
     async with reactor(settings, purge_grace_s=0.5):
         # The janitor's delay of half a minute was told to the broker: a new one comes with the next delivery.
         third = await a_run(record, "m3")
 
         async def third_purged() -> bool:
-            return len(await record.frames_of("t1", third)) == 1
+            return len(await frames(third)) == 1
 
         await until(third_purged)
 
