@@ -1,7 +1,7 @@
 """Frames: one stored message of the chunk log, holding one or more chunks of one run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -85,8 +85,8 @@ class Frame:
     outcome: Outcome | None = None
     void: Ranges = ()
     rewinds: bool = False
-    stored_at: datetime | None = None
-    """By the broker's clock; not known of a frame that came live."""
+    stored_at: datetime | None = field(default=None, compare=False)
+    """By the broker's clock; known only where the leader was asked for the frame, so it makes no difference."""
 
     @property
     def lines(self) -> list[bytes]:
