@@ -17,7 +17,6 @@ EXCEPT = {
     "approval-comes-while-input-streams.newest": "no agent of ours asks for approval of half an input",
     "approvals-are-answered-in-the-stream.v7": "no chunk before `ai` 7 says who approved",
     "approvals-say-why.newest": "as above",
-    "text-id-is-used-again-while-open": "a text that nobody can end any more looks ended",
 }
 CORPUS = sorted(path for path in (Path(__file__).parents[1] / "corpus").glob("*.ndjson") if path.stem not in EXCEPT)
 
