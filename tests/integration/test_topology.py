@@ -4,14 +4,31 @@ import json
 from typing import Any
 
 import pytest
-from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, PersistMode, RePublish, StreamConfig
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DiscardPolicy,
+    KeyValueConfig,
+    PersistMode,
+    RePublish,
+    StorageType,
+    StreamConfig,
+)
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
-from decopilot.log.topology import ACK_WAIT_S, MAX_ACK_PENDING, UNLIMITED, Sizes, TopologyError, provision
+from decopilot.log.topology import (
+    ACK_WAIT_S,
+    MAX_ACK_PENDING,
+    READERS_TTL_S,
+    UNLIMITED,
+    Sizes,
+    TopologyError,
+    provision,
+)
 from support.proxy import proxied
 
 NAMES = (
@@ -20,6 +37,7 @@ NAMES = (
     subjects.WATCH_STREAM,
     f"KV_{subjects.THREADS_BUCKET}",
     f"KV_{subjects.MESSAGES_BUCKET}",
+    f"KV_{subjects.READERS_BUCKET}",
     f"OBJ_{subjects.BLOBS_BUCKET}",
 )
 
@@ -54,6 +72,11 @@ async def test_everything_is_as_the_log_relies_on(store: Store) -> None:
         found[subjects.EVENTS_STREAM].discard,
         found[subjects.CHUNKS_STREAM].discard,
     )
+    for bucket, ttl_s in ((subjects.THREADS_BUCKET, 0), (subjects.MESSAGES_BUCKET, 0), (subjects.READERS_BUCKET, 30)):
+        config = found[f"KV_{bucket}"]
+        assert (ttl_s, 1, StorageType.FILE) == (config.max_age, config.max_msgs_per_subject, config.storage)
+        assert config.allow_direct
+        assert not config.subject_delete_marker_ttl
     assert (86_400, 0) == (found[subjects.CHUNKS_STREAM].max_age, found[subjects.EVENTS_STREAM].max_age)
     assert {subjects.RUNNER_CONSUMER, subjects.REACTOR_CONSUMER, subjects.JANITOR_CONSUMER} < set(found)
     for consumer in (subjects.RUNNER_CONSUMER, subjects.REACTOR_CONSUMER, subjects.JANITOR_CONSUMER):
@@ -106,11 +129,44 @@ async def test_provisioning_gives_consumers_of_an_older_version_their_new_form_a
 async def test_provisioning_again_applies_other_sizes_and_mends_what_somebody_changed(store: Store) -> None:
     there = (await store.js.stream_info(subjects.CHUNKS_STREAM)).config
     await store.js.update_stream(there.evolve(republish=None, allow_direct=False))
-    await provision(store.nc, Sizes(chunks_max_bytes=1 << 20, watch_max_age_s=60))
+    await provision(store.nc, Sizes(chunks_max_bytes=1 << 20, watch_max_age_s=60, readers_ttl_s=2))
     found = await shape(store)
+    assert 2 == found[f"KV_{subjects.READERS_BUCKET}"].max_age
     assert (1 << 20, 60) == (found[subjects.CHUNKS_STREAM].max_bytes, found[subjects.WATCH_STREAM].max_age)
     assert found[subjects.CHUNKS_STREAM].allow_direct
     assert "decopilot.tail.>" == found[subjects.CHUNKS_STREAM].republish.dest
+
+
+async def test_provisioning_adds_what_an_older_version_did_not_have(store: Store) -> None:
+    before = await shape(store)
+    sequence = await store.publish(subjects.EVENTS_STREAM, "decopilot.event.o.t.x", b"kept")
+    await store.js.delete_stream(f"KV_{subjects.READERS_BUCKET}")
+    await provision(store.nc)
+    assert before == await shape(store)
+    assert None is not await store.get(subjects.EVENTS_STREAM, sequence)
+
+
+@pytest.mark.parametrize(
+    ("bucket", "older_s", "wanted_s"),
+    [
+        (subjects.READERS_BUCKET, None, READERS_TTL_S),
+        (subjects.READERS_BUCKET, 600, READERS_TTL_S),
+        (subjects.READERS_BUCKET, 10, READERS_TTL_S),
+        (subjects.THREADS_BUCKET, 600, 0),
+    ],
+)
+async def test_provisioning_gives_a_bucket_its_ttl_and_keeps_its_keys(
+    store: Store, bucket: str, older_s: float | None, wanted_s: float
+) -> None:
+    await store.js.delete_stream(f"KV_{bucket}")
+    kv = await store.js.create_key_value(KeyValueConfig(bucket=bucket, history=1, direct=True, ttl=older_s))
+    await kv.put("o.t.r", b"kept")
+    for _ in range(2):
+        await provision(store.nc)
+        assert wanted_s == (await shape(store))[f"KV_{bucket}"].max_age
+        kept = await store.last(f"KV_{bucket}", subjects.bucket_key(bucket, "o.t.r"))
+        assert kept is not None
+        assert b"kept" == kept.data
 
 
 async def test_a_chunk_log_that_acknowledges_before_it_writes_is_refused(settings: Settings) -> None:

@@ -7,6 +7,7 @@ CHUNKS_STREAM = "DECOPILOT_CHUNKS"
 WATCH_STREAM = "DECOPILOT_WATCH"
 THREADS_BUCKET = "decopilot_threads"
 MESSAGES_BUCKET = "decopilot_messages"
+READERS_BUCKET = "decopilot_readers"
 BLOBS_BUCKET = "decopilot_blobs"
 
 RUNNER_CONSUMER = "runner"
@@ -95,6 +96,16 @@ def thread_key(org: OrgId, thread: ThreadId) -> str:
 def message_key(org: OrgId, thread: ThreadId, message: MessageId) -> str:
     """Key of a finished message."""
     return f"{org}.{thread}.{message}"
+
+
+def reader_key(org: OrgId, thread: ThreadId, run: RunId) -> str:
+    """Key under which readers of a run's chunks announce themselves."""
+    return f"{org}.{thread}.{run}"
+
+
+def bucket_key(bucket: str, key: str) -> str:
+    """Subject under which a bucket keeps a key."""
+    return f"$KV.{bucket}.{key}"
 
 
 def owner_of(subject: str) -> tuple[OrgId, ThreadId, str]:

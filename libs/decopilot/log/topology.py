@@ -30,6 +30,9 @@ ACK_WAIT_S = 5.0
 MAX_ACK_PENDING = 20_000
 """Above every run at once: an item that waits for its redelivery counts too."""
 UNLIMITED = -1
+READERS_TTL_S = 30.0
+"""How long an announced reader is believed: it may say so again after a broker's failover (4 to 8 s), and what a
+gateway announced that is dead keeps nobody waiting for long."""
 JANITOR_TYPES = ("run_requested", "run_queued", "run_cancel_requested", *TERMINAL_TYPES, "thread_deleted")
 """What the janitor looks after until it is done."""
 
@@ -42,6 +45,7 @@ class Sizes:
     chunks_max_age_s: int = DAY_S
     chunks_max_bytes: int = 8 * GIB
     watch_max_age_s: int = 3_600
+    readers_ttl_s: float = READERS_TTL_S
 
 
 def streams(sizes: Sizes) -> list[StreamConfig]:
@@ -80,6 +84,20 @@ def streams(sizes: Sizes) -> list[StreamConfig]:
             duplicate_window=1,
             republish=RePublish(src=f"{subjects.WATCH_PREFIX}.>", dest=f"{subjects.WATCHTAIL_PREFIX}.>"),
         ),
+    ]
+
+
+def buckets(sizes: Sizes) -> list[KeyValueConfig]:
+    """Every key-value bucket of ours."""
+
+    def bucket(name: str, **rest: Any) -> KeyValueConfig:  # noqa: ANN401  fields of the broker's
+        return KeyValueConfig(bucket=name, history=1, direct=True, replicas=sizes.replicas, **rest)
+
+    return [
+        bucket(subjects.THREADS_BUCKET),
+        bucket(subjects.MESSAGES_BUCKET),
+        # Never truth, and yet not in memory: a server that restarts by itself forgets such a bucket whole (2.15.1).
+        bucket(subjects.READERS_BUCKET, ttl=sizes.readers_ttl_s),
     ]
 
 
@@ -125,24 +143,26 @@ async def provision(nc: Client, sizes: Sizes | None = None) -> None:
     js = nc.jetstream(timeout=10)
     for config in streams(sizes):
         await _put_stream(js, config)
-    for bucket in (subjects.THREADS_BUCKET, subjects.MESSAGES_BUCKET):
-        kv = KeyValueConfig(bucket=bucket, history=1, direct=True, replicas=sizes.replicas)
-        if not await _has_bucket(js, f"KV_{bucket}", sizes.replicas):
-            await js.create_key_value(kv)
-    if not await _has_bucket(js, f"OBJ_{subjects.BLOBS_BUCKET}", sizes.replicas):
+    for bucket in buckets(sizes):
+        if not await _has_bucket(js, f"KV_{bucket.bucket}", sizes.replicas, bucket.ttl or 0):
+            await js.create_key_value(bucket)
+    if not await _has_bucket(js, f"OBJ_{subjects.BLOBS_BUCKET}", sizes.replicas, 0):
         await js.create_object_store(subjects.BLOBS_BUCKET, ObjectStoreConfig(replicas=sizes.replicas))
     for consumer in consumers():
         await js.add_consumer(subjects.EVENTS_STREAM, consumer)
 
 
-async def _has_bucket(js: JetStreamContext, stream: str, replicas: int) -> bool:
-    """Tell whether a bucket is there, and give it its replicas."""
+async def _has_bucket(js: JetStreamContext, stream: str, replicas: int, ttl_s: float) -> bool:
+    """Tell whether a bucket is there, and give it its replicas and its TTL (0: none)."""
     try:
         found = (await js.stream_info(stream)).config
     except NotFoundError:
         return False
-    if found.num_replicas != replicas:
-        await js.update_stream(found.evolve(num_replicas=replicas))
+    # The broker refuses a stream that remembers ids for longer than messages.
+    window_s = min(found.duplicate_window, ttl_s or found.duplicate_window)
+    wanted = found.evolve(num_replicas=replicas, max_age=ttl_s, duplicate_window=window_s)
+    if wanted != found:
+        await js.update_stream(wanted)
     return True
 
 

@@ -93,11 +93,11 @@ class Views:
         `messages` are all that its events speak of: one that nobody has written yet must not be written later.
         """
         await self.erase_thread(org, thread)
-        prefix = _subject(subjects.MESSAGES_BUCKET, subjects.thread_key(org, thread)) + "."
+        prefix = subjects.bucket_key(subjects.MESSAGES_BUCKET, subjects.thread_key(org, thread)) + "."
         stream = f"KV_{subjects.MESSAGES_BUCKET}"
         found = (await self._store.js.stream_info(stream, subjects_filter=f"{prefix}*")).state.subjects or {}
         keys = {subjects.message_key(org, thread, message) for message in messages}
-        keys |= {subject.removeprefix(_subject(subjects.MESSAGES_BUCKET, "")) for subject in found}
+        keys |= {subject.removeprefix(subjects.bucket_key(subjects.MESSAGES_BUCKET, "")) for subject in found}
         remaining = sorted(keys)
         for some in range(0, len(remaining), _ERASURES_AT_ONCE):
             await asyncio.gather(
@@ -120,7 +120,7 @@ class Views:
         """Yield every thread of an org, the one that changed longest ago first."""
         found: dict[str, ThreadSummary] = {}
         stream = f"KV_{subjects.THREADS_BUCKET}"
-        async for batch in self._store.read(stream, _subject(subjects.THREADS_BUCKET, f"{org}.*"), 0):
+        async for batch in self._store.read(stream, subjects.bucket_key(subjects.THREADS_BUCKET, f"{org}.*"), 0):
             for stored in batch:
                 # One that changes while this reads comes twice, the second time as it is now.
                 found.pop(stored.subject, None)
@@ -131,7 +131,7 @@ class Views:
             yield entry
 
     async def _last(self, bucket: str, key: str) -> Stored | None:
-        return await self._store.last(f"KV_{bucket}", _subject(bucket, key))
+        return await self._store.last(f"KV_{bucket}", subjects.bucket_key(bucket, key))
 
     async def _replace(self, bucket: str, key: str, body: bytes, there: Stored | None, **headers: str) -> bool:
         return await self._put(bucket, key, body, 0 if there is None else there.sequence, **headers)
@@ -140,7 +140,7 @@ class Views:
         """Write in the place of a revision; False where it is no longer at that one."""
         headers[EXPECTED] = str(revision)
         try:
-            await self._store.publish(f"KV_{bucket}", _subject(bucket, key), body, headers)
+            await self._store.publish(f"KV_{bucket}", subjects.bucket_key(bucket, key), body, headers)
         except APIError as error:
             if is_conflict(error):
                 return False
@@ -160,10 +160,6 @@ def summary(thread: ThreadId, state: ThreadState) -> ThreadSummary:
         created_at=state.created_at,
         updated_at=state.updated_at,
     )
-
-
-def _subject(bucket: str, key: str) -> str:
-    return f"$KV.{bucket}.{key}"
 
 
 def _view_of(stored: Stored) -> ThreadView | None:

@@ -16,6 +16,7 @@ from decopilot.log.ending import Ender
 from decopilot.log.erasing import Eraser
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
+from decopilot.log.readers import Readers
 from decopilot.log.store import Store
 from decopilot.log.views import Views
 from decopilot.log.watchlog import WatchLog
@@ -24,6 +25,7 @@ from decopilot_reactor.handling import handling
 from decopilot_reactor.janitor import Janitor
 from decopilot_reactor.overseeing import Overseer
 from decopilot_reactor.projecting import Projector
+from decopilot_reactor.purging import Purger
 from decopilot_reactor.reacting import Reactor
 from decopilot_reactor.settings import ReactorSettings
 from decopilot_reactor.telling import Teller
@@ -51,9 +53,14 @@ def build(settings: ReactorSettings) -> FastStream:
             )
             eraser = Eraser(journal, views, chunks)
             deleter = Deleter(journal, reactor, overseer, eraser, erase_again_s=settings.erase_again_s)
-            janitor = Janitor(
-                journal, chunks, ender, overseer, deleter, grace_s=settings.purge_grace_s, look_s=settings.look_s
+            purger = Purger(
+                chunks,
+                Readers(store),
+                grace_s=settings.purge_grace_s,
+                wait_s=settings.purge_wait_s,
+                look_s=settings.look_s,
             )
+            janitor = Janitor(journal, ender, overseer, deleter, purger, look_s=settings.look_s)
             for consumer, reaction in (
                 (subjects.REACTOR_CONSUMER, reactor.react),
                 (subjects.JANITOR_CONSUMER, janitor.look),

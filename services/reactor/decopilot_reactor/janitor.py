@@ -12,16 +12,15 @@ from decopilot.contracts.events import (
     RunQueued,
     RunRequested,
     RunRequiresAction,
-    Terminal,
     ThreadDeleted,
 )
 from decopilot.contracts.ids import RunId
-from decopilot.log.chunklog import ChunkLog
 from decopilot.log.ending import Ender
 from decopilot.log.journal import Journal, Loaded
 from decopilot_reactor.deleting import Deleter
 from decopilot_reactor.handling import NotYetError
 from decopilot_reactor.overseeing import Overseer
+from decopilot_reactor.purging import Purger
 
 FIRST_LOOK_S = 1.0
 """Most runs are over before anybody looks after them a second time, and many before the first."""
@@ -35,20 +34,18 @@ class Janitor:
     def __init__(
         self,
         journal: Journal,
-        chunks: ChunkLog,
         ender: Ender,
         overseer: Overseer,
         deleter: Deleter,
+        purger: Purger,
         *,
-        grace_s: float,
         look_s: float,
     ) -> None:
         self._journal = journal
-        self._chunks = chunks
         self._ender = ender
         self._overseer = overseer
         self._deleter = deleter
-        self._grace_s = grace_s
+        self._purger = purger
         self._look_s = look_s
 
     async def look(self, recorded: Recorded) -> None:
@@ -70,7 +67,7 @@ class Janitor:
             case ThreadDeleted():
                 await self._deleter.delete(recorded)
             case (RunCompleted() | RunRequiresAction() | RunFailed()) as ended:
-                await self._purge(recorded, ended)
+                await self._purger.purge(recorded, ended)
             case _:
                 log.warning("event_not_expected", type=recorded.event.type, sequence=recorded.sequence)
 
@@ -99,14 +96,6 @@ class Janitor:
         # What was written before this event is the business of the run's own item.
         known = await self._journal.events(org, thread, after=recorded.sequence - 1, until=loaded.sequence)
         await self._overseer.oversee(org, thread, loaded.state, known)
-
-    async def _purge(self, recorded: Recorded, event: Terminal) -> None:
-        """Purge the run that this event ended, and no other."""
-        age_s = _age_s(recorded)
-        if age_s < self._grace_s:
-            raise NotYetError(self._grace_s - age_s)
-        await self._chunks.purge(recorded.org, recorded.thread, event.run_id)
-        log.info("run_purged", org=recorded.org, thread=recorded.thread, run_id=event.run_id)
 
 
 def _age_s(recorded: Recorded) -> float:

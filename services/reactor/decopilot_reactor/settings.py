@@ -13,15 +13,17 @@ _DEFAULT = Limits()
 class ReactorSettings(Settings):
     """Settings of the reactor; times in seconds.
 
-    `purge_grace_s`: how long a run's chunks stay after its end. `cancel_deadline_s`: how long a runner has to end a
-    run that is to end; then the reactor ends it. `start_limit_s`: how long a run waits for its first attempt.
-    `idle_limit_s`: how long a run that is driven may say nothing. `run_limit_s`: how long a run may take; less than
-    its chunks are kept for. `attempts`: how many attempts at a run may die (the runner is told the same).
-    `erase_again_s`: when a deleted thread is erased once more; longer than any write may be on its way. `look_s`: how
-    often what waits for none of these times is looked at.
+    `purge_grace_s`: how long a run's chunks stay after its end. `purge_wait_s`: how long after its end they stay at
+    most because somebody still reads them; up to the grace: nobody is waited for. `cancel_deadline_s`: how long a
+    runner has to end a run that is to end; then the reactor ends it. `start_limit_s`: how long a run waits for its
+    first attempt. `idle_limit_s`: how long a run that is driven may say nothing. `run_limit_s`: how long a run may
+    take; less than its chunks are kept for. `attempts`: how many attempts at a run may die (the runner is told the
+    same). `erase_again_s`: when a deleted thread is erased once more; longer than any write may be on its way.
+    `look_s`: how often what waits for none of these times is looked at.
     """
 
     purge_grace_s: float = Field(default=30.0, ge=0)
+    purge_wait_s: float = Field(default=600.0, ge=0, le=_DAY_S)
     events_at_once: int = Field(default=16, ge=2, le=1_000)
     attempts: int = Field(default=_DEFAULT.attempts, ge=1, le=100)
     cancel_deadline_s: float = Field(default=_DEFAULT.cancel_deadline_s, ge=0, le=_DAY_S)
