@@ -72,7 +72,7 @@ async def is_looked_at(record: Record, times: int) -> None:
 async def test_a_run_that_somebody_reads_is_not_purged_until_the_announcement(
     settings: Settings, record: Record, hand: ByHand, readers: Readers, ends: str
 ) -> None:
-    await readers.announce(ORG, T1, RUN)
+    await readers.announce(ORG, T1)
     async with reactors(settings, purge_grace_s=0, look_s=0.1):
         assert RUN == await hand.whole_run()
         whole = await record.frames_of("t1", RUN)
@@ -85,7 +85,7 @@ async def test_a_run_that_somebody_reads_is_not_purged_until_the_announcement(
             await provision(record.store.nc, Sizes(readers_ttl_s=1))
         else:
             kv = await record.store.js.key_value(subjects.READERS_BUCKET)
-            await kv.delete(subjects.reader_key(ORG, T1, RUN))
+            await kv.delete(subjects.thread_key(ORG, T1))
         await is_purged(record, RUN)
         await record.drained("janitor")
     assert whole[-1:] == await record.frames_of("t1", RUN)
@@ -94,20 +94,20 @@ async def test_a_run_that_somebody_reads_is_not_purged_until_the_announcement(
 async def test_nobody_is_waited_for_longer_than_the_maximum(
     settings: Settings, record: Record, hand: ByHand, readers: Readers
 ) -> None:
-    await readers.announce(ORG, T1, RUN)
+    await readers.announce(ORG, T1)
     async with reactors(settings, purge_grace_s=0.1, purge_wait_s=2, look_s=600):
         await hand.whole_run()
         ended = (await record.events("t1"))[-1].at
         await is_purged(record, RUN)
         assert now() - ended >= timedelta(seconds=2)
         await record.drained("janitor")
-    assert await readers.is_held(ORG, T1, RUN)
+    assert await readers.is_held(ORG, T1)
 
 
 async def test_a_deleted_thread_is_erased_whoever_reads_it(
     settings: Settings, record: Record, hand: ByHand, readers: Readers
 ) -> None:
-    await readers.announce(ORG, T1, RUN)
+    await readers.announce(ORG, T1)
     async with reactors(settings, purge_grace_s=0, look_s=0.1):
         await hand.whole_run()
         await is_looked_at(record, 2)
@@ -118,7 +118,7 @@ async def test_a_deleted_thread_is_erased_whoever_reads_it(
             return ["data-thread-deleted"] == [chunk["type"] for chunk in await record.chunks_of("t1", RUN)]
 
         await until(is_erased)
-    assert await readers.is_held(ORG, T1, RUN)
+    assert await readers.is_held(ORG, T1)
 
 
 async def test_while_nobody_can_say_whether_a_run_is_read_it_stays_and_is_asked_for_again(
@@ -154,8 +154,8 @@ async def test_whoever_announces_itself_too_late_finds_that_what_comes_next_does
     await hand.whole_run()
     whole = await record.frames_of("t1", RUN)
     assert len(whole) > 2
-    assert not await readers.is_held(ORG, T1, RUN)
-    await readers.announce(ORG, T1, RUN)
+    assert not await readers.is_held(ORG, T1)
+    await readers.announce(ORG, T1)
     await record.frames.purge(ORG, T1, RUN)
     position = whole[0].sequence
     behind = [frame async for batch in record.frames.of_thread(ORG, T1, after=position) for frame in batch]

@@ -51,7 +51,6 @@ def test_a_threads_filters_match_its_own_subjects_and_no_others(org: str, thread
         assert subjects.tail_of(OrgId(other), t) != subjects.tail_of(o, t)
         assert subjects.signal(OrgId(other), RunId(rest)) != subjects.signal(o, RunId(rest))
     assert f"{org}.{thread}.{rest}" == subjects.message_key(o, t, MessageId(rest))
-    assert f"{org}.{thread}.{rest}" == subjects.reader_key(o, t, RunId(rest))
     assert f"$KV.bucket.{org}.{thread}" == subjects.bucket_key("bucket", subjects.thread_key(o, t))
 
 

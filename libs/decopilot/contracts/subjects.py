@@ -98,11 +98,6 @@ def message_key(org: OrgId, thread: ThreadId, message: MessageId) -> str:
     return f"{org}.{thread}.{message}"
 
 
-def reader_key(org: OrgId, thread: ThreadId, run: RunId) -> str:
-    """Key under which readers of a run's chunks announce themselves."""
-    return f"{org}.{thread}.{run}"
-
-
 def bucket_key(bucket: str, key: str) -> str:
     """Subject under which a bucket keeps a key."""
     return f"$KV.{bucket}.{key}"

@@ -29,7 +29,7 @@ class Purger:
         finds does not follow on what it has, and it is told so by a reset. It is never given a hole.
 
         Raises:
-            NotYetError: the grace is not over, or somebody reads the run and may do so for longer.
+            NotYetError: the grace is not over, or somebody reads the thread and may do so for longer.
             nats.errors.Error, TimeoutError: nobody knows whether somebody reads it; nothing was purged.
 
         """
@@ -38,7 +38,7 @@ class Purger:
         if age_s < self._grace_s:
             raise NotYetError(self._grace_s - age_s)
         # Nobody is asked once the time is up: neither a reader nor a bucket that is missing keeps chunks for ever.
-        if age_s < self._wait_s and await self._readers.is_held(org, thread, run):
+        if age_s < self._wait_s and await self._readers.is_held(org, thread):
             raise NotYetError(min(self._look_s, self._wait_s - age_s))
         await self._chunks.purge(org, thread, run)
         log.info("run_purged", org=org, thread=thread, run_id=run)
