@@ -88,7 +88,7 @@ async def test_a_viewer_that_does_not_read_holds_neither_memory_nor_the_others_n
     own_broker: EmbeddedBroker, store: Store, tmp_path: Path
 ) -> None:
     async with AsyncExitStack() as stack:
-        gateway = await stack.enter_async_context(gateway_process(own_broker.url, tmp_path))
+        gateway = await stack.enter_async_context(gateway_process(own_broker.url, tmp_path, memory_bytes=4 << 20))
         run = await stack.enter_async_context(Run(store, THREAD))
         await until(lambda: gateway.answers(200))
         session = await stack.enter_async_context(aiohttp.ClientSession(read_bufsize=READ_BUFFER_BYTES))

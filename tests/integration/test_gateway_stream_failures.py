@@ -8,14 +8,14 @@ from aiohttp import web
 
 from decopilot_gateway import sse
 from decopilot_gateway.problems import problems
-from decopilot_gateway.streaming import Leaving, stream
+from decopilot_gateway.streaming import Channel, Leaving, stream
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), TimeoutError(), ValueError("no frame")])
 async def test_an_error_in_mid_stream_cuts_the_connection_and_says_nothing_more(error: Exception) -> None:
     async def handle(request: web.Request) -> web.StreamResponse:
-        async def write(response: web.StreamResponse) -> None:
-            await response.write(sse.event(b"1", id_="1-0"))
+        async def write(channel: Channel) -> None:
+            channel.write(sse.event(b"1", id_="1-0"))
             raise error
 
         return await stream(request, Leaving([]), write)

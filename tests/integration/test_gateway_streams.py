@@ -14,6 +14,7 @@ from decopilot.contracts.ids import ThreadId
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.feed import Feed
 from decopilot.log.store import Store
+from decopilot.log.tail import Stretch
 from decopilot_gateway import sse
 from support.gateways import ORG, Run, read_run, running_gateway, until, whole_run
 
@@ -43,9 +44,9 @@ async def test_a_frame_is_encoded_once_however_many_read_it(
     encoded: list[int] = []
     encode = sse.chunk_events
 
-    def counting(frame: Frame, *, after: int = -1) -> bytes:
+    def counting(frame: Frame) -> bytes:
         encoded.append(frame.sequence)
-        return encode(frame, after=after)
+        return encode(frame)
 
     monkeypatch.setattr(sse, "chunk_events", counting)
     async with running_gateway(own_broker.url) as gateway, asyncio.TaskGroup() as readers:
@@ -71,7 +72,7 @@ async def test_live_messages_that_are_lost_are_healed_whether_or_not_another_fol
     lost = {"2", "3", "5"}
     hear = Feed._heard  # noqa: SLF001  where the broker's messages come in
 
-    async def hard_of_hearing(self: Feed[sse.EncodedFrame], msg: Msg) -> None:
+    async def hard_of_hearing(self: Feed[Frame, Stretch], msg: Msg) -> None:
         if (msg.headers or {})["Nats-Sequence"] not in lost:
             await hear(self, msg)
 
@@ -94,7 +95,7 @@ async def test_live_messages_that_are_lost_are_healed_whether_or_not_another_fol
 async def test_a_slow_reader_whose_run_is_purged_meanwhile_is_reset_and_goes_on(
     own_broker: EmbeddedBroker, store: Store
 ) -> None:
-    async with running_gateway(own_broker.url) as gateway, Run(store, THREAD) as run:
+    async with running_gateway(own_broker.url, memory_bytes=1 << 20) as gateway, Run(store, THREAD) as run:
         slow, quick = gateway.viewer(THREAD), gateway.viewer(THREAD)
         async with slow.attached() as slowly, quick.attached() as quickly:
             await run.record_request()

@@ -1,6 +1,6 @@
 """Watching an org: what is asked for, each event once and in order, resumable, and never another org's."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
@@ -9,12 +9,12 @@ from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.contracts.ids import OrgId, ThreadId
 from decopilot.contracts.watch import WatchEvent
-from decopilot.log.feed import RING_BYTES, Feed
-from decopilot.log.store import Store
+from decopilot.log.store import Store, Stored
 from decopilot.log.watchlog import WatchLog
-from decopilot_gateway.watching import Told as WatchTold
 from support.gateways import ORG, running_gateway
 from support.watcher import Told, watching
+
+MEMORY_BYTES = 1 << 20
 
 
 class Teller:
@@ -90,8 +90,8 @@ async def test_a_watcher_that_comes_back_hears_what_it_missed_once_in_order_from
 async def test_a_watcher_far_behind_reads_everything_from_the_log(own_broker: EmbeddedBroker, store: Store) -> None:
     teller = Teller(store)
     first = await teller.tell("step")
-    large = "x" * (RING_BYTES // 4)
-    async with running_gateway(own_broker.url) as gateway, watching(gateway.api):
+    large = "x" * (MEMORY_BYTES // 4)
+    async with running_gateway(own_broker.url, memory_bytes=MEMORY_BYTES) as gateway, watching(gateway.api):
         for _ in range(12):
             await teller.tell("step", text=large)
         async with watching(gateway.api, last=first) as watcher:
@@ -128,23 +128,32 @@ async def test_what_expired_while_others_watched_is_looked_for_only_once(
     own_broker: EmbeddedBroker, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     positions: list[int] = []
-    read = Feed.read
+    read = Store.read
 
-    def counting(self: Feed[WatchTold], position: int) -> AsyncIterator[Sequence[WatchTold]]:
-        positions.append(position)
-        return read(self, position)
+    def counting(self: Store, stream: str, subject: str, after: int, *, until: int = 0) -> AsyncIterator[list[Stored]]:
+        if stream == subjects.WATCH_STREAM and until > after + 1:
+            positions.append(after)
+        return read(self, stream, subject, after, until=until)
 
-    monkeypatch.setattr(Feed, "read", counting)
     teller = Teller(store)
     first = await teller.tell("step")
-    async with running_gateway(own_broker.url, keepalive_s=0.05) as gateway, watching(gateway.api) as other:
+    async with (
+        running_gateway(own_broker.url, keepalive_s=0.05, memory_bytes=MEMORY_BYTES) as gateway,
+        watching(gateway.api) as other,
+    ):
         await other.next()
         await teller.tell("step")
-        large = [await teller.tell("step", text="x" * (RING_BYTES // 4)) for _ in range(6)]
+        large = [await teller.tell("step", text="x" * (MEMORY_BYTES // 4)) for _ in range(6)]
         assert large[-1] == [(await other.next()).id for _ in range(7)][-1]
         await store.js.purge_stream(subjects.WATCH_STREAM)
+        monkeypatch.setattr(Store, "read", counting)
         async with watching(gateway.api, last=first) as watcher:
             assert not (await watcher.next()).data["resumed"]
+            remembered = await watcher.next()
+            assert remembered.id in large
+            assert large[large.index(remembered.id) + 1 :] == [
+                (await watcher.next()).id for _ in large[large.index(remembered.id) + 1 :]
+            ]
             await watcher.quiet()
             told = await teller.tell("finish")
             assert told == (await watcher.next()).id

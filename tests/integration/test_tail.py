@@ -4,9 +4,8 @@ import asyncio
 import json
 import random
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
@@ -22,11 +21,11 @@ from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.contracts.watch import WatchEvent
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
-from decopilot.log import feed as feed_module
+from decopilot.log.blocks import Block, Memory, Piece
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.pump import Pump
 from decopilot.log.store import UNCERTAIN, Store, Stored
-from decopilot.log.tail import Feed, Source, Tails, frames, watch_events
+from decopilot.log.tail import Feed, Source, Stretch, Tails, frames, watch_events
 from decopilot.log.watchlog import WatchLog
 from support.proxy import proxied
 
@@ -37,14 +36,19 @@ WAIT_S = 20.0
 LIVE = b" decopilot.tail."
 
 
-def source() -> Source[Frame]:
-    return frames(ORG, THREAD, lambda frame: frame, lambda frame: frame)
+def source(thread: ThreadId = THREAD) -> Source[Frame, Stretch]:
+    return frames(ORG, thread, encode)
+
+
+def encode(frame: Frame) -> bytes:
+    """Make what a reader is given of a frame: all that says which one it is."""
+    return b"".join(b"%d %s\n" % (frame.sequence, line) for line in frame.lines)
 
 
 @asynccontextmanager
-async def viewing(url: str) -> AsyncIterator[tuple[Store, Tails[Frame]]]:
+async def viewing(url: str, memory_bytes: int = 1 << 20) -> AsyncIterator[tuple[Store, Tails[Frame, Stretch]]]:
     """A gateway's half of the tail: its own connection, feeds, and the checking of them."""
-    followed: list[Tails[Frame]] = []
+    followed: list[Tails[Frame, Stretch]] = []
 
     async def check() -> None:
         for tails in followed:
@@ -52,7 +56,7 @@ async def viewing(url: str) -> AsyncIterator[tuple[Store, Tails[Frame]]]:
 
     settings = Settings(nats_url=url, instance="viewer")
     async with connected(settings, "viewer", on_gap=check) as nc, Store(nc) as store:
-        tails: Tails[Frame] = Tails(store)
+        tails: Tails[Frame, Stretch] = Tails(store, Memory(memory_bytes))
         followed.append(tails)
         checking = asyncio.create_task(tails.keep_checking())
         try:
@@ -66,33 +70,42 @@ class Reader:
     """Reads one feed as a gateway does, from a position to the last frame there will be."""
 
     def __init__(self, position: int) -> None:
-        self.position = position
-        self.seen: list[Frame] = []
-        self.hole: Frame | None = None
+        self.begin = self.position = position
+        self.seen: list[bytes] = []
+        self.hole = False
 
-    async def read(self, feed: Feed[Frame], until: Callable[[], int]) -> None:
-        while self.hole is None and self.position < until():
+    async def read(self, feed: Feed[Frame, Stretch], until: Callable[[], int]) -> None:
+        def tell() -> bool:
+            block = feed.near(self.position)
+            if block is not None:
+                self._take(block)
+            return block is not None and not self.hole and self.position < until()
+
+        while not self.hole and self.position < until():
             try:
-                near = feed.behind(self.position)
-                if near is None:
-                    async for batch in feed.read(self.position):
-                        self._take(batch)
-                elif near:
-                    self._take(near)
+                if self.position >= feed.head:
+                    await feed.follow(tell)
                 else:
-                    await feed.wait(self.position)
+                    self._take(await feed.behind(self.position))
             except UNCERTAIN:
                 await asyncio.sleep(0.05)  # the broker is away
 
-    def _take(self, batch: Sequence[Frame]) -> None:
-        for frame in batch:
-            if frame.sequence <= self.position or self.hole is not None:
-                continue
-            if frame.previous != self.position:
-                self.hole = frame
-                return
-            self.seen.append(frame)
-            self.position = frame.sequence
+    def _take(self, block: Block[Stretch] | None) -> None:
+        if block is None or not block.follows(self.position):
+            self.hole = True
+            return
+        self.seen += block.behind(self.position).splitlines()
+        self.position = block.sequence
+
+
+def told(whole: list[Frame]) -> list[bytes]:
+    return [line for frame in whole for line in encode(frame).splitlines()]
+
+
+async def news(feed: Feed[Frame, Stretch], position: int) -> None:
+    """Wait until there is something behind a position."""
+    while feed.head <= position:
+        await feed.follow(lambda: feed.head <= position)
 
 
 async def stored(store: Store, *, after: int = 0) -> list[Frame]:
@@ -155,14 +168,18 @@ def mischief(chance: random.Random) -> Callable[[bytes], list[bytes]]:
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_readers_see_exactly_what_is_stored_whatever_happens_to_live_messages(
-    own_broker: EmbeddedBroker, store: Store, monkeypatch: pytest.MonkeyPatch, seed: int
+    own_broker: EmbeddedBroker, store: Store, seed: int
 ) -> None:
     chance = random.Random(seed)
-    # Room for a handful of frames: readers that are not quick fall out of the ring.
-    monkeypatch.setattr(feed_module, "RING_BYTES", chance.choice((5_000, 20_000, 1 << 20)))
     writer = Writer(store, chance)
     readers: list[Reader] = []
-    async with asyncio.timeout(WAIT_S), proxied(own_broker.port) as proxy, viewing(proxy.url) as (_, tails):
+    # Room for a handful of frames: readers that are not quick find them forgotten.
+    memory_bytes = chance.choice((5_000, 20_000, 1 << 20))
+    async with (
+        asyncio.timeout(WAIT_S),
+        proxied(own_broker.port) as proxy,
+        viewing(proxy.url, memory_bytes) as (_, tails),
+    ):
         proxy.treat = mischief(chance)
 
         async def join() -> None:
@@ -185,9 +202,8 @@ async def test_readers_see_exactly_what_is_stored_whatever_happens_to_live_messa
                 group.create_task(join())
     whole = await stored(store)
     for reader in readers:
-        begin = reader.position if not reader.seen else reader.seen[0].previous
-        assert reader.hole is None
-        assert [frame for frame in whole if frame.sequence > begin] == reader.seen
+        assert not reader.hole
+        assert told([frame for frame in whole if frame.sequence > reader.begin]) == reader.seen
         assert writer.last == reader.position
 
 
@@ -212,19 +228,18 @@ async def purge_when_sealed(store: Store, run: RunId) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_after_a_purge_a_reader_sees_all_or_a_frame_that_does_not_follow(
-    own_broker: EmbeddedBroker, store: Store, monkeypatch: pytest.MonkeyPatch, seed: int
+    own_broker: EmbeddedBroker, store: Store, seed: int
 ) -> None:
     chance = random.Random(1000 + seed)
-    monkeypatch.setattr(feed_module, "RING_BYTES", 6_000)
     writer, recorder, readers = Writer(store, chance), Recorder(), [Reader(0) for _ in range(6)]
     await store.nc.subscribe(subjects.tail_of(ORG, THREAD), cb=recorder.hear)
-    async with asyncio.timeout(WAIT_S), proxied(own_broker.port) as proxy, viewing(proxy.url) as (_, tails):
+    async with asyncio.timeout(WAIT_S), proxied(own_broker.port) as proxy, viewing(proxy.url, 6_000) as (_, tails):
         proxy.treat = mischief(chance)
 
         async def join(reader: Reader) -> None:
             await asyncio.sleep(chance.random() * 0.4)
             async with tails.follow(source()) as feed:
-                while reader.hole is None and reader.position < writer.target():
+                while not reader.hole and reader.position < writer.target():
                     # At most one look at a time, and then a pause: the slow ones meet the purge.
                     target = reader.position + 1
                     reading = asyncio.create_task(reader.read(feed, partial(int, target)))
@@ -245,9 +260,10 @@ async def test_after_a_purge_a_reader_sees_all_or_a_frame_that_does_not_follow(
     gone = {*recorder.frames} - {frame.sequence for frame in await stored(store)}
     assert gone
     for reader in readers:
-        assert whole[: len(reader.seen)] == reader.seen
-        missed = whole[len(reader.seen) :]
-        assert (reader.hole is not None) == bool(missed)
+        had = [frame for frame in whole if frame.sequence <= reader.position]
+        assert told(had) == reader.seen
+        missed = whole[len(had) :]
+        assert reader.hole == bool(missed)
         assert not missed or missed[0].sequence in gone
 
 
@@ -276,7 +292,7 @@ async def test_readers_go_on_exactly_across_restarts_of_the_broker_and_cut_conne
         while not reading.done():
             await asyncio.wait([reading], timeout=0.05)
             tails.interrupt()
-    assert await stored(store) == reader.seen
+    assert told(await stored(store)) == reader.seen
 
 
 async def test_the_loss_of_the_last_live_message_of_an_open_run_is_healed_in_two_seconds(
@@ -291,14 +307,14 @@ async def test_the_loss_of_the_last_live_message_of_an_open_run_is_healed_in_two
         Pump(store, ORG, THREAD, RunId("r"), attempt=1, previous=0) as pump,
     ):
         await pump.write({"n": 0})
-        await feed.wait(0)
+        await news(feed, 0)
         lost = 0
         for _ in range(2):
             proxy.lose(lambda message: LIVE in message[:200], times=1)
             await pump.write({"n": 1})
             await pump.barrier()
             began, head = clock(), feed.head
-            await feed.wait(head)
+            await news(feed, head)
             assert clock() - began < 2.0
             assert (await stored(store))[-1] == feed.last
             lost = proxy.lost
@@ -308,7 +324,7 @@ async def test_the_loss_of_the_last_live_message_of_an_open_run_is_healed_in_two
 async def test_one_subscription_serves_all_readers_of_a_thread_and_ends_with_the_last(
     own_broker: EmbeddedBroker, store: Store
 ) -> None:
-    tails: Tails[Frame] = Tails(store)
+    tails: Tails[Frame, Stretch] = Tails(store, Memory(1 << 20))
     async with asyncio.timeout(WAIT_S):
         async with AsyncExitStack() as readers:
             joining = (readers.enter_async_context(tails.follow(source())) for _ in range(20))
@@ -378,7 +394,7 @@ async def test_a_reader_that_leaves_while_opening_leaves_the_feed_to_those_who_w
 async def test_one_feed_that_can_not_be_checked_does_not_end_the_checking_of_the_others(
     own_broker: EmbeddedBroker, store: Store
 ) -> None:
-    bad = frames(ORG, ThreadId("bad"), lambda frame: frame, lambda frame: frame)
+    bad = source(ThreadId("bad"))
     async with (
         asyncio.timeout(WAIT_S),
         proxied(own_broker.port) as proxy,
@@ -393,25 +409,73 @@ async def test_one_feed_that_can_not_be_checked_does_not_end_the_checking_of_the
             await pump.barrier()
             for _ in range(2):
                 await tails.check()
-                await feed.wait(feed.head)
+                await news(feed, feed.head)
                 await pump.write({"n": 1})
                 await pump.barrier()
 
 
-async def test_a_feed_remembers_no_more_than_its_bytes_whatever_the_size_of_frames(store: Store) -> None:
-    tails: Tails[Frame] = Tails(store)
+async def test_feeds_remember_no_more_than_their_memory_and_nothing_once_they_are_closed(store: Store) -> None:
+    memory = Memory(200_000)
+    tails: Tails[Frame, Stretch] = Tails(store, memory)
+    threads = [ThreadId(f"t{number}") for number in range(3)]
+    async with asyncio.timeout(WAIT_S), AsyncExitStack() as readers:
+        feeds = [await readers.enter_async_context(tails.follow(source(thread))) for thread in threads]
+        for thread, feed in zip(threads, feeds, strict=True):
+            async with Pump(store, ORG, thread, RunId(f"r-{thread}"), attempt=1, previous=0) as pump:
+                for number in range(300):
+                    await pump.write({"n": number, "filling": "x" * 700})
+                    await pump.barrier()
+                last = (await pump.close([FINISH], DONE)).sequence
+            while feed.head < last:
+                await news(feed, feed.head)
+            assert memory.used_bytes <= 200_000
+        assert memory.used_bytes > 100_000
+        # Whoever comes from far behind is served all the same, and that is not kept either.
+        reader = Reader(0)
+        await reader.read(feeds[0], lambda: feeds[0].head)
+        assert 301 == len(reader.seen)
+        assert memory.used_bytes <= 200_000
+    assert 0 == memory.used_bytes
+
+
+async def test_those_who_come_back_together_cost_one_reading(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    read = Store.read
+
+    def counting(self: Store, stream: str, subject: str, after: int, *, until: int = 0) -> AsyncIterator[list[Stored]]:
+        asked.append(after)
+        return read(self, stream, subject, after, until=until)
+
+    monkeypatch.setattr(Store, "read", counting)
+    async with Pump(store, ORG, THREAD, RunId("r"), attempt=1, previous=0) as pump:
+        for number in range(100):
+            await pump.write({"n": number})
+            await pump.barrier()
+        last = (await pump.close([FINISH], DONE)).sequence
+    tails: Tails[Frame, Stretch] = Tails(store, Memory(1 << 20))
+    readers = [Reader(chance) for chance in [0] * 20 + list(range(1, 20))]
     async with asyncio.timeout(WAIT_S), tails.follow(source()) as feed:
-        async with Pump(store, ORG, THREAD, RunId("r"), attempt=1, previous=0) as pump:
-            for number in range(2000):
-                await pump.write({"n": number})
-                await pump.barrier()
-            last = (await pump.close([FINISH], DONE)).sequence
-        while feed.head < last:
-            await feed.wait(feed.head)
-        remembered = feed.behind(feed.base)
-        assert remembered is not None
-        assert 500 < len(remembered) < 1024
-        assert feed.behind(feed.base - 1) is None
+        await asyncio.gather(*(reader.read(feed, lambda: last) for reader in readers))
+    assert [0] == asked
+    whole = await stored(store)
+    assert [told([frame for frame in whole if frame.sequence > one.begin]) for one in readers] == [
+        one.seen for one in readers
+    ]
+
+
+async def test_what_an_erased_thread_held_is_forgotten_at_once(store: Store) -> None:
+    async with Pump(store, ORG, THREAD, RunId("r"), attempt=1, previous=0) as pump:
+        await pump.write({"n": 0})
+        await pump.close([FINISH], DONE)
+    tails: Tails[Frame, Stretch] = Tails(store, Memory(1 << 20))
+    async with asyncio.timeout(WAIT_S), tails.follow(source()) as feed:
+        assert await feed.behind(0) is not None
+        head = feed.head
+        await ChunkLog(store).erase(ORG, THREAD)
+        await news(feed, head)
+        block = await feed.behind(0)
+        assert block is not None
+        assert not block.follows(0)
 
 
 async def test_watchers_see_exactly_what_is_stored_whatever_happens_to_live_messages(
@@ -427,24 +491,23 @@ async def test_watchers_see_exactly_what_is_stored_whatever_happens_to_live_mess
             told = WatchEvent(id=f"{number}-0", type="decopilot.step", subject=thread, data={}, time=at)
             position = await log.append(ORG, thread, "step", told, after=position)
 
-    async def watch(tails: Tails[Told], seen: list[int]) -> None:
-        async with tails.follow(watch_events(ORG, Told.of)) as feed:
+    async def watch(tails: Tails[Stored, str], seen: list[int]) -> None:
+        async with tails.follow(watch_events(ORG, _watched)) as feed:
             position = 0
             while position < last:
-                near = feed.behind(position)
-                batches = [near] if near is not None else [batch async for batch in feed.read(position)]
-                for item in (item for batch in batches for item in batch):
-                    seen.append(item.sequence)
-                    position = item.sequence
-                if near == ():
-                    await asyncio.wait([asyncio.create_task(feed.wait(position))], timeout=0.1)
+                block = await feed.behind(position)
+                if block is not None:
+                    seen += map(int, block.behind(position).split())
+                    position = block.sequence
+                else:
+                    await asyncio.wait([asyncio.create_task(feed.follow(lambda: False))], timeout=0.1)
                     await tails.check()
 
     last = 2 * count
     async with asyncio.timeout(WAIT_S), proxied(own_broker.port) as proxy:
         settings = Settings(nats_url=proxy.url, instance="w")
         async with connected(settings, "w") as nc, Store(nc) as far:
-            tails: Tails[Told] = Tails(far)
+            tails: Tails[Stored, str] = Tails(far, Memory(chance.choice((5_000, 1 << 20))))
             checking = asyncio.create_task(tails.keep_checking())
             proxy.lose(lambda message: b" decopilot.watchtail." in message[:200] and chance.random() < 0.4)
             seen: list[list[int]] = [[], [], []]
@@ -459,16 +522,8 @@ async def test_watchers_see_exactly_what_is_stored_whatever_happens_to_live_mess
     assert [list(range(1, last + 1))] * 3 == seen
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A watch event as stored."""
-
-    sequence: int
-    body: bytes
-
-    @classmethod
-    def of(cls, message: Stored) -> "Told":
-        return cls(message.sequence, message.data)
+def _watched(stored_: Stored, previous: int) -> Piece[str]:
+    return Piece("any", previous, stored_.sequence, b"%d\n" % stored_.sequence)
 
 
 async def live_subscriptions(broker: EmbeddedBroker) -> int:

@@ -109,7 +109,7 @@ def _spawn(environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]
 
 
 @asynccontextmanager
-async def gateway_process(nats_url: str, folder: Path) -> AsyncIterator[GatewayProcess]:
+async def gateway_process(nats_url: str, folder: Path, **more: object) -> AsyncIterator[GatewayProcess]:
     """Run a gateway as a process, alive but perhaps not ready; it is killed at the end if it still runs."""
     port = free_port()
     log = folder / f"gateway-{port}.log"
@@ -118,7 +118,7 @@ async def gateway_process(nats_url: str, folder: Path) -> AsyncIterator[GatewayP
         "DECOPILOT_JWT_SECRET": SECRET,
         "DECOPILOT_HTTP_PORT": str(port),
         "DECOPILOT_LOG_LEVEL": "debug",
-    }
+    } | {f"DECOPILOT_{name.upper()}": str(value) for name, value in more.items()}
     process = _spawn(environment, log)
     try:
         gateway = GatewayProcess(f"http://127.0.0.1:{port}", process, log)

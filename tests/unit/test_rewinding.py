@@ -3,10 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decopilot.contracts.frames import Frame, Ranges
-from decopilot.contracts.ids import OrgId, RunId, ThreadId
-from decopilot_gateway import sse
-from decopilot_gateway.rewinding import covers, is_cut, is_tainted
+from decopilot.contracts.frames import Ranges
+from decopilot_gateway.rewinding import covers, cut, is_tainted
 
 
 def _ranges(numbers: list[tuple[int, int]]) -> Ranges:
@@ -25,29 +23,18 @@ FRAMES = st.tuples(st.integers(0, 25), st.integers(1, 5))
 
 
 @given(RANGES, FRAMES)
-def test_a_frame_is_cut_where_any_of_its_chunks_is_void(void: Ranges, place: tuple[int, int]) -> None:
+def test_of_events_all_is_left_but_void_ones(void: Ranges, place: tuple[int, int]) -> None:
     index, count = place
-    assert bool(_set(void) & set(range(index, index + count))) == is_cut(_frame(index, count), void)
-
-
-@given(RANGES, FRAMES, st.integers(-1, 5))
-def test_of_a_frame_all_is_left_but_void_chunks_and_those_that_were_seen(
-    void: Ranges, place: tuple[int, int], after: int
-) -> None:
-    index, count = place
-    frame = _frame(index, count)
-    wanted = [number for number in range(after + 1, count) if index + number not in _set(void)]
-    assert b"".join(b"id: 7-%d\ndata: %d\n\n" % (n, n) for n in wanted) == sse.chunk_events(
-        frame, after=after, void=void
-    )
+    wanted = [number for number in range(index, index + count) if number not in _set(void)]
+    assert b"".join(b"data: %d\n\n" % number for number in wanted) == cut(_events(index, count), index, void)
 
 
 @given(RANGES, FRAMES)
-def test_a_frame_that_is_not_cut_shares_its_encoding(void: Ranges, place: tuple[int, int]) -> None:
-    encoded = sse.EncodedFrame(_frame(*place))
-    living = encoded.living_events(void)
-    assert sse.chunk_events(encoded.frame, void=void) == living
-    assert (not is_cut(encoded.frame, void)) == (living is encoded.events)
+def test_events_of_which_none_is_void_are_those_that_all_share(void: Ranges, place: tuple[int, int]) -> None:
+    index, count = place
+    events = _events(index, count)
+    is_cut = bool(_set(void) & set(range(index, index + count)))
+    assert is_cut == (cut(events, index, void) is not events)
 
 
 @given(RANGES, RANGES)
@@ -65,6 +52,5 @@ def _set(ranges: Ranges) -> set[int]:
     return {index for start, end in ranges for index in range(start, end)}
 
 
-def _frame(index: int, count: int) -> Frame:
-    body = b"\n".join(b"%d" % number for number in range(count))
-    return Frame(OrgId("o"), ThreadId("t"), RunId("r"), 7, "f", 1, index, 0, body)
+def _events(index: int, count: int) -> bytes:
+    return b"".join(b"data: %d\n\n" % number for number in range(index, index + count))

@@ -25,9 +25,19 @@ def test_whatever_a_chunk_says_it_is_one_event_of_one_line_with_its_cursor(texts
 def test_behind_an_index_only_the_rest_of_the_frame_is_left(texts: list[str], after: int) -> None:
     frame = _frame([encode_chunk({"type": "text-delta", "id": "t", "delta": text}) for text in texts])
     whole = sse.chunk_events(frame)
-    rest = sse.chunk_events(frame, after=after)
+    rest = sse.behind(whole, after)
     assert whole.endswith(rest)
     assert max(0, len(texts) - after - 1) == rest.count(b"\ndata: ")
+
+
+@given(TEXTS)
+def test_events_can_be_taken_apart_again(texts: list[str]) -> None:
+    chunks = [{"type": "text-delta", "id": "t", "delta": text} for text in texts]
+    events = sse.chunk_events(_frame([encode_chunk(chunk) for chunk in chunks]))
+    assert len(texts) == sse.count(events) == len(sse.split(events))
+    assert events == b"".join(sse.split(events))
+    assert chunks == sse.chunks_of(events)
+    assert [Cursor(7, index) for index in range(len(texts))] == [sse.cursor_of(event) for event in sse.split(events)]
 
 
 def test_an_event_has_its_id_its_name_and_its_data() -> None:

@@ -30,6 +30,7 @@ PROBLEMS: dict[str, Problem] = {
     "run_started": Problem(409, "The message's run has begun"),
     "body_too_large": Problem(413, "The body is too large"),
     "unsupported_media_type": Problem(415, "The body must be application/json"),
+    "too_many_streams": Problem(429, "Too many streams are open"),
     "queue_full": Problem(429, "The thread's queue is full"),
     "internal": Problem(500, "The server failed"),
     "broker_unavailable": Problem(503, "The broker can't be reached"),

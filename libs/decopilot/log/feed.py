@@ -1,13 +1,13 @@
-"""A feed: the newest items of a thread or an org, one live subscription joined by sequence with the store.
+"""A feed: a source as it is told live, joined by sequence with what the store holds of it.
 
-Readers keep nothing but their position. What a reader needs next comes from the feed's ring of recent
-messages where the ring reaches back to its position, and from the store where it does not: a slow reader
-holds no memory, and a hole in the live subscription can't be seen by anybody.
+Readers keep nothing but their position. What a reader needs next comes from the feed's memory where that has it, and
+from the store where it has not: a slow reader holds nothing, and a hole in the live subscription can't be seen by
+anybody. Readers who have everything are told of news at once, all of them in one go.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -15,12 +15,9 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from decopilot.log.blocks import Block, Blocks, KindT, Memory, Piece
 from decopilot.log.store import UNCERTAIN, Store, Stored
 
-RING_BYTES = 1 << 20
-"""What a feed remembers, so that readers near the tip are served from memory."""
-ITEM_BYTES = 1024
-"""What an item takes besides its body: most frames are small, and the objects around them are not."""
 SILENCE_S = 1.0
 KEEPALIVE_S = 15.0
 
@@ -28,55 +25,54 @@ log = structlog.get_logger()
 
 
 class Item(Protocol):
-    """What a feed carries."""
+    """What a source holds."""
 
     @property
     def sequence(self) -> int:
         """The stream sequence."""
-
-    @property
-    def body(self) -> bytes:
-        """The bytes stored."""
 
 
 ItemT = TypeVar("ItemT", bound=Item)
 
 
 @dataclass(frozen=True, slots=True)
-class Source(Generic[ItemT]):
-    """What a feed follows: where it is stored and where it is re-published.
+class Source(Generic[ItemT, KindT]):
+    """What a feed follows: where it is stored, where it is re-published, and how it goes over the wire.
 
-    `previous_of` tells the sequence of the item that comes before an item under this filter; with None,
-    a live message only wakes the feed, which then reads the store. `is_open` tells whether more is
-    expected soon after this item.
+    `piece` encodes an item, given the sequence behind which it is the next one. `previous_of` tells that sequence where
+    an item names it; with None, a live message only wakes the feed, which then reads the store. `is_open` tells whether
+    more is expected soon after this item, and `is_end` whether nothing from before it is to be told any more.
     """
 
     stream: str
     stored: str
     live: str
     decode: Callable[[Stored], ItemT]
+    piece: Callable[[ItemT, int], Piece[KindT]]
     previous_of: Callable[[ItemT], int] | None
     is_open: Callable[[ItemT], bool]
+    is_end: Callable[[ItemT], bool]
 
 
-class Feed(Generic[ItemT]):
-    """The newest items of one source, without a hole: each in the ring follows the one before it."""
+class Feed(Generic[ItemT, KindT]):
+    """What there is of one source, up to `head`."""
 
-    def __init__(self, store: Store, source: Source[ItemT]) -> None:
+    def __init__(self, store: Store, source: Source[ItemT, KindT], memory: Memory) -> None:
         self.source = source
         self.readers = 0
-        self._store = store
-        self._ring: deque[ItemT] = deque()
-        self._ring_bytes = 0
-        self.base = 0
-        """The ring holds everything behind this sequence."""
         self.head = 0
+        self.last: ItemT | None = None
+        """The newest item, if there is any."""
         self.doubtful = False
         """Whether messages may have been missed since it was last compared with the store."""
+        self._store = store
+        self._blocks: Blocks[KindT] = Blocks(memory)
         self._look_at = 0.0
         self._patience_s = SILENCE_S
-        self._changed = asyncio.Event()
+        self._followers: dict[asyncio.Future[None], Callable[[], bool]] = {}
+        self._telling: asyncio.Handle | None = None
         self._heal = asyncio.Lock()
+        self._reading = asyncio.Lock()
         self._opening = asyncio.Lock()
         self._is_opened = False
         self._subscription: Subscription | None = None
@@ -92,18 +88,16 @@ class Feed(Generic[ItemT]):
             # No `flush`: in nats-py 2.16 the answer to one that was cancelled ends the connection's read loop.
             last = await self._store.last(self.source.stream, self.source.stored)
             if last is not None and last.sequence > self.head:
-                self._restart(self.source.decode(last))
+                self._begin(self.source.decode(last))
             self._is_opened = True
 
     async def close(self) -> None:
-        """End the subscription."""
+        """End the subscription, and forget."""
+        if self._telling is not None:
+            self._telling.cancel()
+        self._blocks.clear()
         if self._subscription is not None and not self._store.nc.is_closed:
             await self._subscription.unsubscribe()
-
-    @property
-    def last(self) -> ItemT | None:
-        """The newest item known, if there is any."""
-        return self._ring[-1] if self._ring else None
 
     def is_due(self, now: float) -> bool:
         """Tell whether it is time to compare: after doubts, and ever more seldom in the silence of an open run."""
@@ -111,33 +105,61 @@ class Feed(Generic[ItemT]):
             return self._is_opened
         return self.last is not None and self.source.is_open(self.last) and now >= self._look_at
 
-    def behind(self, position: int) -> Sequence[ItemT] | None:
-        """Everything behind a position; None where the ring does not reach back to it."""
-        if position >= self.head:
-            return ()
-        if position < self.base:
-            return None
-        found: list[ItemT] = []
-        for item in reversed(self._ring):
-            if item.sequence <= position:
-                break
-            found.append(item)
-        found.reverse()
-        return found
+    def near(self, position: int) -> Block[KindT] | None:
+        """Return the block that is next behind a position, if it is remembered."""
+        return self._blocks.near(position)
 
-    async def wait(self, position: int) -> None:
-        """Wait until there is something behind a position, or until interrupted; the caller bounds the time."""
-        if self.head <= position:
-            await self._changed.wait()
+    async def behind(self, position: int) -> Block[KindT] | None:
+        """Return the block that is next behind a position: from memory, or else from the store.
+
+        It may begin behind the position: then what was there between is gone. None where there is nothing.
+
+        Raises:
+            nats.errors.Error, TimeoutError: the broker does not answer.
+
+        """
+        if position >= self.head:
+            return None
+        if (block := self.near(position)) is not None:
+            return block
+        # One at a time: those who come back together find what the first of them has read.
+        async with self._reading:
+            if (block := self.near(position)) is not None:
+                return block
+            source = self.source
+            async with aclosing(self._store.read(source.stream, source.stored, position, until=self.head)) as batches:
+                async for batch in batches:
+                    found = self._blocks.fill(position, self._pieces(position, map(source.decode, batch)))
+                    if found is not None:
+                        return found
+            return self._blocks.fill(position, ())
+
+    def _pieces(self, position: int, items: Iterable[ItemT]) -> Iterable[Piece[KindT]]:
+        previous_of = self.source.previous_of
+        for item in items:
+            if item.sequence > self.head:
+                # It is about to be told, and remembered then.
+                return
+            yield self.source.piece(item, position if previous_of is None else previous_of(item))
+            position = item.sequence
+
+    async def follow(self, tell: Callable[[], bool]) -> None:
+        """Call `tell` whenever there is something new, until it returns False, or all are interrupted.
+
+        It is called from the event loop, one follower after the other: it must be quick, and must not raise.
+        """
+        left = asyncio.get_running_loop().create_future()
+        self._followers[left] = tell
+        try:
+            await left
+        finally:
+            self._followers.pop(left, None)
 
     def interrupt(self) -> None:
-        """Wake everyone who waits, with nothing new."""
-        self._announce(self.head)
-
-    async def read(self, position: int) -> AsyncIterator[Sequence[ItemT]]:
-        """Read what is behind a position from the store, in batches, at the reader's pace."""
-        async for batch in self._store.read(self.source.stream, self.source.stored, position, until=self.head):
-            yield [self.source.decode(stored) for stored in batch]
+        """Have every follower look for itself, with nothing new."""
+        for left in self._followers:
+            if not left.done():
+                left.set_result(None)
 
     async def check(self) -> None:
         """Compare with the store's last item, and take in what the subscription has missed."""
@@ -159,10 +181,7 @@ class Feed(Generic[ItemT]):
             return
         if self.source.previous_of is not None:
             item = self.source.decode(stored)
-            if not self._ring:
-                self._restart(item)
-                return
-            if self.source.previous_of(item) == self.head:
+            if self.last is None or self.source.previous_of(item) == self.head:
                 self._push(item)
                 return
         try:
@@ -179,26 +198,26 @@ class Feed(Generic[ItemT]):
                     if stored.sequence > self.head:
                         self._push(self.source.decode(stored))
 
-    def _push(self, item: ItemT) -> None:
-        self._ring.append(item)
-        self._ring_bytes += len(item.body) + ITEM_BYTES
-        while self._ring_bytes > RING_BYTES and len(self._ring) > 1:
-            dropped = self._ring.popleft()
-            self._ring_bytes -= len(dropped.body) + ITEM_BYTES
-            self.base = dropped.sequence
-        self._announce(item.sequence)
+    def _begin(self, item: ItemT) -> None:
+        # Of what comes before the first one nothing is known, unless it says so itself.
+        self._push(item, item.sequence - 1)
 
-    def _restart(self, item: ItemT) -> None:
-        previous_of = self.source.previous_of
-        self._ring = deque((item,))
-        self._ring_bytes = len(item.body) + ITEM_BYTES
-        self.base = item.sequence - 1 if previous_of is None else previous_of(item)
-        self._announce(item.sequence)
+    def _push(self, item: ItemT, previous: int | None = None) -> None:
+        if self.source.previous_of is not None:
+            previous = self.source.previous_of(item)
+        if self.source.is_end(item):
+            self._blocks.clear()
+        self._blocks.push(self.source.piece(item, self.head if previous is None else previous))
+        self.last, self.head = item, item.sequence
+        loop = asyncio.get_running_loop()
+        self._patience_s = SILENCE_S
+        self._look_at = loop.time() + SILENCE_S
+        # What comes in one go is told in one go.
+        if self._telling is None:
+            self._telling = loop.call_soon(self._tell)
 
-    def _announce(self, head: int) -> None:
-        if head > self.head:
-            self._patience_s = SILENCE_S
-            self._look_at = asyncio.get_running_loop().time() + SILENCE_S
-        self.head = head
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+    def _tell(self) -> None:
+        self._telling = None
+        for left, tell in list(self._followers.items()):
+            if not tell() and not left.done():
+                left.set_result(None)

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self, TypeVar
@@ -135,7 +135,7 @@ class Store:
 
     async def read(
         self, stream: str, subject: str, after: int, *, until: int = 0, timeout_s: float = 5.0
-    ) -> AsyncIterator[list[Stored]]:
+    ) -> AsyncGenerator[list[Stored], None]:
         """Yield all messages behind a sequence whose subjects match, in order, in batches of about 1 MiB.
 
         Ends at the end of what the answering replica holds, but not before `until`, the sequence of a

@@ -8,29 +8,32 @@ from contextlib import asynccontextmanager
 import structlog
 from aiohttp import web
 
+from decopilot.contracts.frames import Frame
 from decopilot.kit.connection import connecting
 from decopilot.kit.health import broker_answers
+from decopilot.log.blocks import Memory
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
-from decopilot.log.store import Store
-from decopilot.log.tail import Tails
+from decopilot.log.readers import Readers
+from decopilot.log.store import Store, Stored
+from decopilot.log.tail import Stretch, Tails
 from decopilot.log.views import Views
+from decopilot_gateway.admitting import Admission
 from decopilot_gateway.attaching import Attach
 from decopilot_gateway.auth import Doorman
 from decopilot_gateway.commanding import Commander
 from decopilot_gateway.endpoints import endpoints
-from decopilot_gateway.locating import Locator
+from decopilot_gateway.locating import Locators
 from decopilot_gateway.openapi import route
 from decopilot_gateway.page import WEB, Files, Page, harden
 from decopilot_gateway.posting import Posting
 from decopilot_gateway.problems import problems
 from decopilot_gateway.reading import Reading
 from decopilot_gateway.settings import GatewaySettings
-from decopilot_gateway.sse import EncodedFrame
 from decopilot_gateway.streaming import Leaving
 from decopilot_gateway.tracing import tracing
-from decopilot_gateway.watching import Told, Watch
+from decopilot_gateway.watching import Watch
 from decopilot_gateway.wishing import Wishing
 
 DRAIN_S = 2.5
@@ -48,7 +51,7 @@ async def build(settings: GatewaySettings) -> AsyncIterator[tuple[web.Applicatio
 
     The connection, and what is followed over it, are held while the context is open.
     """
-    followed: list[Tails[EncodedFrame] | Tails[Told]] = []
+    followed: list[Tails[Frame, Stretch] | Tails[Stored, str]] = []
     found_broker = asyncio.Event()
 
     async def check_tails() -> None:
@@ -59,8 +62,9 @@ async def build(settings: GatewaySettings) -> AsyncIterator[tuple[web.Applicatio
         store = Store(nc)
         views = Views(store)
         journal = Journal(store, views)
-        frame_tails: Tails[EncodedFrame] = Tails(store)
-        watch_tails: Tails[Told] = Tails(store)
+        memory = Memory(settings.memory_bytes)
+        frame_tails: Tails[Frame, Stretch] = Tails(store, memory)
+        watch_tails: Tails[Stored, str] = Tails(store, memory)
         followed += [frame_tails, watch_tails]
         leaving = Leaving(followed)
         doorman = Doorman(settings.jwt_secret.get_secret_value())
@@ -69,13 +73,23 @@ async def build(settings: GatewaySettings) -> AsyncIterator[tuple[web.Applicatio
         async def ready() -> bool:
             return found_broker.is_set() and not leaving.started and await broker_answers(nc)
 
-        locator, keepalive_s = Locator(ChunkLog(store), journal, views), settings.keepalive_s
+        admission = Admission(
+            per_user=settings.streams_per_user, per_org=settings.streams_per_org, in_all=settings.streams
+        )
         commander = Commander(nc)
         table = endpoints(
             posting=Posting(doorman, commander),
             wishing=Wishing(doorman, commander),
-            attach=Attach(doorman, frame_tails, locator, leaving, keepalive_s=keepalive_s),
-            watch=Watch(doorman, watch_tails, store, leaving, keepalive_s=keepalive_s),
+            attach=Attach(
+                doorman,
+                admission,
+                leaving,
+                tails=frame_tails,
+                locators=Locators(ChunkLog(store), journal, views),
+                readers=Readers(store),
+                keepalive_s=settings.keepalive_s,
+            ),
+            watch=Watch(doorman, admission, leaving, tails=watch_tails, store=store, keepalive_s=settings.keepalive_s),
             reading=Reading(doorman, journal, Histories(journal, views), views),
             page=Page(doorman, prefix),
             ready=ready,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_args
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -14,6 +14,7 @@ from decopilot_gateway.openapi import Endpoint, document
 from decopilot_gateway.page import Page
 from decopilot_gateway.posting import Posting
 from decopilot_gateway.reading import LIMIT_MAX, Reading
+from decopilot_gateway.replaying import Replay
 from decopilot_gateway.watching import Watch
 from decopilot_gateway.wishing import Wishing
 
@@ -96,8 +97,13 @@ def endpoints(
             "Stream a thread's chunks from a cursor on, across runs.",
             attach.handle,
             {200: ("Chunks as Server-Sent Events; each id is a cursor.", "text/event-stream")},
-            (*_READ, "invalid_cursor", "invalid_query"),
-            query={"cursor": _CURSOR, "rewind": {"type": "boolean", "default": False}},
+            (*_READ, "invalid_cursor", "invalid_query", "too_many_streams"),
+            query={
+                "cursor": _CURSOR,
+                "replay": {"enum": [*get_args(Replay)], "default": "full"},
+                "rewind": {"type": "boolean", "default": False},
+                "sdk": {"enum": ["5", "6", "7"], "default": "6"},
+            },
         ),
         Endpoint(
             "GET",
@@ -106,7 +112,7 @@ def endpoints(
             "Stream the org's watch events.",
             watch.handle,
             {200: ("Watch events as named Server-Sent Events.", "text/event-stream")},
-            (*_READ, "invalid_cursor"),
+            (*_READ, "invalid_cursor", "too_many_streams"),
             query={"types": {"type": "string"}, "cursor": {"type": "string", "pattern": "^[0-9]{1,18}$"}},
         ),
         Endpoint(

@@ -6,11 +6,16 @@ import structlog
 
 from decopilot.contracts.frames import Cursor, Frame, Ranges
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
+from decopilot.domain.thread import ThreadState
 from decopilot.log.chunklog import ChunkLog, is_erased
+from decopilot.log.feed import Feed
 from decopilot.log.journal import Journal
+from decopilot.log.tail import Stretch
 from decopilot.log.views import Views
 from decopilot_gateway import sse
-from decopilot_gateway.rewinding import is_tainted
+from decopilot_gateway.compacting import Compactor
+from decopilot_gateway.replaying import Form
+from decopilot_gateway.rewinding import cut, is_tainted
 
 log = structlog.get_logger()
 
@@ -19,99 +24,125 @@ log = structlog.get_logger()
 class Start:
     """Where a viewer's stream begins: behind frame `sequence`, after `first` has been written.
 
-    Where a cursor led into a run, `void` is what was known to be void of it by then: only that is passed over.
+    Where a cursor led into a run, `void` is what was known to be void of it by then: only that is passed over. Of
+    `passed` the viewer is given nothing.
     """
 
     sequence: int
     first: bytes = b""
     run: RunId | None = None
     void: Ranges = ()
+    passed: RunId | None = None
+
+
+class Locators:
+    """What is needed to find where a viewer of any thread begins."""
+
+    def __init__(self, chunks: ChunkLog, journal: Journal, views: Views) -> None:
+        self.chunks = chunks
+        self.journal = journal
+        self.views = views
+        self.compactor = Compactor()
+
+    def on(self, org: OrgId, thread: ThreadId, feed: Feed[Frame, Stretch]) -> "Locator":
+        """Look at one thread, whose feed is open."""
+        return Locator(self, org, thread, feed)
 
 
 class Locator:
-    """Finds where a viewer begins, from the logs."""
+    """Finds where a viewer of a thread begins, from the logs."""
 
-    def __init__(self, chunks: ChunkLog, journal: Journal, views: Views) -> None:
-        self._chunks = chunks
-        self._journal = journal
-        self._views = views
+    def __init__(self, parts: Locators, org: OrgId, thread: ThreadId, feed: Feed[Frame, Stretch]) -> None:
+        self._parts = parts
+        self._org = org
+        self._thread = thread
+        self._feed = feed
 
-    async def locate(
-        self, org: OrgId, thread: ThreadId, last: Frame | None, cursor: Cursor | None, *, takes_rewinds: bool
-    ) -> Start:
-        """Find the start: behind the cursor; without one, at the first chunk of the active run, or in wait for it.
+    async def locate(self, cursor: Cursor | None, form: Form) -> Start:
+        """Find the start: behind the cursor; without one, where the form says, mostly where the active run begins.
 
-        `last` is the newest frame of the thread that is known. A cursor that can't be served exactly is
-        answered by a reset.
+        A cursor that can't be served exactly is answered by a reset.
         """
-        if last is not None and not is_erased(last) and await self._views.is_deleted(org, thread):
+        last = self._feed.last
+        if last is not None and not is_erased(last) and await self._parts.views.is_deleted(self._org, self._thread):
             # What it held is on its way out, and nobody's any more; who was told so is not told again.
-            return Start(last.sequence) if cursor == last.end else _reset(org, thread, last.end, "cursor")
+            return Start(last.sequence) if cursor == last.end else self._reset_to(last.end, "cursor")
         if cursor is None:
-            return await self._present(org, thread, last)
-        return await self._behind(org, thread, last, cursor, takes_rewinds=takes_rewinds)
+            return await self._present(last, form)
+        return await self._behind(last, cursor, takes_rewinds=form.takes_rewinds)
 
-    async def _behind(
-        self, org: OrgId, thread: ThreadId, last: Frame | None, cursor: Cursor, *, takes_rewinds: bool
-    ) -> Start:
+    async def _behind(self, last: Frame | None, cursor: Cursor, *, takes_rewinds: bool) -> Start:
         if cursor == Cursor(0, 0) and last is not None and not is_erased(last):
             return Start(0)
-        found = await self._chunks.get(org, thread, cursor.sequence) if cursor.sequence else None
+        found = await self._parts.chunks.get(self._org, self._thread, cursor.sequence) if cursor.sequence else None
         if found is not None and cursor.index <= found.end.index:
-            void = await self.void_of(found, last)
-            if not takes_rewinds and is_tainted(found.index + cursor.index, void):
-                return await self._anew(org, thread, found.run)
-            return Start(found.sequence, sse.chunk_events(found, after=cursor.index, void=void), found.run, void)
-        if found is None and (await self._journal.load(org, thread)).state.cursor == cursor:
+            void = await self._void_of(found, last)
+            index = found.index + cursor.index
+            if not takes_rewinds and is_tainted(index, void):
+                return await self._anew(found.run)
+            rest = cut(sse.behind(sse.chunk_events(found), cursor.index), index + 1, void)
+            return Start(found.sequence, rest, found.run, void)
+        if found is None and (await self._state()).cursor == cursor:
             # The frame has expired, but the event log knows it as the last one there was.
             return Start(cursor.sequence)
-        return await self.reset(org, thread, "cursor", last)
+        return await self.reset("cursor")
 
-    async def void_of(self, frame: Frame, last: Frame | None) -> Ranges:
-        """Tell what is void of a frame's run as of now; its last frame knows.
+    async def void_of_run(self, run: RunId) -> Ranges:
+        """Tell what is void of a run as of now; its last frame knows."""
+        newest = await self._parts.chunks.last_of_run(self._org, self._thread, run)
+        return () if newest is None else newest.void
 
-        `last` is the newest frame of the thread that is known.
-        """
+    async def _void_of(self, frame: Frame, last: Frame | None) -> Ranges:
         if frame.outcome is not None:
             return frame.void
         if last is not None and last.run == frame.run and last.sequence >= frame.sequence:
             return last.void
-        newest = await self._chunks.last_of_run(frame.org, frame.thread, frame.run)
-        return frame.void if newest is None else newest.void
+        return await self.void_of_run(frame.run)
 
-    async def _present(self, org: OrgId, thread: ThreadId, last: Frame | None) -> Start:
+    async def _present(self, last: Frame | None, form: Form) -> Start:
         if last is None:
-            return Start((await self._journal.load(org, thread)).state.last_frame)
+            return Start((await self._state()).last_frame)
         if last.outcome is not None:
             return Start(last.sequence)
-        first = await self._chunks.first_of_run(org, thread, last.run)
-        if first is not None and first.index == 0:
-            return Start(first.previous)
-        return await self.reset(org, thread, "hole", last, lost=last.run)
+        if form.replay == "none":
+            return Start(last.sequence, passed=last.run)
+        first = await self._parts.chunks.first_of_run(self._org, self._thread, last.run)
+        if first is None or first.index > 0:
+            return await self.reset("hole", lost=last.run)
+        return await self._compact(first, form) if form.replay == "compact" else Start(first.previous)
 
-    async def _anew(self, org: OrgId, thread: ThreadId, run: RunId) -> Start:
+    async def _compact(self, first: Frame, form: Form) -> Start:
+        so_far = await self._parts.compactor.compact(self._feed, first)
+        if so_far is not None:
+            return Start(so_far.cursor.sequence, so_far.events, first.run, so_far.void)
+        newest = self._feed.last
+        if newest is not None and newest.run != first.run:
+            # It has ended meanwhile, and another has begun.
+            return await self._present(newest, form)
+        return await self.reset("hole", lost=first.run)
+
+    async def _anew(self, run: RunId) -> Start:
         """Begin a run anew, telling the viewer so: it holds chunks that are void, and can't take them back."""
-        state = (await self._journal.load(org, thread)).state
+        state = await self._state()
         record = state.runs.get(run)
-        before = state.cursor if record is None else record.cursor
-        return _reset(org, thread, before, "rewind")
+        return self._reset_to(state.cursor if record is None else record.cursor, "rewind")
 
-    async def reset(
-        self, org: OrgId, thread: ThreadId, reason: str, last: Frame | None, *, lost: RunId | None = None
-    ) -> Start:
+    async def reset(self, reason: str, *, lost: RunId | None = None) -> Start:
         """Begin anew, telling the viewer so: behind everything that has ended, where the thread's history ends too.
 
-        `last` is the newest frame of the thread that is known. Where that leads into the same hole again, because it
-        is of the run that `lost` frames, begin behind it.
+        Where that leads into the same hole again, because it is of the run that `lost` frames, begin behind it.
         """
+        last = self._feed.last
         if last is not None and is_erased(last):
             # Neither history nor what is still remembered of the thread is anybody's: all there is to tell is this.
-            return _reset(org, thread, Cursor(last.previous, 0), reason)
+            return self._reset_to(Cursor(last.previous, 0), reason)
         if last is not None and last.run == lost:
-            return _reset(org, thread, last.end, reason)
-        return _reset(org, thread, (await self._journal.load(org, thread)).state.cursor, reason)
+            return self._reset_to(last.end, reason)
+        return self._reset_to((await self._state()).cursor, reason)
 
+    async def _state(self) -> ThreadState:
+        return (await self._parts.journal.load(self._org, self._thread)).state
 
-def _reset(org: OrgId, thread: ThreadId, cursor: Cursor, reason: str) -> Start:
-    log.info("viewer_reset", org=org, thread=thread, reason=reason, cursor=str(cursor))
-    return Start(cursor.sequence, sse.reset_event(cursor, reason))
+    def _reset_to(self, cursor: Cursor, reason: str) -> Start:
+        log.info("viewer_reset", org=self._org, thread=self._thread, reason=reason, cursor=str(cursor))
+        return Start(cursor.sequence, sse.reset_event(cursor, reason))

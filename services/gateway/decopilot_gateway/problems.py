@@ -10,6 +10,7 @@ from decopilot.contracts.problems import PROBLEMS
 from decopilot.log.store import UNCERTAIN
 
 RETRY_AFTER_S = 1
+_RETRY_AFTER_S = {503: RETRY_AFTER_S, 429: 5}
 _BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 log = structlog.get_logger()
@@ -30,7 +31,7 @@ def problem_response(code: str, detail: str, outcome: dict[str, Any] | None = No
     """Render a problem."""
     # A newer `command` may know codes that this gateway does not.
     status, title = PROBLEMS.get(code, PROBLEMS["internal"])
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}  # noqa: PLR2004  HTTP
+    headers = {"Retry-After": str(_RETRY_AFTER_S[status])} if status in _RETRY_AFTER_S else {}
     if status == 401:  # noqa: PLR2004  HTTP
         headers["WWW-Authenticate"] = "Bearer"
     body: dict[str, Any] = {

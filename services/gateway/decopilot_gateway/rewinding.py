@@ -1,12 +1,16 @@
 """Rewinding: what of a resumed run a viewer is to get, decided from the ranges of its chunks that count no more."""
 
-from decopilot.contracts.frames import Frame, Ranges
+from decopilot.contracts.frames import Ranges
+from decopilot.domain.resuming import is_void
+from decopilot_gateway import sse
 
 
-def is_cut(frame: Frame, void: Ranges) -> bool:
-    """Tell whether a frame holds void chunks."""
-    end = frame.index + frame.end.index + 1
-    return any(start < end and frame.index < stop for start, stop in void)
+def cut(events: bytes, index: int, void: Ranges) -> bytes:
+    """Leave void chunks out of events, of which the first is the chunk at an index of its run."""
+    end = index + sse.count(events)
+    if not any(start < end and index < stop for start, stop in void):
+        return events
+    return b"".join(event for number, event in enumerate(sse.split(events), index) if not is_void(number, void))
 
 
 def covers(known: Ranges, void: Ranges) -> bool:

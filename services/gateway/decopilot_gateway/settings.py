@@ -6,7 +6,11 @@ from decopilot.kit.settings import Settings
 
 
 class GatewaySettings(Settings):
-    """Settings of the gateway. `jwt_secret` signs the tokens it accepts (HS256, at least 32 characters)."""
+    """Settings of the gateway. `jwt_secret` signs the tokens it accepts (HS256, at least 32 characters).
+
+    `memory_bytes` is what may be remembered of threads and orgs that are followed; `streams`, in all, per org and per
+    user, are what may be open at once of attach and watch together.
+    """
 
     jwt_secret: SecretStr = Field(min_length=32)
     http_host: str = "127.0.0.1"
@@ -14,3 +18,7 @@ class GatewaySettings(Settings):
     path_prefix: str = Field(default="", pattern=r"^(/[A-Za-z0-9_-]+)*$")
     body_limit_bytes: int = Field(default=4 << 20, ge=1024)
     keepalive_s: float = Field(default=15.0, gt=0)
+    memory_bytes: int = Field(default=64 << 20, ge=1 << 20)
+    streams: int = Field(default=10_000, ge=1)
+    streams_per_org: int = Field(default=5_000, ge=1)
+    streams_per_user: int = Field(default=500, ge=1)

@@ -1,12 +1,14 @@
-"""Server-Sent Events: framing as pure functions, and each frame encoded once however many read it."""
+"""Server-Sent Events: framing as pure functions."""
+
+from pydantic_core import from_json
 
 from decopilot.contracts.chunks import RESET, Chunk, encode_chunk, transient
-from decopilot.contracts.frames import Cursor, Frame, Ranges
-from decopilot.domain.resuming import is_void
-from decopilot_gateway.rewinding import is_cut
+from decopilot.contracts.frames import Cursor, Frame
 
 KEEPALIVE = b": keepalive\n\n"
 DONE = b"data: [DONE]\n\n"
+_END = b"\n\n"
+_DATA = b"data: "
 HEADERS = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-cache",
@@ -28,14 +30,15 @@ def retry(milliseconds: int) -> bytes:
     return b"retry: %d\n\n" % milliseconds
 
 
-def chunk_events(frame: Frame, *, after: int = -1, void: Ranges = ()) -> bytes:
-    """Frame a frame's chunks behind an index, but for void ones, each with its cursor as id."""
-    sequence, first = frame.sequence, frame.index
-    return b"".join(
-        b"id: %d-%d\ndata: %s\n\n" % (sequence, index, line)
-        for index, line in enumerate(frame.lines)
-        if index > after and not (void and is_void(first + index, void))
-    )
+def chunk_events(frame: Frame) -> bytes:
+    """Frame a frame's chunks, each with its cursor as id."""
+    sequence = frame.sequence
+    return b"".join(b"id: %d-%d\ndata: %s\n\n" % (sequence, index, line) for index, line in enumerate(frame.lines))
+
+
+def behind(events: bytes, index: int) -> bytes:
+    """Leave out the first events, up to an index."""
+    return b"".join(split(events)[index + 1 :])
 
 
 def reset_event(cursor: Cursor, reason: str) -> bytes:
@@ -44,32 +47,23 @@ def reset_event(cursor: Cursor, reason: str) -> bytes:
     return event(encode_chunk(chunk), id_=str(cursor))
 
 
-class EncodedFrame:
-    """A frame with its events, made when first asked for and shared by all viewers."""
+def split(events: bytes) -> list[bytes]:
+    """Take events apart, each with its end."""
+    return [event + _END for event in events.split(_END)[:-1]]
 
-    __slots__ = ("_events", "frame")
 
-    def __init__(self, frame: Frame) -> None:
-        self.frame = frame
-        self._events: bytes | None = None
+def count(events: bytes) -> int:
+    """Count events."""
+    return events.count(_END)
 
-    @property
-    def sequence(self) -> int:
-        """The frame's sequence."""
-        return self.frame.sequence
 
-    @property
-    def body(self) -> bytes:
-        """The frame's chunks as stored."""
-        return self.frame.body
+def cursor_of(event: bytes) -> Cursor:
+    """Read the id of a chunk's event."""
+    return Cursor.parse(event[len(b"id: ") : event.index(b"\n")].decode())
 
-    @property
-    def events(self) -> bytes:
-        """The frame's events."""
-        if self._events is None:
-            self._events = chunk_events(self.frame)
-        return self._events
 
-    def living_events(self, void: Ranges) -> bytes:
-        """Return the frame's events but for void ones: the shared encoding, wherever nothing is cut out of it."""
-        return chunk_events(self.frame, void=void) if void and is_cut(self.frame, void) else self.events
+def chunks_of(events: bytes) -> list[Chunk]:
+    """Read the chunks of events."""
+    lines = (event.partition(_DATA)[2] for event in events.split(_END)[:-1])
+    chunks: list[Chunk] = from_json(b"[%b]" % b",".join(lines))
+    return chunks

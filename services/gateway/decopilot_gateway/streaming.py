@@ -1,17 +1,20 @@
-"""Streaming: an SSE response that is flushed at once, kept alive, and ended cleanly when the gateway leaves."""
+"""Streaming: an SSE response that begins at once, stays within its budget, and ends cleanly when the gateway leaves."""
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from decopilot_gateway import sse
 
 RETRY_MS = 1_000
 LEAVING_RETRY_MS = (500, 5_000)
-WRITE_BYTES = 256 * 1024
+BUDGET_BYTES = 256 * 1024
+"""What may wait for one client to read it; beyond that it reads on from memory or the store, when it does."""
+_SMALL_BYTES = 4_096
 
 log = structlog.get_logger()
 
@@ -37,8 +40,57 @@ class Leaving:
             followed.interrupt()
 
 
+class Channel:
+    """The body of one event stream, written to its socket without waiting: many may be written to in one go."""
+
+    def __init__(self, transport: asyncio.Transport, drain: Callable[[], Awaitable[None]], *, is_chunked: bool) -> None:
+        self._transport = transport
+        self._drain = drain
+        self._is_chunked = is_chunked
+        self._clock = asyncio.get_running_loop().time
+        self.written_at = self._clock()
+        transport.set_write_buffer_limits(high=BUDGET_BYTES, low=BUDGET_BYTES // 4)
+
+    def write(self, events: bytes) -> bool:
+        """Write events; tell whether the client keeps up. They are on their way, or gone with the connection."""
+        transport = self._transport
+        if transport.is_closing():
+            return False
+        if events:
+            self.written_at = self._clock()
+            if not self._is_chunked:
+                transport.write(events)
+            elif len(events) < _SMALL_BYTES:
+                transport.write(b"%x\r\n%b\r\n" % (len(events), events))
+            else:
+                transport.writelines((b"%x\r\n" % len(events), events, b"\r\n"))
+        return transport.get_write_buffer_size() <= BUDGET_BYTES
+
+    async def drains(self, within_s: float) -> bool:
+        """Wait until there is room for more, for so long; tell whether there is.
+
+        Raises:
+            ConnectionResetError: the client is gone.
+
+        """
+        if self._transport.get_write_buffer_size() > BUDGET_BYTES // 4:
+            try:
+                async with asyncio.timeout(within_s):
+                    await self._drain()
+            except TimeoutError:
+                return False
+        if self._transport.is_closing():
+            raise ConnectionResetError
+        return True
+
+    def keep_alive(self, after_s: float) -> None:
+        """Say that nothing is new, if nothing was said for so long."""
+        if self._clock() >= self.written_at + after_s:
+            self.write(sse.KEEPALIVE)
+
+
 async def stream(
-    request: web.Request, leaving: Leaving, write: Callable[[web.StreamResponse], Awaitable[None]]
+    request: web.Request, leaving: Leaving, write: Callable[[Channel], Awaitable[None]]
 ) -> web.StreamResponse:
     """Answer with an event stream that `write` fills.
 
@@ -46,14 +98,20 @@ async def stream(
     can't be told on this connection any more, so that is cut: the reader comes back with its cursor.
     """
     response = web.StreamResponse(headers=sse.HEADERS)
+    is_chunked = request.version >= HttpVersion11
+    if is_chunked:
+        response.enable_chunked_encoding()
     try:
-        await response.prepare(request)
-        await response.write(sse.retry(RETRY_MS))
-        await write(response)
+        writer = await response.prepare(request)
+        if writer is None or request.transport is None:
+            raise ConnectionResetError  # noqa: TRY301  as if it had gone a moment later
+        channel = Channel(request.transport, writer.drain, is_chunked=is_chunked)
+        channel.write(sse.retry(RETRY_MS))
+        await write(channel)
         if leaving.started:
             # Not all of them at the same moment at the door of the other gateways.
             spread = sse.retry(random.randint(*LEAVING_RETRY_MS))  # noqa: S311  no secret
-            await response.write(spread + sse.DONE)
+            channel.write(spread + sse.DONE)
     except ConnectionResetError:
         pass
     except Exception:
