@@ -54,6 +54,8 @@ class Folded:
     version: str
     errors: list[str] = field(default_factory=list)
     messages: list[dict[str, Any] | None] = field(default_factory=list)
+    is_valid: bool = False
+    """Whether `validateUIMessages` takes the last message."""
 
     @property
     def message(self) -> dict[str, Any] | None:
@@ -98,7 +100,7 @@ def fold_with_sdk(jobs: Iterable[Job]) -> list[Folded]:
     if done.returncode != 0:
         raise AiSdkError(done.stderr.decode()[-2000:])
     results: list[Mapping[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
-    return [Folded(result["id"], result["version"], result["errors"], result["messages"]) for result in results]
+    return [Folded(*(result[name] for name in ("id", "version", "errors", "messages", "valid"))) for result in results]
 
 
 def _wheel() -> Path:

@@ -54,3 +54,30 @@ def test_the_corpus_goes_on_from_wherever_it_is_compacted(path: Path) -> None:
 @pytest.mark.parametrize("seed", range(60))
 def test_random_streams_go_on_from_wherever_they_are_compacted(seed: int) -> None:
     goes_on(valid_stream(Random(seed), ID))
+
+
+def test_a_text_that_has_ended_does_not_end_one_that_is_open() -> None:
+    of_text: Chunk = {"type": "text-start", "id": "text:1"}
+    ended: Chunk = {"id": "t"}
+    goes_on(
+        [
+            {"type": "start", "messageId": ID},
+            of_text,
+            {"type": "text-start"} | ended,
+            {"type": "text-end"} | ended,
+            of_text | {"type": "text-delta", "delta": "more"},
+            of_text | {"type": "text-end"},
+        ]
+    )
+
+
+def test_a_call_whose_output_came_before_any_input_goes_on() -> None:
+    call: Chunk = {"toolCallId": "c1"}
+    goes_on(
+        [
+            {"type": "start", "messageId": ID},
+            {"type": "tool-input-start", "toolName": "search"} | call,
+            {"type": "tool-output-available", "output": 1, "preliminary": True} | call,
+            {"type": "tool-output-available", "output": 2} | call,
+        ]
+    )

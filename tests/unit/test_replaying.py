@@ -282,6 +282,21 @@ def test_a_call_that_was_approved_does_not_ask_again() -> None:
     assert ["c2"] == [chunk["toolCallId"] for chunk in of(chunks, "tool-output-denied")]
 
 
+def test_a_verdict_is_not_told_at_the_price_of_what_streams_before_it() -> None:
+    call: Chunk = {"toolCallId": "c1"}
+    chunks: list[Chunk] = [
+        *opening(REQUESTED, 1),
+        DELTA | {"type": "text-start"},
+        {"type": "tool-input-available", "toolName": "act", "input": {}} | call,
+        {"type": "tool-approval-request", "approvalId": "a1"} | call,
+        {"type": "tool-approval-response", "approvalId": "a1", "approved": True},
+    ]
+    run = so_far(chunks)
+
+    assert 1 == len(of(run.compacted(), RUN_REWIND))
+    assert "x" == folded([*run.compacted(), DELTA]).message().text
+
+
 def test_a_run_that_goes_on_with_nothing_opens_as_it_is() -> None:
     chunks = opening(REQUESTED, 1)
 

@@ -1,11 +1,15 @@
 """Compacting: a message so far in as few chunks as fold to it, so that what comes later goes on with it."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
+from itertools import chain
 
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.messages import Part
 from decopilot.domain.fold import Fold
 from decopilot.domain.interactions import tool_name
+
+OpenPart = tuple[Part, str | None]
+"""A part as it stands, and the id of its deltas if it is a text or reasoning in progress (`Fold.open_parts`)."""
 
 _ABOUT_CALL = ("title", "providerExecuted", "toolMetadata")
 _APPROVAL = {"descriptor": "approvalDescriptor", "requestReason": "reason"}
@@ -17,32 +21,30 @@ def compact(fold: Fold) -> list[Chunk]:
 
     Chunks that come behind those of `fold` go on with it, also in the middle of a text or of a call's input.
     """
-    message = fold.message()
-    start: Chunk = {"type": "start", "messageId": message.id}
-    if message.metadata is not None:
-        start["messageMetadata"] = message.metadata
-    return [start, *(chunk for part in compact_parts(fold) for chunk in part)]
+    start: Chunk = {"type": "start", "messageId": fold.message_id}
+    if fold.metadata is not None:
+        start["messageMetadata"] = fold.metadata
+    return [start, *chain.from_iterable(compact_parts(list(fold.open_parts()), in_step=fold.in_step))]
 
 
-def compact_parts(fold: Fold) -> list[list[Chunk]]:
-    """Make the chunks of each part of a message, and behind the last part those that end its step, if it has ended.
+def compact_parts(parts: Sequence[OpenPart], *, in_step: bool) -> list[list[Chunk]]:
+    """Make the chunks of each part of a message, and behind the last part those that end its step, if none is open.
 
     Before `ai` 7 no chunk says how a person judged. So a call that was approved is told without its approval: with the
     request alone a client would ask again, and with an output besides `validateUIMessages` would refuse the message. A
     call that was denied is told as asked for and denied; that this message is refused until it is read from history
     can't be helped.
     """
-    parts = list(fold.open_parts())
     taken = {open_id for _, open_id in parts}
     told: list[list[Chunk]] = []
-    in_step = False
+    has_steps = False
     for number, (part, open_id) in enumerate(parts):
         if part["type"] == "step-start":
-            told.append(([{"type": "finish-step"}] if in_step else []) + [{"type": "start-step"}])
-            in_step = True
+            told.append(([{"type": "finish-step"}] if has_steps else []) + [{"type": "start-step"}])
+            has_steps = True
         else:
             told.append(list(_part(part, open_id or _unused(f"text:{number}", taken))))
-    told.append([{"type": "finish-step"}] if in_step and not fold.in_step else [])
+    told.append([{"type": "finish-step"}] if has_steps and not in_step else [])
     return told
 
 

@@ -74,10 +74,23 @@ class Fold:
         return UIMessage(id=self._id, role="assistant", parts=parts, metadata=self._metadata)
 
     def open_parts(self) -> Iterator[tuple[Part, str | None]]:
-        """Yield each part as it stands, with the id of its deltas if it is a text or reasoning in progress."""
+        """Yield each part as it stands, with the id of its deltas if it is a text or reasoning in progress.
+
+        Of an input in progress only `rawInput` is up to date: reading it costs more than everything else here.
+        """
         open_ids = {id(part): id_ for blocks in (self._texts, self._reasonings) for id_, part in blocks.items()}
         for part in self._parts:
-            yield part.settle(), open_ids.get(id(part))
+            yield part.join(), open_ids.get(id(part))
+
+    @property
+    def message_id(self) -> MessageId:
+        """The message's id."""
+        return self._id
+
+    @property
+    def metadata(self) -> dict[str, Any] | None:
+        """The message's metadata so far."""
+        return self._metadata
 
     @property
     def in_step(self) -> bool:

@@ -27,21 +27,31 @@ class Growing:
     fields: Part
     pieces: list[str] | None = None
 
-    def settle(self) -> Part:
-        """Bring the fields up to date and return them."""
+    def join(self) -> Part:
+        """Bring the fields up to date, but for the input that is read from what has streamed in, and return them."""
         if self.pieces is None:
             return self.fields
         text = "".join(self.pieces)
         self.pieces[:] = [text]
-        if self.fields["type"] in {"text", "reasoning"}:
-            self.fields["text"] = text
-            return self.fields
-        self.fields["rawInput"] = text
-        try:
-            self.fields["input"] = text if self.fields.get("inputEncoding") == "text" else parse_partial(text)
-        except ValueError:
-            self.fields.pop("input", None)
+        self.fields["text" if self.is_prose else "rawInput"] = text
         return self.fields
+
+    def settle(self) -> Part:
+        """Bring the fields up to date and return them."""
+        fields = self.join()
+        if self.pieces is None or self.is_prose:
+            return fields
+        text = fields["rawInput"]
+        try:
+            fields["input"] = text if fields.get("inputEncoding") == "text" else parse_partial(text)
+        except ValueError:
+            fields.pop("input", None)
+        return fields
+
+    @property
+    def is_prose(self) -> bool:
+        """Whether this is no call."""
+        return self.fields["type"] in {"text", "reasoning"}
 
     def freeze(self) -> Part:
         """Settle for good: from here on nothing streams into this part."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 from decopilot.contracts.chunks import RUN, RUN_END, RUN_REWIND, THREAD_DELETED, USER_MESSAGE, Chunk, transient
 from decopilot.contracts.ids import MessageId
 from decopilot.contracts.messages import Part, UIMessage
-from decopilot.domain.compacting import compact, compact_parts
+from decopilot.domain.compacting import OpenPart, compact, compact_parts
 from decopilot.domain.fold import Fold, FoldError
 
 DENIED = "This tool call was not approved."
@@ -56,30 +57,28 @@ class RunSoFar:
         so that whoever takes rewinds drops what it holds of it; the metadata; the parts (`compact_parts`); of a run
         that has ended `data-run-end`, then `abort` or `error`, then its one `finish`. Verdicts on approvals can't be
         told in parts: where there are any, a second rewind behind the part of the last one tells the message up to
-        there, unless something is streaming in it. Other transient chunks are news of their moment, and left out.
+        there, as far as nothing streams in it. Other transient chunks are news of their moment, and left out.
         Before its `start` a run has no more than those kept transient ones.
         """
         opening, end = ([self._kept[kind] for kind in kinds if kind in self._kept] for kinds in (_OPENING, _END))
         if self._fold is None:
             return [*opening, *end]
-        message = self._fold.message()
-        metadata: Chunk = {} if message.metadata is None else {"metadata": message.metadata}
-        told = compact_parts(self._fold)
-        judged = _judged(self._fold)
-        chunks: list[Chunk] = [{"type": "start", "messageId": message.id}, *opening, *self._rewind(message.id, [], {})]
-        if message.metadata is not None:
-            chunks.append({"type": "message-metadata", "messageMetadata": message.metadata})
-        chunks += chain(*told[: len(judged)])
+        fold, parts = self._fold, list(self._fold.open_parts())
+        told = compact_parts(parts, in_step=fold.in_step)
+        judged = _judged(parts)
+        chunks: list[Chunk] = [{"type": "start", "messageId": fold.message_id}, *opening]
+        chunks += self._rewind({"id": fold.message_id, "role": "assistant", "parts": []})
+        if fold.metadata is not None:
+            chunks.append({"type": "message-metadata", "messageMetadata": fold.metadata})
+        chunks += chain.from_iterable(told[: len(judged)])
         if judged:
-            chunks += self._rewind(message.id, judged, metadata)
-        return [*chunks, *chain(*told[len(judged) :]), *end]
+            metadata = {} if fold.metadata is None else {"metadata": fold.metadata}
+            chunks += self._rewind({"id": fold.message_id, "role": "assistant", **metadata, "parts": judged})
+        return [*chunks, *chain.from_iterable(told[len(judged) :]), *end]
 
-    def _rewind(self, message_id: MessageId, parts: list[Part], metadata: Chunk) -> list[Chunk]:
+    def _rewind(self, message: dict[str, Any]) -> list[Chunk]:
         run = self._kept.get(RUN)
-        if run is None:
-            return []
-        message = {"id": message_id, "role": "assistant", **metadata, "parts": parts}
-        return [transient(RUN_REWIND, {**run["data"], "message": message})]
+        return [] if run is None else [transient(RUN_REWIND, {**run["data"], "message": message})]
 
 
 def _begun(start: Chunk) -> Fold:
@@ -90,16 +89,15 @@ def _begun(start: Chunk) -> Fold:
     return fold
 
 
-def _judged(fold: Fold) -> list[Part]:
-    """Copy the parts up to the last one whose approval has a verdict; none if one of them is streaming."""
-    parts, end = [], 0
-    for number, (part, open_id) in enumerate(fold.open_parts(), 1):
+def _judged(parts: Sequence[OpenPart]) -> list[Part]:
+    """Copy the parts up to the last one whose approval has a verdict, of those before anything that streams."""
+    end = 0
+    for number, (part, open_id) in enumerate(parts, 1):
         if open_id is not None or part.get("state") == "input-streaming":
             break
-        parts.append(dict(part))
-        if "approved" in part.get("approval", {}):
+        if "approved" in part.get("approval", ()):
             end = number
-    return parts[:end]
+    return [dict(part) for part, _ in parts[:end]]
 
 
 def whole_message_opening(first_frame_chunks: Sequence[Chunk]) -> list[Chunk]:

@@ -3,7 +3,8 @@
 // Reads NDJSON jobs on stdin: {id, chunks: [...]} (one stream of one message) or {id, sse: "..."} (what a gateway sent:
 // cut after each `finish`, one message per run), either with `versions: [...]` to leave some out, and with
 // `message: {...}` that the (first) stream goes on with.
-// Writes NDJSON results: {id, version, ok, errors, messages, message}, `message` being the last of `messages`.
+// Writes NDJSON results: {id, version, ok, errors, messages, message, valid}, `message` being the last of `messages` and
+// `valid` whether `validateUIMessages` of that version takes it, as a server does that is posted it.
 //
 // Bytes go through the real DefaultChatTransport (SSE parser, chunk schema) and readUIMessageStream.
 
@@ -69,7 +70,9 @@ for (const line of (await text(process.stdin)).split('\n')) {
     for (const [nth, run] of runs.entries()) folded.push(await fold(sdks[version], run, nth ? undefined : job.message));
     errors.push(...folded.flatMap(run => run.errors));
     const messages = folded.map(run => run.message);
-    const result = { id: job.id, version, ok: errors.length === 0, errors, messages, message: messages.at(-1) ?? null };
+    const message = messages.at(-1) ?? null;
+    const { success: valid } = await sdks[version].safeValidateUIMessages({ messages: [message] });
+    const result = { id: job.id, version, ok: errors.length === 0, errors, messages, message, valid };
     process.stdout.write(JSON.stringify(result) + '\n');
   }
 }
