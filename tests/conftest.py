@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.kit.connection import connected
@@ -11,6 +12,10 @@ from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
 from decopilot.log.topology import provision
 from support.brokers import ContainerBroker
+
+# How long an example takes says something about the machine.
+hypothesis.register_profile("untimed", deadline=None)
+hypothesis.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
