@@ -62,9 +62,9 @@ class Gateway:
         """Calls of ann's."""
         return Api(self.url, make_token(), ORG)
 
-    def viewer(self, thread: str, cursor: str | None = None, *, rewind: bool = False) -> Viewer:
+    def viewer(self, thread: str, cursor: str | None = None, *, rewind: bool = False, **query: str) -> Viewer:
         """Make a viewer of ann's."""
-        return Viewer(self.url, make_token(), thread, ORG, cursor=cursor, rewind=rewind)
+        return Viewer(self.url, make_token(), thread, ORG, cursor=cursor, rewind=rewind, query=query)
 
 
 @asynccontextmanager

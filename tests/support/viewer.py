@@ -19,7 +19,7 @@ Chunk = dict[str, Any]
 class Viewer:
     """One viewer of one thread; `url` may change between connections, as behind a load balancer.
 
-    With `rewind` it declares that it takes chunks back where a rewind says so.
+    With `rewind` it declares that it takes chunks back where a rewind says so; `query` is what else it declares.
     """
 
     url: str
@@ -30,6 +30,7 @@ class Viewer:
     raw: bytearray = field(default_factory=bytearray)
     cursor: str | None = None
     rewind: bool = False
+    query: dict[str, str] = field(default_factory=dict)
 
     @property
     def chunks(self) -> list[Chunk]:
@@ -74,7 +75,7 @@ class Viewer:
         headers = {"Authorization": f"Bearer {self.token}"}
         if self.cursor is not None:
             headers["Last-Event-ID"] = self.cursor
-        query = {"rewind": "true"} if self.rewind else {}
+        query = self.query | ({"rewind": "true"} if self.rewind else {})
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
@@ -96,8 +97,10 @@ class Viewer:
                 if b"data" not in fields or fields[b"data"] == b"[DONE]":
                     continue
                 chunk = json.loads(fields[b"data"])
-                self.cursor = fields[b"id"].decode()
-                self.seen.append((self.cursor, chunk))
+                # What has no id leaves one where one was.
+                id_ = fields.get(b"id", b"").decode()
+                self.cursor = id_ or self.cursor
+                self.seen.append((id_, chunk))
                 yield chunk
 
     async def watch_run(self, *, deadline_s: float = 60, at_most: int | None = None) -> bool:
