@@ -1,6 +1,7 @@
 """The crowd: a process of viewers that does as it is told on stdin, and answers on stdout."""
 
 import asyncio
+import gc
 import sys
 import time
 from pathlib import Path
@@ -58,6 +59,7 @@ class Crowd:
             case Drop():
                 group = self._groups.pop(order.group)
                 await group.close()
+                gc.collect()
                 return Done(bytes_read=group.bytes_read)
 
     async def _attach(self, order: Attach) -> Attached:
@@ -95,6 +97,8 @@ async def _read(order: Read) -> WasRead:
 
 async def main() -> None:
     """Obey until stdin ends."""
+    # A collection over thousands of viewers would be taken for a stall of the server.
+    gc.disable()
     reader = asyncio.StreamReader(limit=LINE_BYTES)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     crowd = Crowd()

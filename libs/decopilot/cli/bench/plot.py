@@ -103,11 +103,11 @@ def _bars(axis: Any, blocks: Sequence[Block]) -> None:  # noqa: ANN401  as above
     axis.invert_yaxis()
     axis.set_xscale("log")
     low, high = axis.get_xlim()
-    axis.set_xlim(low / 3, high * 4)
+    axis.set_xlim(low / 3, high * 30)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axis.grid(visible=True, axis="x", color=FAINT, lw=0.6)
     axis.set_axisbelow(True)
-    axis.legend(loc="lower center", bbox_to_anchor=(0.5, -0.32), ncols=2, fontsize=8)
+    axis.legend(loc="lower right", fontsize=8)
 
 
 def _bar_name(block: Block, row: Row) -> str:
