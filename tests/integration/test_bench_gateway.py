@@ -64,6 +64,17 @@ def test_a_quick_run_measures_every_scenario_and_finds_every_stream_exact(tmp_pa
     assert [] == [path.name for path in tmp_path.iterdir() if path.is_dir() and path.name.startswith("decopilot-")]
 
 
+def test_a_scenario_that_takes_too_long_is_given_up_and_said_so(tmp_path: Path) -> None:
+    with bench(tmp_path, "--limit", "5", "--seconds", "60", "--scenario", "fanout", "--json", "report.json") as process:
+        out, err = process.communicate(timeout=DEADLINE_S)
+    assert 1 == process.returncode, err
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert {"fanout": "it took longer than 5 s (--limit)"} == report["failures"]
+    assert not report["is_exact"]
+    assert "fanout was not measured" in out
+    assert ["report.json"] == [path.name for path in tmp_path.iterdir()]
+
+
 def test_ctrl_c_ends_everything_it_started_and_prints_what_there_is(tmp_path: Path) -> None:
     with bench(tmp_path, "--seconds", "60", "--scenario", "replay", "--scenario", "fanout") as process:
         assert process.stderr is not None

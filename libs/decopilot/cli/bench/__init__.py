@@ -28,7 +28,7 @@ HELP = (
     "[bold]replay[/bold]: a long run from its beginning, whole and compacted, to the first reader and to further ones. "
     "Beside it: a bare aiohttp server that writes the same bytes.\n\n"
     "[bold]slow[/bold]: one viewer that hardly reads, beside many that do; in the end it must have everything, too.\n\n"
-    "All of it takes about six minutes; Ctrl-C ends it and prints what there is by then.\n\n"
+    "All of it takes about seven minutes; Ctrl-C ends it and prints what there is by then.\n\n"
     "Exit codes: 0 measured, and every viewer saw exactly what was written; 1 not so, or refused; 130 ended by Ctrl-C."
 )
 

@@ -24,12 +24,15 @@ async def _cell(ground: Ground, parameters: Parameters, cell: Cell) -> Block:
     async with ground.gateway() as server, ground.progress.running(f"{cell}, gateway", parameters.seconds):
         ours, said, raw, cpu, crowd_cpu = await _ours(ground, server, cell, chunks, unmeasured)
     async with ground.bare() as server, ground.progress.running(f"{cell}, bare server", parameters.seconds):
-        bare, bare_cpu = await _bare(ground, server, cell, chunks, unmeasured)
+        bare, bare_cpu, bare_crowd_cpu = await _bare(ground, server, cell, chunks, unmeasured)
     beside = {"bare SSE": bare.latency, "bare NATS": raw}
-    cpu_beside = () if bare_cpu.percent is None else (Beside(what="bare SSE", value=bare_cpu.percent),)
     rows = [
         *latency_rows("publish → client", ours.latency, beside),
-        Row(measure="server CPU", unit="% of a core", value=cpu.percent, beside=cpu_beside),
+        _row("server CPU", "% of a core", cpu.percent, bare_cpu.percent),
+        # Of a machine that is not quiet: what a server waits for its core, its viewers wait too.
+        _row("server kept from its core", "% of the time", cpu.waited_percent, bare_cpu.waited_percent),
+        _row("clients' CPU", "% of a core", crowd_cpu.percent, bare_crowd_cpu.percent),
+        _row("clients kept from theirs", "% of the time", crowd_cpu.waited_percent, bare_crowd_cpu.waited_percent),
     ]
     return Block(
         scenario="fanout",
@@ -39,7 +42,7 @@ async def _cell(ground: Ground, parameters: Parameters, cell: Cell) -> Block:
         exact=ours.exact + bare.exact,
         troubles=ours.troubles + bare.troubles,
         curves=curves({"gateway": ours.latency} | beside),
-        facts={"client_cpu_percent": crowd_cpu.percent, "publisher_late_ms": said.late_ms},
+        facts={"publisher_late_ms": said.late_ms},
     )
 
 
@@ -61,11 +64,18 @@ async def _ours(
     return settled, said, raw, cpu, crowd_cpu
 
 
-async def _bare(ground: Ground, server: Server, cell: Cell, chunks: int, unmeasured: int) -> tuple[Settled, CpuMeter]:
+async def _bare(
+    ground: Ground, server: Server, cell: Cell, chunks: int, unmeasured: int
+) -> tuple[Settled, CpuMeter, CpuMeter]:
     streams = (Stream(thread=BARE, path="/stream"),) * cell.viewers
     await ground.crowd.attach(Attach(group=GROUP, door=server.door, streams=streams, unmeasured=unmeasured))
-    with CpuMeter(server.pid) as cpu:
+    with CpuMeter(server.pid) as cpu, CpuMeter(ground.crowd.pid) as crowd_cpu:
         expected = await say(server, Saying(chunks=chunks, rate=cell.rate))
     settled = await ground.crowd.settle(Settle(group=GROUP, expected={BARE: expected}, timeout_s=SETTLE_S))
     await ground.crowd.drop(GROUP)
-    return settled, cpu
+    return settled, cpu, crowd_cpu
+
+
+def _row(measure: str, unit: str, value: float | None, bare: float | None) -> Row:
+    beside = () if bare is None else (Beside(what="bare SSE", value=bare),)
+    return Row(measure=measure, unit=unit, value=value, beside=beside)

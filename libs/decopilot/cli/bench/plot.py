@@ -18,9 +18,11 @@ from decopilot.cli.bench.results import Block, Row
 
 COLOURS = {"gateway": "#2456c7", "with": "#2456c7", "bare SSE": "#d97706", "without": "#d97706", "bare NATS": "#6b7280"}
 INK, FAINT = "#1f2937", "#e5e7eb"
-COLUMNS = 3
+COLUMNS = 4
 FROM, MAXIMUM = 50.0, 100.0
-PANEL_INCHES = (4.6, 3.4)
+PANEL_INCHES = (4.1, 3.2)
+HEADROOM = 9
+"""For the legend above the curves, on a logarithmic axis."""
 DPI = 130
 # The rarer, the more room: as many nines as a percentile has.
 SHOWN = {50.0: "50", 90.0: "90", 99.0: "99", 99.9: "99.9", 99.99: "99.99"}
@@ -78,6 +80,7 @@ def _curves(axis: Any, block: Block) -> None:  # noqa: ANN401  matplotlib's type
         )
     axis.set_title(_wrapped(f"{block.scenario}: {block.title}"))
     axis.set_yscale("log")
+    axis.set_ylim(top=axis.get_ylim()[1] * HEADROOM)
     axis.set_xticks([_nines(percent) for percent in SHOWN], list(SHOWN.values()))
     axis.set_xlabel("percentile")
     axis.set_ylabel("publish → client, ms")
@@ -100,14 +103,15 @@ def _bars(axis: Any, blocks: Sequence[Block]) -> None:  # noqa: ANN401  as above
         names.append(_bar_name(block, row))
     axis.set_title("replay: chunks a second to one reader")
     axis.set_yticks(range(len(names)), names, fontsize=8)
-    axis.invert_yaxis()
+    # The first on top, and room for the legend under the last.
+    axis.set_ylim(len(rows) + 0.3, -0.6)
     axis.set_xscale("log")
     low, high = axis.get_xlim()
-    axis.set_xlim(low / 3, high * 30)
+    axis.set_xlim(low / 3, high * 6)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axis.grid(visible=True, axis="x", color=FAINT, lw=0.6)
     axis.set_axisbelow(True)
-    axis.legend(loc="lower right", fontsize=8)
+    axis.legend(loc="lower left", ncols=2, fontsize=8)
 
 
 def _bar_name(block: Block, row: Row) -> str:
@@ -136,4 +140,4 @@ def _short(value: float) -> str:
 
 def _wrapped(text: str) -> str:
 
-    return "\n".join(textwrap.wrap(text, 44))
+    return "\n".join(textwrap.wrap(text, 40))

@@ -34,6 +34,15 @@ def cpu_s(pid: int) -> float | None:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def waited_s(pid: int) -> float | None:
+    """Tell how long a process's main thread was ready to run while its core was given to somebody else."""
+    try:
+        fields = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except OSError:
+        return None
+    return int(fields[1]) / 1e9
+
+
 def in_kernel_bytes(server_port: int) -> tuple[int, int] | None:
     """Tell what the kernel holds of the connection that holds most: sent but not taken, and taken but not read."""
     try:
@@ -50,17 +59,25 @@ def in_kernel_bytes(server_port: int) -> tuple[int, int] | None:
 
 
 class CpuMeter:
-    """How much of a core a process uses while the context is open; `percent` is None where that is not told."""
+    """How much of a core a process uses while the context is open, and for how much of that time it waits for one.
+
+    Both are None where that is not told.
+    """
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self.percent: float | None = None
+        self.waited_percent: float | None = None
 
     def __enter__(self) -> Self:
-        self._began, self._before = time.monotonic(), cpu_s(self._pid)
+        self._began, self._used_s, self._waited_s = time.monotonic(), cpu_s(self._pid), waited_s(self._pid)
         return self
 
     def __exit__(self, *_: object) -> None:
-        after, took_s = cpu_s(self._pid), time.monotonic() - self._began
-        if self._before is not None and after is not None:
-            self.percent = 100 * (after - self._before) / took_s
+        took_s = time.monotonic() - self._began
+        self.percent = _percent(self._used_s, cpu_s(self._pid), took_s)
+        self.waited_percent = _percent(self._waited_s, waited_s(self._pid), took_s)
+
+
+def _percent(before_s: float | None, after_s: float | None, took_s: float) -> float | None:
+    return None if before_s is None or after_s is None else 100 * (after_s - before_s) / took_s
