@@ -12,6 +12,7 @@ from decopilot.cli.bench.writing import OPENING_CHUNKS, Said, bare_subscription,
 SETTLE_S = 30.0
 GROUP = "fanout"
 BARE = "bare"
+SERVER_CPU = "server CPU"
 
 
 async def measure(ground: Ground, parameters: Parameters) -> list[Block]:
@@ -28,7 +29,7 @@ async def _cell(ground: Ground, parameters: Parameters, cell: Cell) -> Block:
     beside = {"bare SSE": bare.latency, "bare NATS": raw}
     rows = [
         *latency_rows("publish → client", ours.latency, beside),
-        _row("server CPU", "% of a core", cpu.percent, bare_cpu.percent),
+        _row(SERVER_CPU, "% of a core", cpu.percent, bare_cpu.percent),
         # Of a machine that is not quiet: what a server waits for its core, its viewers wait too.
         _row("server kept from its core", "% of the time", cpu.waited_percent, bare_cpu.waited_percent),
         _row("clients' CPU", "% of a core", crowd_cpu.percent, bare_crowd_cpu.percent),
@@ -78,4 +79,4 @@ async def _bare(
 
 def _row(measure: str, unit: str, value: float | None, bare: float | None) -> Row:
     beside = () if bare is None else (Beside(what="bare SSE", value=bare),)
-    return Row(measure=measure, unit=unit, value=value, beside=beside)
+    return Row(measure=measure, unit=unit, value=value, beside=beside, has_ratio=measure == SERVER_CPU)

@@ -18,7 +18,7 @@ class Beside(Frozen):
 class Row(Frozen):
     """One figure of the gateway's, the raw limits beside it; the first of them makes the ratio.
 
-    `value` None was not measured: `note` says why.
+    `value` None was not measured: `note` says why. What says nothing about the server itself makes no ratio.
     """
 
     measure: str
@@ -26,11 +26,12 @@ class Row(Frozen):
     value: float | None
     beside: tuple[Beside, ...] = ()
     note: str = ""
+    has_ratio: bool = True
 
     @property
     def ratio(self) -> float | None:
         """Return how many times the raw limit it is."""
-        if self.value is None or not self.beside or not self.beside[0].value:
+        if not self.has_ratio or self.value is None or not self.beside or not self.beside[0].value:
             return None
         return self.value / self.beside[0].value
 

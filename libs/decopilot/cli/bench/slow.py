@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decopilot.cli.bench.ground import Ground, Server, attach_path
 from decopilot.cli.bench.orders import Attach, Expected, Settle, Settled
 from decopilot.cli.bench.parameters import Parameters
-from decopilot.cli.bench.procfs import in_kernel_bytes, pss_bytes
+from decopilot.cli.bench.procfs import CpuMeter, in_kernel_bytes, pss_bytes
 from decopilot.cli.bench.results import Beside, Block, Row, curves, latency_rows
 from decopilot.cli.bench.writing import OPENING_CHUNKS, writing
 
@@ -20,6 +20,7 @@ class _Seen:
     expected: Expected
     bytes_each: int
     memory: tuple[int | None, int | None]
+    cpu: CpuMeter
 
 
 async def measure(ground: Ground, parameters: Parameters) -> list[Block]:
@@ -46,6 +47,8 @@ async def measure(ground: Ground, parameters: Parameters) -> list[Block]:
         await ground.crowd.drop(GROUP)
     rows = [
         *latency_rows("publish → client, with it", beside.others.latency, {"without": alone.others.latency}),
+        _percent("server CPU, with it", "% of a core", beside.cpu.percent, alone.cpu.percent),
+        _percent("kept from its core, with it", "% of the time", beside.cpu.waited_percent, alone.cpu.waited_percent),
         _memory("memory while it is behind", beside.memory[1], beside.memory[0]),
         _memory("memory when it has caught up", after, beside.memory[0]),
         _behind(read_before, beside.bytes_each, kernel),
@@ -75,12 +78,18 @@ async def _publish(ground: Ground, parameters: Parameters, server: Server, threa
     text = f"{parameters.slow_viewers:,} viewers, {thread.replace('-', ' ')} one"
     async with ground.progress.running(text, parameters.seconds), writing(ground.store, thread) as run:
         await run.open()
-        await run.speak(round(parameters.seconds * rate), rate, parameters.slow_padding_bytes)
+        with CpuMeter(server.pid) as cpu:
+            await run.speak(round(parameters.seconds * rate), rate, parameters.slow_padding_bytes)
         said = run.said(await run.close())
     order = Settle(group=GROUP, expected={thread: said.expected}, timeout_s=SETTLE_S)
     settled = await ground.crowd.settle(order)
     each = settled.bytes_read // settled.viewers
-    return _Seen(settled, said.expected, each, (before, pss_bytes(server.pid)))
+    return _Seen(settled, said.expected, each, (before, pss_bytes(server.pid)), cpu)
+
+
+def _percent(measure: str, unit: str, value: float | None, alone: float | None) -> Row:
+    beside = () if alone is None else (Beside(what="without", value=alone),)
+    return Row(measure=measure, unit=unit, value=value, beside=beside)
 
 
 def _memory(measure: str, value: int | None, before: int | None) -> Row:
