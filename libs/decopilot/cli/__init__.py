@@ -6,6 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from decopilot.cli.bench import bench
 from decopilot.cli.errors import CliError
 from decopilot.cli.tokens import Role
 from decopilot.cli.usage import (
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 ONE_MACHINE = "On one machine"
 ONE_SERVICE = "One service, configured by environment"
+app.add_typer(bench, rich_help_panel=ONE_MACHINE)
 
 
 def main() -> None:

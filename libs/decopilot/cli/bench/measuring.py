@@ -1,0 +1,147 @@
+"""Carrying out `decopilot bench gateway`: every scenario in its turn, each bounded in time, whatever becomes of it."""
+
+import asyncio
+import contextlib
+import resource
+import signal
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import uvloop
+from nats.errors import Error as NatsError
+from rich.console import Console
+
+from decopilot.cli.bench import fanout, idle, replay, report, slow
+from decopilot.cli.bench.ground import Ground, prepared
+from decopilot.cli.bench.parameters import Parameters, Scenario
+from decopilot.cli.bench.pinning import Cores
+from decopilot.cli.bench.progress import Progress
+from decopilot.cli.bench.results import Block
+from decopilot.cli.errors import CliError
+
+MEASURE: dict[Scenario, Callable[[Ground, Parameters], Awaitable[list[Block]]]] = {
+    Scenario.IDLE: idle.measure,
+    Scenario.FANOUT: fanout.measure,
+    Scenario.REPLAY: replay.measure,
+    Scenario.SLOW: slow.measure,
+}
+OK, NOT_EXACT, INTERRUPTED = 0, 1, 130
+SPARE_FILES = 200
+"""What a process opens besides its viewers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where the results go besides stdout."""
+
+    json: Path | None = None
+    plot: Path | None = None
+
+
+class _Measuring:
+    def __init__(self, parameters: Parameters, cores: Cores, progress: Progress) -> None:
+        self.blocks: list[Block] = []
+        self.failures: dict[str, str] = {}
+        self.is_interrupted = False
+        self._parameters, self._cores, self._progress = parameters, cores, progress
+
+    async def run(self) -> None:
+        """Measure everything; what was measured before an interruption stays."""
+        measuring = asyncio.create_task(self._run())
+        with self._signals(measuring):
+            await asyncio.wait([measuring])
+        if not measuring.cancelled():
+            measuring.result()
+
+    async def _run(self) -> None:
+        with self._cores.kept_by_us():
+            for scenario in self._parameters.scenarios:
+                self._progress.scenario(scenario.value)
+                await self._measure(scenario)
+
+    async def _measure(self, scenario: Scenario) -> None:
+        limit_s = self._parameters.limit_s
+        try:
+            async with asyncio.timeout(limit_s) as limited:
+                # What one scenario leaves behind, above all one that was given up, is nothing to the next.
+                with tempfile.TemporaryDirectory(prefix="decopilot-bench-") as folder:
+                    async with prepared(Path(folder), self._cores, self._progress) as ground:
+                        self.blocks += await MEASURE[scenario](ground, self._parameters)
+        except (CliError, NatsError, OSError) as error:
+            late = isinstance(error, TimeoutError) and limited.expired()
+            words = str(error) or type(error).__name__
+            self.failures[scenario.value] = f"it took longer than {limit_s:g} s (--limit)" if late else words
+
+    @contextlib.contextmanager
+    def _signals(self, measuring: "asyncio.Task[None]") -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+
+        def asked() -> None:
+            self.is_interrupted = True
+            measuring.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, asked)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+def measure(parameters: Parameters, outputs: Outputs) -> int:
+    """Measure, print and write; returns the exit code. Raises `CliError` where it can't begin."""
+    _check_outputs(outputs)
+    _allow_files(parameters.most_viewers)
+    cores = Cores.found()
+    progress = Progress(Console(stderr=True))
+    measuring = _Measuring(parameters, cores, progress)
+    with progress.shown():
+        uvloop.run(measuring.run())
+    blocks, failures = measuring.blocks, measuring.failures
+    report.show(blocks, failures, cores, Console(width=None if sys.stdout.isatty() else report.WIDTH))
+    if outputs.json is not None:
+        report.write_json(outputs.json, blocks, failures, asdict(parameters), cores)
+    if outputs.plot is not None and blocks:
+        from decopilot.cli.bench.plot import draw  # noqa: PLC0415 - matplotlib is an extra
+
+        draw(outputs.plot, blocks)
+    if measuring.is_interrupted:
+        return INTERRUPTED
+    return OK if not failures and all(block.is_exact for block in blocks) else NOT_EXACT
+
+
+def _check_outputs(outputs: Outputs) -> None:
+    """Find out before measuring what would go wrong behind it."""
+    for path in (outputs.json, outputs.plot):
+        if path is not None and not path.absolute().parent.is_dir():
+            message = f"There is no folder {path.absolute().parent} to write {path.name} to."
+            raise CliError(message)
+    if outputs.plot is None:
+        return
+    if outputs.plot.suffix not in {".svg", ".png"}:
+        message = f"--plot {outputs.plot}: the name must end in .svg or .png."
+        raise CliError(message)
+    try:
+        import matplotlib  # noqa: F401, ICN001, PLC0415 - only to know that it is there
+    except ImportError as error:
+        message = "--plot needs matplotlib. Get it with: pip install 'decopilot[bench]'"
+        raise CliError(message) from error
+
+
+def _allow_files(viewers: int) -> None:
+    """Let this process, and so what it starts, open a file for each viewer; raises `CliError` where it must not."""
+    needed = viewers + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        message = (
+            f"{viewers:,} viewers need {needed:,} open files, and a process may have {hard:,} here (`ulimit -Hn`): "
+            "ask for fewer with --idle-viewers or --fanout."
+        )
+        raise CliError(message)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
