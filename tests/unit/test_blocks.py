@@ -39,7 +39,7 @@ def test_a_block_gives_what_is_behind_each_of_its_positions_whatever_was_asked_b
         position = given_[place].previous
         assert block.follows(position)
         assert b"".join(there.data for there in given_[place:]) == block.behind(position)
-        assert place == block.index_behind(position)
+        assert place == block.ordinal_behind(position)
     assert block is not None
     boundaries = {block.previous, *(there.sequence for there in given_)}
     assert boundaries == {position for position in range(sequence + 3) if block.follows(position)}

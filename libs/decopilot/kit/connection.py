@@ -15,6 +15,8 @@ from decopilot.kit.settings import Settings
 SERVER_FLOOR = (2, 12)
 _ABANDONED = 70
 _PERSISTENCE_S = 0.1
+_ODD_SPACES = (b" :", b"  ", b" \r", b"\t")
+"""Where a header has none of these, one space follows each name's colon and nothing is to be stripped."""
 
 log = structlog.get_logger()
 
@@ -97,7 +99,11 @@ class _Client(Client):
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        fields = (line.partition(":") for line in raw.decode("utf-8", "replace").split("\r\n"))
+        lines = raw.decode("utf-8", "replace").split("\r\n")
+        if not any(odd in raw for odd in _ODD_SPACES):
+            with suppress(ValueError):
+                return dict([line.split(": ", 1) for line in lines if line])
+        fields = (line.partition(":") for line in lines)
         return {name.strip(): value.strip() for name, colon, value in fields if colon}
 
 

@@ -4,8 +4,7 @@ from array import array
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 BLOCK_BYTES = 64 * 1024
 """What a block is filled up to: few enough of them in a long run, and each a good piece to write at once."""
@@ -15,26 +14,25 @@ PIECE_BYTES = 64
 KindT = TypeVar("KindT", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece(Generic[KindT]):
+class Piece(NamedTuple, Generic[KindT]):
     """One item of a source, encoded once for all who read it.
 
     It is all there is of the source behind sequence `previous` up to `sequence`. Pieces of one `kind` that follow on
-    one another may stand in one block, unless the former `ends` it. `index` counts within the kind.
+    one another may stand in one block, unless the former `ends` it. `ordinal` counts within the kind.
     """
 
     kind: KindT
     previous: int
     sequence: int
     data: bytes
-    index: int = 0
+    ordinal: int = 0
     ends: bool = False
 
 
 class Block(Generic[KindT]):
     """Pieces of one kind that follow on one another: all there is of the source behind `previous` up to `sequence`."""
 
-    __slots__ = ("_asked", "_indices", "_sequences", "_starts", "_tail", "_whole", "ends", "kind", "previous", "size")
+    __slots__ = ("_asked", "_ordinals", "_sequences", "_starts", "_tail", "_whole", "ends", "kind", "previous", "size")
 
     def __init__(self, piece: Piece[KindT]) -> None:
         self.kind = piece.kind
@@ -43,7 +41,7 @@ class Block(Generic[KindT]):
         self.size = 0
         """Bytes of its pieces."""
         self._sequences = array("Q")
-        self._indices = array("Q")
+        self._ordinals = array("Q")
         self._starts = array("Q")
         # The first pieces in one, and those that came since.
         self._whole = b""
@@ -65,7 +63,7 @@ class Block(Generic[KindT]):
 
     def _append(self, piece: Piece[KindT]) -> None:
         self._sequences.append(piece.sequence)
-        self._indices.append(piece.index)
+        self._ordinals.append(piece.ordinal)
         self._starts.append(self.size)
         self._tail.append(piece.data)
         self.size += len(piece.data)
@@ -87,9 +85,9 @@ class Block(Generic[KindT]):
         place = bisect_right(self._sequences, position)
         return position == (self._sequences[place - 1] if place else self.previous)
 
-    def index_behind(self, position: int) -> int:
-        """Tell the index of its first piece behind a position."""
-        return self._indices[bisect_right(self._sequences, position)]
+    def ordinal_behind(self, position: int) -> int:
+        """Tell the ordinal of its first piece behind a position."""
+        return self._ordinals[bisect_right(self._sequences, position)]
 
     def behind(self, position: int) -> bytes:
         """Return what it has behind a position: made once for all who stand there."""

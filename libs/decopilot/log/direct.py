@@ -68,8 +68,9 @@ class DirectGet:
                     f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=f"{self._inbox}.{token}"
                 )
                 while True:
+                    if answers.empty():
+                        silence.reschedule(clock() + timeout_s)
                     msg = await answers.get()
-                    silence.reschedule(clock() + timeout_s)
                     headers = msg.headers or {}
                     status = headers.get("Status")
                     if status == _NOTHING_LEFT:

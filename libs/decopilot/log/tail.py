@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import Generic
+from typing import Generic, NamedTuple
 
 import structlog
 
@@ -120,8 +119,7 @@ class Tails(Generic[ItemT, KindT]):
             log.warning("tail_not_checked", subject=feed.source.live, error=repr(error))
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(NamedTuple):
     """What the frames of one block share: their run, and what was void of it as they were written."""
 
     run: RunId

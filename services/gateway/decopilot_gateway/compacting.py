@@ -77,7 +77,7 @@ class _Folding:
 
     def _take(self, block: Block[Stretch]) -> None:
         events = block.behind(self._position)
-        for chunk in sse.chunks_of(cut(events, block.index_behind(self._position), self._void)):
+        for chunk in sse.chunks_of(cut(events, block.ordinal_behind(self._position), self._void)):
             self._so_far.add(chunk)
         self._position = block.sequence
         cursor = sse.cursor_of(sse.split(events)[-1])

@@ -35,7 +35,7 @@ class Form:
     def shape(self, block: Block[Stretch], position: int, void: Ranges) -> bytes:
         """Make the events of a block behind a position, without void chunks."""
         events = block.behind(position)
-        index = block.index_behind(position)
+        index = block.ordinal_behind(position)
         if void:
             events = cut(events, index, void)
         if self.replay == "message" and index == 0:
