@@ -13,7 +13,7 @@ from decopilot_gateway.following import follow
 from decopilot_gateway.locating import Locators
 from decopilot_gateway.problems import ProblemError
 from decopilot_gateway.replaying import form_of
-from decopilot_gateway.streaming import Channel, Leaving, stream
+from decopilot_gateway.streaming import Channel, Leaving, Pulse, stream
 from decopilot_gateway.viewing import Viewer
 
 
@@ -25,11 +25,11 @@ class Attach:
         doorman: Doorman,
         admission: Admission,
         leaving: Leaving,
+        pulse: Pulse,
         *,
         tails: Tails[Frame, Stretch],
         locators: Locators,
         readers: Readers,
-        keepalive_s: float,
     ) -> None:
         self._doorman = doorman
         self._admission = admission
@@ -37,7 +37,7 @@ class Attach:
         self._locators = locators
         self._readers = readers
         self._leaving = leaving
-        self._keepalive_s = keepalive_s
+        self._pulse = pulse
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Stream the thread's chunks."""
@@ -53,9 +53,9 @@ class Attach:
 
                 async def write(channel: Channel) -> None:
                     channel.write(form.shape_events(start.first))
-                    await follow(feed, viewer, channel, self._leaving, keepalive_s=self._keepalive_s)
+                    await follow(feed, viewer, channel, self._leaving)
 
-                return await stream(request, self._leaving, write)
+                return await stream(request, self._leaving, self._pulse, write)
 
 
 def _cursor(request: web.Request) -> Cursor | None:

@@ -49,16 +49,14 @@ class Reader(Protocol[KindT]):
         """Be told, now and then, that the client reads slowly, or has a long way to go."""
 
 
-async def follow(
-    feed: Feed[ItemT, KindT], reader: Reader[KindT], channel: Channel, leaving: Leaving, *, keepalive_s: float
-) -> None:
+async def follow(feed: Feed[ItemT, KindT], reader: Reader[KindT], channel: Channel, leaving: Leaving) -> None:
     """Write what a feed has behind a reader's position until the gateway leaves, or the reader has met its end.
 
     Raises:
         ConnectionResetError: the client is gone.
 
     """
-    following = _Following(feed, reader, channel, keepalive_s)
+    following = _Following(feed, reader, channel)
     while not leaving.started:
         try:
             if not await following.go_on():
@@ -73,11 +71,10 @@ async def follow(
 
 
 class _Following(Generic[ItemT, KindT]):
-    def __init__(self, feed: Feed[ItemT, KindT], reader: Reader[KindT], channel: Channel, keepalive_s: float) -> None:
+    def __init__(self, feed: Feed[ItemT, KindT], reader: Reader[KindT], channel: Channel) -> None:
         self._feed = feed
         self._reader = reader
         self._channel = channel
-        self._keepalive_s = keepalive_s
         self._clock = asyncio.get_running_loop().time
         self._behind_since = self._clock()
 
@@ -95,11 +92,7 @@ class _Following(Generic[ItemT, KindT]):
 
     async def _wait(self) -> None:
         """Be told of news for as long as the client keeps up."""
-        try:
-            async with asyncio.timeout_at(self._channel.written_at + self._keepalive_s):
-                await self._feed.follow(self._tell)
-        except TimeoutError:
-            self._channel.keep_alive(self._keepalive_s)
+        await self._feed.follow(self._tell)
         self._behind_since = self._clock()
 
     def _tell(self) -> bool:

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import structlog
@@ -83,14 +84,40 @@ class Channel:
             raise ConnectionResetError
         return True
 
-    def keep_alive(self, after_s: float) -> None:
-        """Say that nothing is new, if nothing was said for so long."""
-        if self._clock() >= self.written_at + after_s:
+    def keep_alive(self, silent_since: float) -> None:
+        """Say that nothing is new, if nothing was said since, and nothing is on its way."""
+        if self.written_at <= silent_since and not self._transport.get_write_buffer_size():
             self.write(sse.KEEPALIVE)
 
 
+class Pulse:
+    """Keeps all channels of this gateway alive: one timer for all, so that an idle one costs next to nothing."""
+
+    def __init__(self, keepalive_s: float) -> None:
+        self._keepalive_s = keepalive_s
+        self._channels: set[Channel] = set()
+
+    @contextmanager
+    def keeping(self, channel: Channel) -> Iterator[None]:
+        """Keep a channel alive while the context is open."""
+        self._channels.add(channel)
+        try:
+            yield
+        finally:
+            self._channels.discard(channel)
+
+    async def beat(self) -> None:
+        """Go round until cancelled."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(min(1.0, self._keepalive_s / 4))
+            silent_since = clock() - self._keepalive_s
+            for channel in self._channels:
+                channel.keep_alive(silent_since)
+
+
 async def stream(
-    request: web.Request, leaving: Leaving, write: Callable[[Channel], Awaitable[None]]
+    request: web.Request, leaving: Leaving, pulse: Pulse, write: Callable[[Channel], Awaitable[None]]
 ) -> web.StreamResponse:
     """Answer with an event stream that `write` fills.
 
@@ -107,7 +134,8 @@ async def stream(
             raise ConnectionResetError  # noqa: TRY301  as if it had gone a moment later
         channel = Channel(request.transport, writer.drain, is_chunked=is_chunked)
         channel.write(sse.retry(RETRY_MS))
-        await write(channel)
+        with pulse.keeping(channel):
+            await write(channel)
         if leaving.started:
             # Not all of them at the same moment at the door of the other gateways.
             spread = sse.retry(random.randint(*LEAVING_RETRY_MS))  # noqa: S311  no secret

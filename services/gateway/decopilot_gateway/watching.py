@@ -14,7 +14,7 @@ from decopilot_gateway.admitting import Admission
 from decopilot_gateway.auth import Doorman
 from decopilot_gateway.following import OddError, follow
 from decopilot_gateway.problems import ProblemError
-from decopilot_gateway.streaming import Channel, Leaving, stream
+from decopilot_gateway.streaming import Channel, Leaving, Pulse, stream
 
 _MAX_DIGITS = 18
 
@@ -34,17 +34,17 @@ class Watch:
         doorman: Doorman,
         admission: Admission,
         leaving: Leaving,
+        pulse: Pulse,
         *,
         tails: Tails[Stored, str],
         store: Store,
-        keepalive_s: float,
     ) -> None:
         self._doorman = doorman
         self._admission = admission
         self._tails = tails
         self._store = store
         self._leaving = leaving
-        self._keepalive_s = keepalive_s
+        self._pulse = pulse
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Stream the org's watch events."""
@@ -63,9 +63,9 @@ class Watch:
                 async def write(channel: Channel) -> None:
                     channel.write(sse.event(to_json(connected), id_=str(position), name="connected"))
                     watcher = Watcher(position, patterns)
-                    await follow(feed, watcher, channel, self._leaving, keepalive_s=self._keepalive_s)
+                    await follow(feed, watcher, channel, self._leaving)
 
-                return await stream(request, self._leaving, write)
+                return await stream(request, self._leaving, self._pulse, write)
 
     async def _is_held(self, org: OrgId, cursor: int | None) -> bool:
         # Events expire from the oldest on: while this one is there, everything behind it is.
