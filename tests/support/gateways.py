@@ -84,6 +84,11 @@ class GatewayProcess(Gateway):
     process: subprocess.Popen[bytes]
     log: Path
 
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rpartition(":")[2])
+
     async def status(self, path: str) -> int | None:
         """Ask; None where nobody listens."""
         async with aiohttp.ClientSession() as session:
@@ -103,15 +108,15 @@ class GatewayProcess(Gateway):
 
 
 def _spawn(environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    with log.open("wb") as out:
+    with log.open("ab") as out:
         command = [sys.executable, "-m", "decopilot_gateway"]
         return subprocess.Popen(command, env=os.environ | environment, stdout=out, stderr=out)
 
 
 @asynccontextmanager
-async def gateway_process(nats_url: str, folder: Path) -> AsyncIterator[GatewayProcess]:
+async def gateway_process(nats_url: str, folder: Path, *, port: int = 0) -> AsyncIterator[GatewayProcess]:
     """Run a gateway as a process, alive but perhaps not ready; it is killed at the end if it still runs."""
-    port = free_port()
+    port = port or free_port()
     log = folder / f"gateway-{port}.log"
     environment = {
         "DECOPILOT_NATS_URL": nats_url,
