@@ -26,7 +26,7 @@ VIEWERS = 100
 RETURNS = 100
 STAY_CHUNKS = 20
 """On average."""
-LAG_CHUNKS = 150
+LAG_FRAMES = 30 * len(THREADS)
 """So far an author may be ahead of its slowest viewer: all of them read what is being written."""
 DEADLINE_S = 200.0
 IDLE_DEADLINE_S = 5.0
@@ -67,7 +67,7 @@ def all_returned(viewers: Sequence[Returning]) -> bool:
 
 
 async def all_follow(author: Author, viewers: Sequence[Returning]) -> None:
-    while min(len(viewer.seen) for viewer in viewers) < author.written - LAG_CHUNKS:
+    while min(viewer.sequence for viewer in viewers) < author.sequence - LAG_FRAMES:
         await asyncio.sleep(0.01)
 
 
@@ -114,6 +114,7 @@ async def test_a_chunk_comes_through_nginx_while_nothing_follows_it(
     async with (
         behind_nginx(configure, own_broker, tmp_path) as url,
         Run(store, "t1") as run,
+        asyncio.timeout(3 * IDLE_DEADLINE_S),
         Viewer(url, make_token(), "t1", ORG).attached() as chunks,
     ):
         for said in "abc":

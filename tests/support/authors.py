@@ -26,20 +26,20 @@ class Author:
     frames_per_run: int = 150
     written: int = 0
     """Chunks that are stored."""
+    sequence: int = 0
+    """The last frame that is stored."""
     run: int = 0
     """The number of the run that is being written, or was last."""
 
     async def write(self, is_enough: Callable[[], bool], pause: Callable[[], Awaitable[None]]) -> None:
         """Write runs, with a pause behind every frame, until there is enough."""
-        previous, is_over = 0, False
-        while not is_over:
-            previous, is_over = await self._write_run(previous, is_enough, pause)
+        while not await self._write_run(is_enough, pause):
+            pass
 
-    async def _write_run(
-        self, previous: int, is_enough: Callable[[], bool], pause: Callable[[], Awaitable[None]]
-    ) -> tuple[int, bool]:
+    async def _write_run(self, is_enough: Callable[[], bool], pause: Callable[[], Awaitable[None]]) -> bool:
+        """Write one run; tell whether it is the last."""
         self.run += 1
-        async with Run(self.store, self.thread, self.run, previous=previous) as run:
+        async with Run(self.store, self.thread, self.run, previous=self.sequence) as run:
             await self._frame(run, {"type": "start", "messageId": run.requested.assistant_id}, _text("text-start"))
             for _ in range(self.frames_per_run):
                 if is_enough():
@@ -47,12 +47,12 @@ class Author:
                 await self._frame(run, *self._deltas())
                 await pause()
             is_last = is_enough()
-            closed = await run.seal(_text("text-end"), LAST if is_last else _FINISH)
+            self.sequence = await run.seal(_text("text-end"), LAST if is_last else _FINISH)
             self.written += 2
-        return closed, is_last
+        return is_last
 
     async def _frame(self, run: Run, *chunks: Chunk) -> None:
-        await run.frame(*chunks)
+        self.sequence = await run.frame(*chunks)
         self.written += len(chunks)
 
     def _deltas(self) -> list[Chunk]:

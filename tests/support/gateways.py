@@ -219,9 +219,9 @@ class Run:
         """Write the frame that a runner begins with."""
         await self._pump.frame(opening(self.requested, 1, self._base))
 
-    async def frame(self, *chunks: Chunk) -> None:
-        """Write exactly one frame."""
-        await self._pump.frame(list(chunks))
+    async def frame(self, *chunks: Chunk) -> int:
+        """Write exactly one frame; returns its sequence."""
+        return (await self._pump.frame(list(chunks))).sequence
 
     async def fence(self) -> Frame:
         """Let the next attempt begin: the one before died, or only seems to."""

@@ -62,6 +62,11 @@ class Returning:
         """Whether the author's last chunk was seen."""
         return bool(self.seen) and self.seen[-1][1] == LAST
 
+    @property
+    def sequence(self) -> int:
+        """The frame that it has come to."""
+        return int((self.cursor or "0").partition("-")[0])
+
     async def watch(self) -> None:
         """Watch to the end."""
         while not self.is_through:
