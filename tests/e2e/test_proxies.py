@@ -26,7 +26,7 @@ VIEWERS = 100
 RETURNS = 100
 STAY_CHUNKS = 20
 """On average."""
-LAG_FRAMES = 30 * len(THREADS)
+LAG_FRAMES = 10 * len(THREADS)
 """So far an author may be ahead of its slowest viewer: all of them read what is being written."""
 DEADLINE_S = 200.0
 IDLE_DEADLINE_S = 5.0
