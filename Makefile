@@ -15,23 +15,28 @@ help: ## Show this list
 up: $(VENV)/.installed-all ## Start everything on this machine and print a link
 	@exec $(BIN)/decopilot up $(ARGS)
 
-# Browser tests need Chromium. Where it can't be had they are left out loudly; in CI that is a failure.
+# Some tests need Chromium or nginx. Where one can't be had they are left out loudly; in CI that is a failure.
+# Of nginx the program is wanted and not the server that its package starts.
 test: $(VENV)/.installed-test ## Check style, types and imports, then run all tests
-	@browser=run; \
-	if [ -x /usr/bin/chromium ] || command -v chromium >/dev/null 2>&1; then :; \
-	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && apt-get update -qq \
-		&& DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; then :; \
-	else \
-		echo "Chromium is missing. Get it with:" >&2; \
-		echo "    sudo apt-get install chromium" >&2; \
+	@missing=; \
+	for program in chromium nginx; do \
+		if PATH="$$PATH:/usr/bin:/usr/sbin" command -v $$program >/dev/null 2>&1; then continue; fi; \
+		case $$program in chromium) package=chromium tests=BROWSER;; nginx) package=nginx-light tests=NGINX;; esac; \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && apt-get update -qq \
+			&& DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$package; then \
+			if [ $$program = nginx ]; then systemctl disable --now nginx >/dev/null 2>&1 || :; fi; \
+			continue; \
+		fi; \
+		echo "$$program is missing. Get it with:" >&2; \
+		echo "    sudo apt-get install $$package" >&2; \
 		if [ "$$CI" = true ]; then exit 1; fi; \
-		echo "BROWSER TESTS NOT RUN." >&2; \
-		browser=skip; \
-	fi; \
+		echo "$$tests TESTS NOT RUN." >&2; \
+		missing="$$missing $$program"; \
+	done; \
 	$(MAKE) --no-print-directory check || exit 1; \
-	if [ "$$browser" = skip ]; then export DECOPILOT_BROWSER_TESTS=skip; fi; \
+	case "$$missing" in *chromium*) export DECOPILOT_BROWSER_TESTS=skip;; esac; \
 	$(BIN)/python -m pytest $(ARGS) || exit 1; \
-	if [ "$$browser" = skip ]; then echo "BROWSER TESTS NOT RUN: Chromium is missing." >&2; fi
+	for program in $$missing; do echo "$$program is missing: ITS TESTS WERE NOT RUN." >&2; done
 
 check: $(VENV)/.installed-test ## Check style, types and imports only
 	$(BIN)/ruff check $(SOURCES)

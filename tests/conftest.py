@@ -1,5 +1,7 @@
 """Fixtures: a broker of one's own per test, the log's room over it, and everything as processes."""
 
+import random
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -25,9 +27,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="binary",
         help="where tests get NATS from: an own nats-server process each, or a Docker engine (testcontainers)",
     )
+    parser.addoption("--seed", type=int, help="what tests that leave something to chance draw from")
     parser.addoption("--chaos-seed", type=int, help="what the chaos run draws its load and its faults from")
     parser.addoption("--chaos-seconds", type=float, help="for how long the chaos run goes on")
     parser.addoption("--screenshot", help="where to write the page's picture, as README shows it")
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Chance, as `--seed` says; by default another one every time."""
+    given = request.config.getoption("--seed")
+    seed = secrets.randbelow(1_000_000) if given is None else given
+    print(f"--seed {seed}")  # noqa: T201  shown where the test fails
+    return random.Random(seed)
 
 
 @pytest.fixture

@@ -1,8 +1,12 @@
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from decopilot.cli.broker import EmbeddedBroker
+from decopilot.log.store import Store
+from support.gateways import GatewayProcess, gateway_process, until
 from support.stack import Stack, running_stack
 from support.viewer import Api
 
@@ -29,3 +33,16 @@ def api(stack: Stack, token: str) -> Api:
 def thread(request: pytest.FixtureRequest) -> str:
     """A thread of the test's own."""
     return str(request.node.name)[:56].replace("[", "-").replace("]", "")
+
+
+@pytest.fixture
+async def gateways(own_broker: EmbeddedBroker, store: Store, tmp_path: Path) -> AsyncIterator[list[GatewayProcess]]:
+    """Two gateways alone, over threads that the test writes itself."""
+    del store  # there is something to be ready for
+    async with (
+        gateway_process(own_broker.url, tmp_path) as one,
+        gateway_process(own_broker.url, tmp_path) as other,
+    ):
+        for gateway in (one, other):
+            await until(partial(gateway.answers, 200))
+        yield [one, other]

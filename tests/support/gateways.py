@@ -84,6 +84,11 @@ class GatewayProcess(Gateway):
     process: subprocess.Popen[bytes]
     log: Path
 
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rpartition(":")[2])
+
     async def status(self, path: str) -> int | None:
         """Ask; None where nobody listens."""
         async with aiohttp.ClientSession() as session:
@@ -103,15 +108,17 @@ class GatewayProcess(Gateway):
 
 
 def _spawn(environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    with log.open("wb") as out:
+    with log.open("ab") as out:
         command = [sys.executable, "-m", "decopilot_gateway"]
         return subprocess.Popen(command, env=os.environ | environment, stdout=out, stderr=out)
 
 
 @asynccontextmanager
-async def gateway_process(nats_url: str, folder: Path, **more: object) -> AsyncIterator[GatewayProcess]:
+async def gateway_process(
+    nats_url: str, folder: Path, *, port: int = 0, **more: object
+) -> AsyncIterator[GatewayProcess]:
     """Run a gateway as a process, alive but perhaps not ready; it is killed at the end if it still runs."""
-    port = free_port()
+    port = port or free_port()
     log = folder / f"gateway-{port}.log"
     environment = {
         "DECOPILOT_NATS_URL": nats_url,
@@ -214,9 +221,9 @@ class Run:
         """Write the frame that a runner begins with."""
         await self._pump.frame(opening(self.requested, 1, self._base))
 
-    async def frame(self, *chunks: Chunk) -> None:
-        """Write exactly one frame."""
-        await self._pump.frame(list(chunks))
+    async def frame(self, *chunks: Chunk) -> int:
+        """Write exactly one frame; returns its sequence."""
+        return (await self._pump.frame(list(chunks))).sequence
 
     async def fence(self) -> Frame:
         """Let the next attempt begin: the one before died, or only seems to."""
