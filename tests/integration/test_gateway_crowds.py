@@ -39,11 +39,13 @@ class Attach:
         ids = [id_ for id_, _ in there]
         if self.cursor is not None:
             return 0 if self.cursor == "0-0" else ids.index(self.cursor) + 1
-        # Without a cursor: at the beginning of the run that was active when the gateway looked.
+        # Without a cursor: at the beginning of the run that was active when the gateway looked, or of the next one where
+        # that had just ended.
         begins = [place for place, (_, chunk) in enumerate(there) if chunk["type"] == "start"]
         found = self.viewer.seen[0]
         return next(
-            (at for at in begins[self.at_least - 1 : self.at_most[0]] if there[at] == found), begins[self.at_least - 1]
+            (at for at in begins[self.at_least - 1 : self.at_most[0] + 1] if there[at] == found),
+            begins[self.at_least - 1],
         )
 
 

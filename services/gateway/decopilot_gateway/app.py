@@ -144,8 +144,8 @@ async def serve(settings: GatewaySettings) -> None:
 def _spare_the_collector() -> None:
     """Collect garbage seldom, and never look at what was there from the start.
 
-    Whoever is attached is a few hundred objects that stay: to look at those of 5,000 takes up to a second, for which all
-    of them wait.
+    Whoever is attached is a few hundred objects that stay: to look at those of 5,000 takes up to a second, and all of
+    them wait for it.
     """
     gc.collect()
     gc.freeze()
