@@ -39,7 +39,7 @@ class Attach:
         ids = [id_ for id_, _ in there]
         if self.cursor is not None:
             return 0 if self.cursor == "0-0" else ids.index(self.cursor) + 1
-        # Without a cursor: at the beginning of the run that was active when the gateway looked, or of the next one where
+        # Without a cursor: at the beginning of the run that was active when the gateway looked, or of the next where
         # that had just ended.
         begins = [place for place, (_, chunk) in enumerate(there) if chunk["type"] == "start"]
         found = self.viewer.seen[0]
