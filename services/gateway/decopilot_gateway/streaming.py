@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -15,6 +15,7 @@ RETRY_MS = 1_000
 LEAVING_RETRY_MS = (500, 5_000)
 BUDGET_BYTES = 256 * 1024
 """What may wait for one client to read it; beyond that it reads on from memory or the store, when it does."""
+_LOW_BYTES = BUDGET_BYTES // 4
 _SMALL_BYTES = 4_096
 
 log = structlog.get_logger()
@@ -44,13 +45,16 @@ class Leaving:
 class Channel:
     """The body of one event stream, written to its socket without waiting: many may be written to in one go."""
 
-    def __init__(self, transport: asyncio.Transport, drain: Callable[[], Awaitable[None]], *, is_chunked: bool) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, drain: Callable[[], Coroutine[None, None, None]], *, is_chunked: bool
+    ) -> None:
         self._transport = transport
         self._drain = drain
         self._is_chunked = is_chunked
         self._clock = asyncio.get_running_loop().time
+        self._draining: asyncio.Future[None] | None = None
         self.written_at = self._clock()
-        transport.set_write_buffer_limits(high=BUDGET_BYTES, low=BUDGET_BYTES // 4)
+        transport.set_write_buffer_limits(high=BUDGET_BYTES, low=_LOW_BYTES)
 
     def write(self, events: bytes) -> bool:
         """Write events; tell whether the client keeps up. They are on their way, or gone with the connection."""
@@ -74,15 +78,23 @@ class Channel:
             ConnectionResetError: the client is gone.
 
         """
-        if self._transport.get_write_buffer_size() > BUDGET_BYTES // 4:
-            try:
-                async with asyncio.timeout(within_s):
-                    await self._drain()
-            except TimeoutError:
+        if self._draining is None and self._transport.get_write_buffer_size() > _LOW_BYTES:
+            self._draining = asyncio.ensure_future(self._drain())
+        if self._draining is not None:
+            # Not cancelled when it takes long: aiohttp (3.14) would have every later one fail.
+            if not (await asyncio.wait((self._draining,), timeout=within_s))[0]:
                 return False
+            draining, self._draining = self._draining, None
+            draining.result()
         if self._transport.is_closing():
             raise ConnectionResetError
         return True
+
+    async def release(self) -> None:
+        """Wait for nothing any more: the stream has ended."""
+        if self._draining is not None:
+            self._draining.cancel()
+            await asyncio.wait((self._draining,))
 
     def keep_alive(self, silent_since: float) -> None:
         """Say that nothing is new, if nothing was said since, and nothing is on its way."""
@@ -134,8 +146,11 @@ async def stream(
             raise ConnectionResetError  # noqa: TRY301  as if it had gone a moment later
         channel = Channel(request.transport, writer.drain, is_chunked=is_chunked)
         channel.write(sse.retry(RETRY_MS))
-        with pulse.keeping(channel):
-            await write(channel)
+        try:
+            with pulse.keeping(channel):
+                await write(channel)
+        finally:
+            await channel.release()
         if leaving.started:
             # Not all of them at the same moment at the door of the other gateways.
             spread = sse.retry(random.randint(*LEAVING_RETRY_MS))  # noqa: S311  no secret
