@@ -1,5 +1,7 @@
 """Who asks: the names of cookies, and what an org and a role may be."""
 
+import time
+
 import jwt
 import pytest
 from aiohttp.test_utils import make_mocked_request
@@ -48,3 +50,14 @@ def test_a_bearer_goes_before_a_cookie_even_if_it_is_worse() -> None:
     with pytest.raises(ProblemError) as refused:
         Doorman(SECRET).claims(make_mocked_request("GET", "/", headers))
     assert "unauthenticated" == refused.value.code
+
+
+def test_a_token_that_was_good_is_refused_from_the_moment_it_expires_on() -> None:
+    expires = int(time.time()) + 1
+    token = jwt.encode({"sub": "ann", "orgs": {}, "exp": expires}, SECRET)
+    doorman = Doorman(SECRET)
+    assert "ann" == doorman.read(token).sub
+    time.sleep(max(0.0, expires - time.time()))
+    with pytest.raises(ProblemError) as refused:
+        doorman.read(token)
+    assert "The token has expired." == refused.value.detail

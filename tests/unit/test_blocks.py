@@ -54,12 +54,12 @@ def test_a_block_takes_only_what_goes_on_with_it() -> None:
     assert not block.add(piece(3, 4))
 
 
-def test_those_who_stand_at_one_place_share_what_is_behind_it() -> None:
+def test_those_who_stand_at_the_tip_share_what_is_behind_it_and_so_do_those_who_want_all() -> None:
     block = Block(piece(1, 2))
     block.add(piece(2, 3))
     block.add(piece(3, 4))
     assert block.behind(2) is block.behind(2)
-    block.behind(1)
+    block.settle()
     assert block.behind(1) is block.behind(1)
 
 

@@ -90,15 +90,14 @@ class Block(Generic[KindT]):
         return self._ordinals[bisect_right(self._sequences, position)]
 
     def behind(self, position: int) -> bytes:
-        """Return what it has behind a position: made once for all who stand there."""
+        """Return what it has behind a position: at the tip, made once for all who stand there."""
         place = bisect_right(self._sequences, position)
+        whole = len(self._sequences) - len(self._tail)
+        if place < whole:
+            self.settle()
+            return self._whole[self._starts[place] :]
         if self._asked is None or self._asked[0] != place:
-            whole = len(self._sequences) - len(self._tail)
-            if place < whole:
-                self.settle()
-                self._asked = (place, self._whole[self._starts[place] :])
-            else:
-                self._asked = (place, b"".join(self._tail[place - whole :]))
+            self._asked = (place, b"".join(self._tail[place - whole :]))
         return self._asked[1]
 
     def settle(self) -> None:
@@ -106,6 +105,7 @@ class Block(Generic[KindT]):
         if self._tail:
             self._whole = b"".join((self._whole, *self._tail))
             self._tail = []
+            self._asked = None
 
 
 class Memory:
