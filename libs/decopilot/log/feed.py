@@ -96,8 +96,10 @@ class Feed(Generic[ItemT, KindT]):
         if self._telling is not None:
             self._telling.cancel()
         self._blocks.clear()
-        if self._subscription is not None and not self._store.nc.is_closed:
-            await self._subscription.unsubscribe()
+        # It calls us back: without a word from us, the two would keep each other until garbage is collected.
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None and not self._store.nc.is_closed:
+            await subscription.unsubscribe()
 
     def is_due(self, now: float) -> bool:
         """Tell whether it is time to compare: after doubts, and ever more seldom in the silence of an open run."""
