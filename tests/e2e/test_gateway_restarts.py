@@ -5,95 +5,26 @@ import os
 import random
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from functools import partial
 
 import pytest
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.log.store import Store
-from support.authors import Author
 from support.freezing import freeze
 from support.gateways import ORG, GatewayProcess, Run, gateway_process, make_token, until
-from support.returning import Returning, Stay, all_watch, faults
+from support.load import COMERS, VIEWERS, Load, Property
+from support.returning import Returning, Stay
 
-THREADS = ("t1", "t2", "t3", "t4")
-VIEWERS = 50
-COMERS = 10
-"""The first of them, who leave by themselves and come back."""
-PACE_S = 0.05
-"""Between two frames of a thread, on average."""
 HANG_S = 4.0
-DEADLINE_S = 90.0
-MORE_CHUNKS = 100
 PAGE = "x" * 250_000
-
-Property = Callable[[str, object], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Authors who write, and viewers of what they write."""
-
-    store: Store
-    chance: random.Random
-    authors: Sequence[Author]
-    viewers: Sequence[Returning]
-
-    async def through(self, disturb: Callable[[], Awaitable[None]], record_property: Property) -> None:
-        """Disturb viewers while they read what is written, and judge what each of them saw."""
-        is_over = asyncio.Event()
-
-        async def disturbing() -> None:
-            await self.flows()
-            await disturb()
-            await self.flows()
-            is_over.set()
-
-        async def pause() -> None:
-            # The shape of the load; nobody waits for anything here.
-            await asyncio.sleep(self.chance.uniform(0, 2 * PACE_S))
-
-        writing = [author.write(is_over.is_set, pause) for author in self.authors]
-        await all_watch(self.viewers, *writing, disturbing(), deadline_s=DEADLINE_S)
-        record_property("longest_silences_s", self.silences_s)
-        assert [] == await faults(self.store, self.viewers)
-
-    async def flows(self) -> None:
-        """Wait until everybody has seen more."""
-        await _more(MORE_CHUNKS, lambda: [len(viewer.seen) for viewer in self.viewers])
-
-    async def is_written(self) -> None:
-        """Wait until everybody has written more."""
-        await _more(MORE_CHUNKS, lambda: [author.written for author in self.authors])
-
-    @property
-    def silences_s(self) -> list[float]:
-        """The longest silence that each viewer has lived through."""
-        return sorted(round(viewer.longest_silence_s, 2) for viewer in self.viewers)
-
-
-async def _more(more: int, counts: Callable[[], list[int]]) -> None:
-    before = counts()
-    await until(
-        lambda: all(now >= then + more for now, then in zip(counts(), before, strict=True)), deadline_s=DEADLINE_S / 3
-    )
 
 
 @pytest.fixture
 def load(store: Store, gateways: list[GatewayProcess], chance: random.Random) -> Load:
     """Fifty viewers, of whom half begin at each gateway; all go to the other when they come back, and some often do."""
-    token = make_token()
-    urls = [gateway.url for gateway in gateways]
-    viewers = [
-        Returning(token, THREADS[number % 4], urls if number % 8 < 4 else urls[::-1]) for number in range(VIEWERS)
-    ]
-    for viewer in viewers[:COMERS]:
-        viewer.stays_for = partial(chance.randint, 1, 200)
-    authors = [Author(store, thread, random.Random(chance.random())) for thread in THREADS]
-    return Load(store, chance, authors, viewers)
+    return Load.on(store, [gateway.url for gateway in gateways], chance)
 
 
 async def test_nats_is_killed_twice_and_hangs_once_and_every_chunk_is_seen_once(

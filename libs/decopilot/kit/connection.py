@@ -122,7 +122,7 @@ async def connecting(
     async def connect() -> None:
         nonlocal asked
         asked = True
-        opening = asyncio.ensure_future(client.connect(settings.nats_url, **lifeline.options))
+        opening = asyncio.ensure_future(client.connect(settings.nats_servers, **lifeline.options))
         try:
             await asyncio.shield(opening)
         except asyncio.CancelledError:

@@ -30,7 +30,7 @@ class Messaging:
         self._settings = settings
         self._lifeline = Lifeline(settings, f"{name}-messaging")
         # Bodies are decoded by their handlers, which say what is wrong with them; FastStream would answer nothing.
-        self.broker = NatsBroker(settings.nats_url, logger=None, decoder=_undecoded, **self._lifeline.options)
+        self.broker = NatsBroker(settings.nats_servers, logger=None, decoder=_undecoded, **self._lifeline.options)
         self._intakes: list[Desk | Queue] = []
         self._started = False
 

@@ -21,3 +21,8 @@ class Settings(BaseSettings):
     health_port: int | None = Field(default=None, ge=0, le=65535)
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def nats_servers(self) -> list[str]:
+        """The servers of the broker: `nats_url` may name several, joined by commas."""
+        return [server.strip() for server in self.nats_url.split(",") if server.strip()]
