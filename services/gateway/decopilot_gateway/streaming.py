@@ -78,7 +78,7 @@ class Channel:
             ConnectionResetError: the client is gone.
 
         """
-        if self._draining is None and self._transport.get_write_buffer_size() > _LOW_BYTES:
+        if self._draining is None and self._transport.get_write_buffer_size() > BUDGET_BYTES:
             self._draining = asyncio.ensure_future(self._drain())
         if self._draining is not None:
             # Not cancelled when it takes long: aiohttp (3.14) would have every later one fail.
