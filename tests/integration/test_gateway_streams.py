@@ -30,7 +30,7 @@ async def test_the_viewers_of_a_thread_share_one_subscription_which_ends_with_th
     own_broker: EmbeddedBroker, store: Store
 ) -> None:
     del store
-    async with running_gateway(own_broker.url) as gateway:
+    async with running_gateway(own_broker.url, linger_s=0) as gateway:
         tasks = len(asyncio.all_tasks())
         async with gateway.viewer(THREAD).attached():
             for _ in range(20):
@@ -45,16 +45,16 @@ async def test_the_viewers_of_a_thread_share_one_subscription_which_ends_with_th
 async def test_what_was_done_for_viewers_goes_with_them_and_leaves_nothing_to_the_garbage_collector(
     own_broker: EmbeddedBroker, store: Store
 ) -> None:
-    async with running_gateway(own_broker.url) as gateway, asyncio.timeout(20):
+    async with running_gateway(own_broker.url, linger_s=0) as gateway, asyncio.timeout(20):
         await whole_run(store, THREAD, "abc")
-        gc.collect()
+        before = {id(one): one for one in _of_viewers()}
         gc.disable()
         try:
             for number in range(10):
                 assert await gateway.viewer(THREAD, "0-0").watch_run()
                 async with gateway.viewer(f"other-{number}").attached():
                     pass
-            await until(lambda: not any(isinstance(one, Feed | Block | Channel | Viewer) for one in gc.get_objects()))
+            await until(lambda: all(id(one) in before for one in _of_viewers()))
         finally:
             gc.enable()
 
@@ -169,6 +169,10 @@ async def test_the_headers_of_a_stream_speak_to_proxies_and_ai_sdks(own_broker: 
         "X-Vercel-AI-UI-Message-Stream": "v1",
     }
     assert wanted == {name: given[name] for name in wanted}
+
+
+def _of_viewers() -> list[object]:
+    return [one for one in gc.get_objects() if isinstance(one, Feed | Block | Channel | Viewer)]
 
 
 async def _tail_subscriptions(broker: EmbeddedBroker) -> list[str]:

@@ -338,6 +338,30 @@ async def test_one_subscription_serves_all_readers_of_a_thread_and_ends_with_the
             assert feed is not feeds[0]
 
 
+async def test_a_feed_lingers_for_readers_that_come_back_and_not_for_long(
+    own_broker: EmbeddedBroker, store: Store
+) -> None:
+    async with Pump(store, ORG, THREAD, RunId("r"), attempt=1, previous=0) as pump:
+        await pump.write({"n": 0})
+        tails: Tails[Frame, Stretch] = Tails(store, Memory(1 << 20), linger_s=1.5)
+        checking = asyncio.create_task(tails.keep_checking())
+        async with asyncio.timeout(WAIT_S):
+            async with tails.follow(source()) as first:
+                pass
+            await pump.close([FINISH], DONE)
+            async with tails.follow(source()) as feed:
+                assert first is feed
+                reader = Reader(0)
+                await reader.read(feed, lambda: feed.head)
+                assert told(await stored(store)) == reader.seen
+            while await live_subscriptions(own_broker):
+                await asyncio.sleep(0.05)
+            async with tails.follow(source()) as feed:
+                assert first is not feed
+        checking.cancel()
+        await asyncio.wait([checking])
+
+
 async def test_opening_that_fails_leaves_nothing_behind_and_the_next_reader_opens(
     own_broker: EmbeddedBroker, store: Store
 ) -> None:

@@ -101,6 +101,11 @@ class Feed(Generic[ItemT, KindT]):
         if subscription is not None and not self._store.nc.is_closed:
             await subscription.unsubscribe()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has subscribed, and knows how far the store is."""
+        return self._is_opened
+
     def is_due(self, now: float) -> bool:
         """Tell whether it is time to compare: after doubts, and ever more seldom in the silence of an open run."""
         if self.doubtful:

@@ -18,20 +18,25 @@ from decopilot.log.store import UNCERTAIN, Store, Stored
 __all__ = ["Feed", "Source", "Stretch", "Tails", "frames", "watch_events"]
 
 CHECKS_AT_ONCE = 64
+LINGERING = 1_000
+"""Feeds without a reader that may linger."""
 
 log = structlog.get_logger()
 
 
 class Tails(Generic[ItemT, KindT]):
-    """The feeds of one process, each opened for its first reader and closed with its last.
+    """The feeds of one process, each opened for its first reader and closed with its last, or `linger_s` later.
 
-    What they remember shares one `memory`.
+    What they remember shares one `memory`. Lingering, they have it at hand for readers that were only cut off.
     """
 
-    def __init__(self, store: Store, memory: Memory) -> None:
+    def __init__(self, store: Store, memory: Memory, *, linger_s: float = 0.0) -> None:
         self._store = store
         self._memory = memory
+        self._linger_s = linger_s
         self._feeds: dict[str, Feed[ItemT, KindT]] = {}
+        self._left: dict[str, float] = {}
+        """When the last reader of a feed left it, the longest ago first."""
         self._doubts = asyncio.Event()
 
     @asynccontextmanager
@@ -45,6 +50,7 @@ class Tails(Generic[ItemT, KindT]):
         feed = self._feeds.get(source.live)
         if feed is None:
             feed = self._feeds[source.live] = Feed(self._store, source, self._memory)
+        self._left.pop(source.live, None)
         feed.readers += 1
         try:
             await feed.open()
@@ -52,8 +58,15 @@ class Tails(Generic[ItemT, KindT]):
         finally:
             feed.readers -= 1
             if not feed.readers:
-                del self._feeds[source.live]
-                await feed.close()
+                self._left[source.live] = asyncio.get_running_loop().time()
+                if not self._linger_s or not feed.is_open:
+                    await self._close(source.live)
+                elif len(self._left) > LINGERING:
+                    await self._close(next(iter(self._left)))
+
+    async def _close(self, live: str) -> None:
+        del self._left[live]
+        await self._feeds.pop(live).close()
 
     def interrupt(self) -> None:
         """Wake every reader: the process is about to leave."""
@@ -68,7 +81,7 @@ class Tails(Generic[ItemT, KindT]):
         self._doubt_all()
 
     async def keep_checking(self) -> None:
-        """Look for what no live message will ever show: the loss of the last one. Runs until cancelled.
+        """Look for what no live message will ever show: the loss of the last one; close who lingers. Until cancelled.
 
         A feed whose run is open is compared once it has been silent for a second and, while the silence
         lasts, after 2, 4, 8 … seconds more; every feed with each keepalive, if its stream has grown, and again where
@@ -85,6 +98,9 @@ class Tails(Generic[ItemT, KindT]):
             if clock() >= keepalive_at:
                 keepalive_at = clock() + KEEPALIVE_S
                 newest = await self._doubt_streams(newest)
+            for live in [live for live, left_at in self._left.items() if clock() >= left_at + self._linger_s]:
+                if live in self._left:
+                    await self._close(live)
             due = [feed for feed in self._feeds.values() if feed.is_due(clock())]
             for some in range(0, len(due), CHECKS_AT_ONCE):
                 await asyncio.gather(*map(self._check, due[some : some + CHECKS_AT_ONCE]))

@@ -64,8 +64,8 @@ async def build(settings: GatewaySettings) -> AsyncIterator[tuple[web.Applicatio
         views = Views(store)
         journal = Journal(store, views)
         memory = Memory(settings.memory_bytes)
-        frame_tails: Tails[Frame, Stretch] = Tails(store, memory)
-        watch_tails: Tails[Stored, str] = Tails(store, memory)
+        frame_tails: Tails[Frame, Stretch] = Tails(store, memory, linger_s=settings.linger_s)
+        watch_tails: Tails[Stored, str] = Tails(store, memory, linger_s=settings.linger_s)
         followed += [frame_tails, watch_tails]
         leaving, pulse = Leaving(followed), Pulse(settings.keepalive_s)
         doorman = Doorman(settings.jwt_secret.get_secret_value())

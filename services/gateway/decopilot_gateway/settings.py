@@ -8,7 +8,8 @@ from decopilot.kit.settings import Settings
 class GatewaySettings(Settings):
     """Settings of the gateway. `jwt_secret` signs the tokens it accepts (HS256, at least 32 characters).
 
-    `memory_bytes` is what may be remembered of threads and orgs that are followed; `streams`, in all, per org and per
+    `memory_bytes` is what may be remembered of threads and orgs that are followed, and of those that were until
+    `linger_s` ago; `streams`, in all, per org and per
     user, are what may be open at once of attach and watch together.
     """
 
@@ -19,6 +20,7 @@ class GatewaySettings(Settings):
     body_limit_bytes: int = Field(default=4 << 20, ge=1024)
     keepalive_s: float = Field(default=15.0, gt=0)
     memory_bytes: int = Field(default=64 << 20, ge=1 << 20)
+    linger_s: float = Field(default=15.0, ge=0)
     streams: int = Field(default=10_000, ge=1)
     streams_per_org: int = Field(default=5_000, ge=1)
     streams_per_user: int = Field(default=500, ge=1)
