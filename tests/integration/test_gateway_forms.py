@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -18,6 +19,7 @@ from decopilot.log.chunklog import ChunkLog
 from decopilot.log.store import Store
 from support.gateways import ORG, Gateway, Run, read_run, running_gateway, until, whole_run
 from support.streams import valid_stream
+from support.viewer import Viewer
 
 THREAD = "t1"
 STEP: Chunk = {"type": "start-step"}
@@ -215,7 +217,11 @@ def _without_approval(part: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in part.items() if name != "approval"}
 
 
-async def _runs(viewer: Any, count: int) -> None:  # noqa: ANN401  a Viewer
+def _has_begun(viewer: Viewer) -> bool:
+    return b"retry" in viewer.raw
+
+
+async def _runs(viewer: Viewer, count: int) -> None:
     async with viewer.attached() as chunks:
         for _ in range(count):
             await read_run(chunks)
@@ -259,6 +265,59 @@ async def test_ai_5_is_given_nothing_that_it_dies_of_and_no_chunk_less(
         "tool-output-denied" if kind == "tool-output-error" else kind for kind in kinds
     ]
     assert "output-error" == fold(MessageId("a1"), live.chunks).parts[-1]["state"]
+
+
+async def test_a_chunk_that_nobody_can_read_holds_up_nobody(own_broker: EmbeddedBroker, store: Store) -> None:
+    deep: Any = []
+    for _ in range(250):
+        deep = [deep]
+    async with running_gateway(own_broker.url) as gateway, Run(store, THREAD) as run, asyncio.timeout(30):
+        viewers = [gateway.viewer(THREAD, sdk=sdk) for sdk in ("5", "6", "5", "6")]
+        reading = []
+        for viewer in viewers:
+            reading.append(asyncio.create_task(viewer.watch_run()))
+            await until(partial(_has_begun, viewer))
+        await run.record_request()
+        await run.open()
+        await run.frame({"type": "tool-input-available", "toolCallId": "c", "toolName": "search", "input": {}})
+        await run.frame({"type": "tool-output-available", "toolCallId": "c", "output": {"title": deep}})
+        await run.close()
+        await asyncio.gather(*reading)
+        late = [gateway.viewer(THREAD, "0-0", sdk=sdk) for sdk in ("5", "6")]
+        for viewer in late:
+            await viewer.watch_run()
+    for viewer in (*viewers, *late):
+        assert viewers[1].seen == viewer.seen
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"type": "text-delta", "id": "never began", "delta": "x"},
+        {"type": "data-note", "data": "deep"},
+    ],
+)
+async def test_a_run_that_does_not_fold_is_told_as_it_is_to_those_who_ask_for_few_chunks(
+    own_broker: EmbeddedBroker, store: Store, odd: Chunk
+) -> None:
+    if odd.get("data") == "deep":
+        data: Any = []
+        for _ in range(250):
+            data = [data]
+        odd = odd | {"data": data}
+    async with running_gateway(own_broker.url) as gateway, Run(store, THREAD) as run, asyncio.timeout(30):
+        await run.record_request()
+        await run.open()
+        await run.frame(STEP, *text("a", "abc"), odd)
+        comers = [gateway.viewer(THREAD, replay="compact") for _ in range(2)]
+        reading = [asyncio.create_task(comer.watch_run()) for comer in comers]
+        await until(lambda: all(comer.text.startswith("abc") for comer in comers))
+        await run.close()
+        await asyncio.gather(*reading)
+        whole = gateway.viewer(THREAD, "0-0")
+        await whole.watch_run()
+    for comer in comers:
+        assert whole.seen == comer.seen
 
 
 @pytest.mark.parametrize(

@@ -133,16 +133,23 @@ TestRemembering = Remembering.TestCase
 TestRemembering.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-def test_where_memory_is_full_those_who_were_not_read_lately_lose_their_oldest_first() -> None:
-    memory = Memory(3 * (60_000 + PIECE_BYTES))
-    read, unread = Blocks[str](memory), Blocks[str](memory)
-    for number in range(2):
-        unread.push(piece(number, number + 1, size=60_000, ends=True))
-    read.push(piece(0, 1, size=60_000, ends=True))
-    read.push(piece(1, 2, size=60_000, ends=True))
-    assert unread.near(0) is None
-    assert unread.near(1) is not None
-    assert read.near(0) is not None
-    read.push(piece(2, 3, size=60_000, ends=True))
-    assert unread.near(1) is None
-    assert read.near(0) is not None
+def test_where_memory_is_full_what_was_not_read_for_longest_goes_first() -> None:
+    memory = Memory(4 * (60_000 + PIECE_BYTES))
+    one, other = Blocks[str](memory), Blocks[str](memory)
+    for blocks in (one, other):
+        for number in range(2):
+            blocks.push(piece(number, number + 1, size=60_000, ends=True))
+    assert one.near(0) is not None
+    other.push(piece(2, 3, size=60_000, ends=True))
+    assert one.near(1) is None
+    assert one.near(0) is not None
+    assert [True] * 3 == [other.near(position) is not None for position in range(3)]
+
+
+def test_what_was_read_far_behind_is_there_for_who_reads_on_though_memory_is_full() -> None:
+    memory = Memory(10 * (60_000 + PIECE_BYTES))
+    blocks = Blocks[str](memory)
+    for number in range(100, 110):
+        blocks.push(piece(number, number + 1, size=60_000, ends=True))
+    blocks.fill(0, [piece(number, number + 1, size=60_000, ends=True) for number in range(8)])
+    assert [True] * 8 == [blocks.near(position) is not None for position in range(8)]

@@ -1,7 +1,7 @@
 """Blocks: what a process remembers of its sources, ready for the wire: a cache, in which anything may be missing."""
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -109,32 +109,30 @@ class Block(Generic[KindT]):
 
 
 class Memory:
-    """What all blocks of a process may take; where it is full, the oldest of those that nobody read lately go first."""
+    """What all blocks of a process may take; where it is full, those go that were not read for longest."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
-        self._users: OrderedDict[Blocks[Any], None] = OrderedDict()
+        self._owners: OrderedDict[Block[Any], Blocks[Any]] = OrderedDict()
 
-    def took(self, blocks: "Blocks[Any]", cost_bytes: int) -> None:
-        """Note that blocks have grown, and make room."""
+    def took(self, block: Block[Any], owner: "Blocks[Any]", cost_bytes: int) -> None:
+        """Note that a block has come, or grown, and make room."""
+        self._owners[block] = owner
+        self._owners.move_to_end(block)
         self.used_bytes += cost_bytes
-        self.touch(blocks)
-        while self.used_bytes > self.limit_bytes and self._users:
-            oldest = next(iter(self._users))
-            if not oldest.forget_oldest():
-                del self._users[oldest]
+        while self.used_bytes > self.limit_bytes and self._owners:
+            unread, its_owner = next(iter(self._owners.items()))
+            its_owner.forget(unread)
 
-    def touch(self, blocks: "Blocks[Any]") -> None:
-        """Note that blocks were read."""
-        self._users[blocks] = None
-        self._users.move_to_end(blocks)
+    def touch(self, block: Block[Any]) -> None:
+        """Note that a block is read."""
+        self._owners.move_to_end(block)
 
-    def left(self, blocks: "Blocks[Any]", cost_bytes: int) -> None:
-        """Note that blocks have shrunk, to nothing if they are not held any more."""
-        self.used_bytes -= cost_bytes
-        if not blocks.cost_bytes:
-            self._users.pop(blocks, None)
+    def left(self, block: Block[Any]) -> None:
+        """Note that a block is forgotten."""
+        del self._owners[block]
+        self.used_bytes -= block.cost_bytes
 
 
 class Blocks(Generic[KindT]):
@@ -144,16 +142,20 @@ class Blocks(Generic[KindT]):
         self._memory = memory
         self._blocks: list[Block[KindT]] = []
         self._sequences: list[int] = []
-        self.cost_bytes = 0
+
+    @property
+    def cost_bytes(self) -> int:
+        """What they take in memory, about."""
+        return sum(block.cost_bytes for block in self._blocks)
 
     def near(self, position: int) -> Block[KindT] | None:
         """Return the block that has what comes next behind a position, if it is here."""
         place = bisect_right(self._sequences, position)
         if place == len(self._blocks) or self._blocks[place].previous > position:
             return None
-        if place < len(self._blocks) - 1:
-            self._memory.touch(self)
-        return self._blocks[place]
+        block = self._blocks[place]
+        self._memory.touch(block)
+        return block
 
     def push(self, piece: Piece[KindT]) -> None:
         """Take in a piece that is newer than all others."""
@@ -162,7 +164,7 @@ class Blocks(Generic[KindT]):
             before = newest.cost_bytes
             if newest.add(piece):
                 self._sequences[-1] = piece.sequence
-                self._grow(newest.cost_bytes - before)
+                self._memory.took(newest, self, newest.cost_bytes - before)
                 return
             newest.settle()
         self._insert(len(self._blocks), [Block(piece)])
@@ -184,24 +186,17 @@ class Blocks(Generic[KindT]):
 
     def clear(self) -> None:
         """Forget everything."""
-        while self.forget_oldest():
-            pass
+        for block in list(self._blocks):
+            self.forget(block)
 
-    def forget_oldest(self) -> bool:
-        """Forget the oldest block; tell whether there was one."""
-        if not self._blocks:
-            return False
-        cost_bytes = self._blocks.pop(0).cost_bytes
-        self._sequences.pop(0)
-        self.cost_bytes -= cost_bytes
-        self._memory.left(self, cost_bytes)
-        return True
+    def forget(self, block: Block[KindT]) -> None:
+        """Forget a block."""
+        place = bisect_left(self._sequences, block.sequence)
+        del self._blocks[place], self._sequences[place]
+        self._memory.left(block)
 
     def _insert(self, place: int, made: list[Block[KindT]]) -> None:
         self._blocks[place:place] = made
         self._sequences[place:place] = [block.sequence for block in made]
-        self._grow(sum(block.cost_bytes for block in made))
-
-    def _grow(self, cost_bytes: int) -> None:
-        self.cost_bytes += cost_bytes
-        self._memory.took(self, cost_bytes)
+        for block in made:
+            self._memory.took(block, self, block.cost_bytes)

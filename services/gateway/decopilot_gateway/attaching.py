@@ -48,11 +48,11 @@ class Attach:
             async with self._tails.follow(frames(org, thread, sse.chunk_events)) as feed:
                 # The feed listens before the start is looked up: nothing can fall between the two.
                 locator = self._locators.on(org, thread, feed)
-                start = await locator.locate(cursor, form)
-                viewer = Viewer(feed, start, form, locator, Announcer(self._readers, org, thread))
+                announcer = Announcer(self._readers, org, thread)
+                viewer = Viewer(feed, await locator.locate(cursor, form), form, locator, announcer)
 
                 async def write(channel: Channel) -> None:
-                    channel.write(form.shape_events(start.first))
+                    channel.write(viewer.opening())
                     await follow(feed, viewer, channel, self._leaving)
 
                 return await stream(request, self._leaving, self._pulse, write)

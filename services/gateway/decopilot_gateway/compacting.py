@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary
 
 from decopilot.contracts.frames import Cursor, Frame, Ranges
 from decopilot.contracts.ids import RunId
+from decopilot.domain.fold import FoldError
 from decopilot.domain.replaying import RunSoFar
 from decopilot.log.blocks import Block
 from decopilot.log.feed import Feed
@@ -34,6 +35,7 @@ class Compactor:
         """Compact the active run, which begins with a frame; None where it is another one, or frames of it are missing.
 
         Raises:
+            UnfoldableError: it says what does not fold to a message; whoever asks gets it as it is.
             nats.errors.Error, TimeoutError: the broker does not answer.
 
         """
@@ -42,6 +44,10 @@ class Compactor:
             folding = self._folding[feed] = _Folding(first)
         async with folding.lock:
             return await folding.fold(feed)
+
+
+class UnfoldableError(Exception):
+    """A run's chunks are out of order, or nested more deeply than can be read."""
 
 
 class _Folding:
@@ -56,7 +62,9 @@ class _Folding:
     def _begin(self, void: Ranges) -> None:
         self._void = void
         self._position = self._before
+        self._cursor = Cursor(self._before, 0)
         self._so_far = RunSoFar()
+        self._is_broken = False
         self._made: SoFar | None = None
 
     async def fold(self, feed: Feed[Frame, Stretch]) -> SoFar | None:
@@ -72,13 +80,22 @@ class _Folding:
             if block is None or block.kind.run != self.run or not block.follows(self._position):
                 return None
             self._take(block)
-        assert self._made is not None  # noqa: S101  the run has a frame
+            # A long run is folded in many steps, and all others wait meanwhile.
+            await asyncio.sleep(0)
+        if self._made is None or self._made.cursor != self._cursor:
+            self._made = SoFar(self._cursor, encode(self._so_far.compacted(), self._cursor), self._void)
         return self._made
 
     def _take(self, block: Block[Stretch]) -> None:
         events = block.behind(self._position)
-        for chunk in sse.chunks_of(cut(events, block.ordinal_behind(self._position), self._void)):
-            self._so_far.add(chunk)
+        living = cut(events, block.ordinal_behind(self._position), self._void)
+        if self._is_broken:
+            raise UnfoldableError
+        try:
+            for chunk in sse.chunks_of(living):
+                self._so_far.add(chunk)
+        except (FoldError, ValueError) as error:
+            self._is_broken = True
+            raise UnfoldableError from error
         self._position = block.sequence
-        cursor = sse.cursor_of(sse.split(events)[-1])
-        self._made = SoFar(cursor, encode(self._so_far.compacted(), cursor), self._void)
+        self._cursor = sse.cursor_of(sse.split(events)[-1])

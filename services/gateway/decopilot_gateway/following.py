@@ -100,7 +100,7 @@ class _Following(Generic[ItemT, KindT]):
         while (block := self._feed.near(reader.position)) is not None:
             try:
                 events = reader.take(block)
-            except OddError:
+            except Exception:  # noqa: BLE001  it has to fail in its own task: others are yet to be told
                 return False
             if not channel.write(events):
                 return False

@@ -13,7 +13,7 @@ from decopilot.log.journal import Journal
 from decopilot.log.tail import Stretch
 from decopilot.log.views import Views
 from decopilot_gateway import sse
-from decopilot_gateway.compacting import Compactor
+from decopilot_gateway.compacting import Compactor, UnfoldableError
 from decopilot_gateway.replaying import Form
 from decopilot_gateway.rewinding import cut, is_tainted
 
@@ -112,7 +112,10 @@ class Locator:
         return await self._compact(first, form) if form.replay == "compact" else Start(first.previous)
 
     async def _compact(self, first: Frame, form: Form) -> Start:
-        so_far = await self._parts.compactor.compact(self._feed, first)
+        try:
+            so_far = await self._parts.compactor.compact(self._feed, first)
+        except UnfoldableError:
+            return Start(first.previous)
         if so_far is not None:
             return Start(so_far.cursor.sequence, so_far.events, first.run, so_far.void)
         newest = self._feed.last

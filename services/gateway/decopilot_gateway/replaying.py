@@ -7,6 +7,7 @@ from aiohttp import web
 
 from decopilot.contracts.chunks import RUN_REWIND, Chunk, encode_chunk
 from decopilot.contracts.frames import Cursor, Ranges
+from decopilot.domain.fold import FoldError
 from decopilot.domain.replaying import V5_NEEDLES, for_sdk5, whole_message_opening
 from decopilot.log.blocks import Block
 from decopilot.log.tail import Stretch
@@ -86,12 +87,20 @@ def _whole(events: bytes) -> bytes:
     opening = split[:count]
     if not any(_REWIND in event for event in opening):
         return events
-    chunks = whole_message_opening(sse.chunks_of(b"".join(opening)))
+    try:
+        chunks = whole_message_opening(sse.chunks_of(b"".join(opening)))
+    except (FoldError, ValueError):
+        return events
     return encode(chunks, sse.cursor_of(opening[-1])) + b"".join(split[count:])
 
 
 def _for_sdk5(event: bytes) -> bytes:
     if not any(needle in event for needle in V5_NEEDLES):
         return event
+    try:
+        (chunk,) = sse.chunks_of(event)
+    except ValueError:
+        # Nested more deeply than we can read.
+        return event
     head = event[: event.index(b"data: ")]
-    return b"".join(head + sse.event(encode_chunk(chunk)) for chunk in for_sdk5(*sse.chunks_of(event)))
+    return b"".join(head + sse.event(encode_chunk(told)) for told in for_sdk5(chunk))

@@ -63,9 +63,15 @@ class Viewer:
         self._begin(start)
 
     def _begin(self, start: Start) -> None:
+        self._first = start.first
         self.position = start.sequence
         self._run, self._void = start.run, start.void
         self._passed = start.passed
+
+    def opening(self) -> bytes:
+        """Return what the stream begins with, once: however large it is, it is not held for as long as that is open."""
+        first, self._first = self._first, b""
+        return self._form.shape_events(first)
 
     def take(self, block: Block[Stretch]) -> bytes:
         """Go to the end of a block; returns its events.
@@ -83,10 +89,9 @@ class Viewer:
             self._run, self._void = run, self._known_void(block)
         if void and not self._form.takes_rewinds and not covers(self._void, void):
             raise RewoundError(run)
-        position, self.position = self.position, block.sequence
-        if run == self._passed:
-            return b""
-        return self._form.shape(block, position, self._void)
+        events = b"" if run == self._passed else self._form.shape(block, self.position, self._void)
+        self.position = block.sequence
+        return events
 
     def _known_void(self, block: Block[Stretch]) -> Ranges:
         # Its last frame knows: that is the thread's newest, or mostly remembered.
@@ -115,9 +120,8 @@ class Viewer:
         """Reset the viewer, send it away, or learn what it needs to know."""
         match odd:
             case HoleError(run=run):
-                start = await self._locator.reset("hole", lost=run)
-                self._begin(start)
-                return self._form.shape_events(start.first), True
+                self._begin(await self._locator.reset("hole", lost=run))
+                return self.opening(), True
             case UnknownVoidError(run=run):
                 self._run, self._void = run, await self._locator.void_of_run(run)
                 return b"", True
