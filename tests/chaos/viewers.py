@@ -84,8 +84,10 @@ class Stream:
             connection = Connection(self.cursor, time.time())
             self.connections.append(connection)
             async for event in _events(response):
-                connection.events.append(event)
                 self.cursor = event.id
+                if not event.data:
+                    continue  # told where it stands, before its first chunk
+                connection.events.append(event)
                 if self.is_slow and not self.settled.is_set() and self.chance.random() < 0.1:
                     await asyncio.sleep(self.chance.uniform(0, 0.5))
 
@@ -98,7 +100,9 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
             if not event.startswith(b"id: "):
                 continue  # a comment, `retry:`, or the end that says that the gateway leaves
             fields = dict(line.split(b": ", 1) for line in event.split(b"\n"))
-            yield Event(fields[b"id"].decode(), fields[b"data"], time.time(), fields.get(b"event", b"").decode())
+            yield Event(
+                fields[b"id"].decode(), fields.get(b"data", b""), time.time(), fields.get(b"event", b"").decode()
+            )
 
 
 @dataclass(slots=True)

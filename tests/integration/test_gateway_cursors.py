@@ -11,7 +11,7 @@ from decopilot.contracts.chunks import RESET, THREAD_DELETED
 from decopilot.contracts.ids import ThreadId
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.store import Store
-from support.gateways import ORG, Run, read_run, running_gateway, whole_run
+from support.gateways import ORG, Run, read_run, running_gateway, until, whole_run
 from support.viewer import Chunk, Viewer
 
 THREAD = "t1"
@@ -40,6 +40,51 @@ async def test_of_an_erased_thread_a_viewer_is_told_once_and_given_nothing_that_
             async with again.attached() as silence:
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(anext(silence), 0.3)
+
+
+async def test_who_comes_to_an_erased_thread_without_a_cursor_is_told_that_it_is_deleted(
+    own_broker: EmbeddedBroker, store: Store
+) -> None:
+    await whole_run(store, THREAD, "abc")
+    await ChunkLog(store).erase(ORG, ThreadId(THREAD))
+    async with running_gateway(own_broker.url) as gateway:
+        viewer = gateway.viewer(THREAD)
+        async with asyncio.timeout(10), viewer.attached() as chunks:
+            assert THREAD_DELETED == (await anext(chunks))["type"]
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(chunks), 0.3)
+
+
+@pytest.mark.parametrize("before", ["nothing", "a run", "an expired run", "an active run"])
+@pytest.mark.parametrize("form", ["full", "message"])
+async def test_who_is_cut_off_before_its_first_chunk_misses_no_run_either(
+    own_broker: EmbeddedBroker, store: Store, before: str, form: str
+) -> None:
+    end, number = 0, 1
+    if before != "nothing":
+        end, number = await whole_run(store, THREAD, "abc"), 2
+    if before == "an expired run":
+        await store.js.purge_stream(subjects.CHUNKS_STREAM)
+    async with running_gateway(own_broker.url) as gateway, Run(store, THREAD, number, previous=end) as run:
+        if before == "an active run":
+            await run.start("de")
+        viewer = gateway.viewer(THREAD, replay=form)
+        async with asyncio.timeout(10), viewer.attached() as chunks:
+            reading = asyncio.ensure_future(anext(chunks))
+            await until(lambda: viewer.cursor)
+            reading.cancel()
+            await asyncio.wait([reading])
+        if before == "an active run":
+            viewer.cursor = viewer.raw.split(b"id: ")[1].split(b"\n")[0].decode()
+            viewer.seen.clear()
+        assert f"{end}-0" == viewer.cursor
+        await (run.start("") if before != "an active run" else run.say("f"))
+        await run.say("ghi")
+        end = await run.finish()
+        async with asyncio.timeout(10), viewer.attached() as chunks:
+            await read_run(chunks)
+    assert ("defghi" if before == "an active run" else "ghi") == viewer.text
+    assert "start" == viewer.chunks[0]["type"]
 
 
 @pytest.mark.parametrize("cursor", ["0-0", None, "1-0"])

@@ -321,7 +321,17 @@ async def test_a_run_that_does_not_fold_is_told_as_it_is_to_those_who_ask_for_fe
 
 
 @pytest.mark.parametrize(
-    "query", ["replay=all", "replay=", "sdk=4", "sdk=", "sdk=v5", "rewind=yes", "replay=full&sdk=5.0"]
+    "query",
+    [
+        "replay=all",
+        "replay=",
+        "sdk=4",
+        "sdk=",
+        "sdk=v5",
+        "rewind=yes",
+        "replay=full&sdk=5.0",
+        "replay=full&replay=full",
+    ],
 )
 async def test_a_form_that_nobody_knows_is_refused(own_broker: EmbeddedBroker, store: Store, query: str) -> None:
     del store

@@ -107,6 +107,8 @@ class Returning:
     def _take(self, event: bytes) -> None:
         id_, _, data = event.partition(b"\n")
         self.cursor = id_.removeprefix(b"id: ").decode()
+        if not data:
+            return
         self.seen.append((self.cursor, from_json(data.removeprefix(b"data: "))))
         now = time.monotonic()
         if self._heard_at is not None:

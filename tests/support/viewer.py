@@ -94,12 +94,12 @@ class Viewer:
             *events, rest = (rest + data).split(b"\n\n")
             for event in events:
                 fields = dict(line.split(b": ", 1) for line in event.split(b"\n") if not line.startswith(b":"))
-                if b"data" not in fields or fields[b"data"] == b"[DONE]":
-                    continue
-                chunk = json.loads(fields[b"data"])
                 # What has no id leaves one where one was.
                 id_ = fields.get(b"id", b"").decode()
                 self.cursor = id_ or self.cursor
+                if b"data" not in fields or fields[b"data"] == b"[DONE]":
+                    continue
+                chunk = json.loads(fields[b"data"])
                 self.seen.append((id_, chunk))
                 yield chunk
 

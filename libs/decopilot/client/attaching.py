@@ -24,10 +24,13 @@ class Event:
 
 
 class _CutError(Exception):
-    """The connection ended, or could not be had; `wait_s` is what the server asked for before the next."""
+    """The connection ended, or could not be had.
 
-    def __init__(self, wait_s: float = 0.0) -> None:
-        self.wait_s = wait_s
+    `wait_s` is what the server asked for before the next, `cursor` where it said that this one is, if it did.
+    """
+
+    def __init__(self, wait_s: float = 0.0, cursor: str = "") -> None:
+        self.wait_s, self.cursor = wait_s, cursor
         super().__init__(f"the stream ended; come back in {wait_s} s")
 
 
@@ -46,6 +49,7 @@ async def attach(caller: Caller, thread: str, cursor: str | None) -> AsyncGenera
                     cursor, pauses = event.cursor, backoff()
                     yield event
         except _CutError as cut:
+            cursor = cut.cursor or cursor
             await asyncio.sleep(max(next(pauses), cut.wait_s))
 
 
@@ -71,8 +75,8 @@ async def _connection(caller: Caller, thread: str, cursor: str | None) -> AsyncG
                 for event in parser.push(data):
                     if event.data == _DONE:
                         # The gateway leaves, and spreads its clients over time.
-                        raise _CutError(parser.retry_s or 0.0)
+                        raise _CutError(parser.retry_s or 0.0, parser.last_id)
                     yield Event(event.id, json.loads(event.data))
     except LOST as error:
-        raise _CutError from error
-    raise _CutError
+        raise _CutError(cursor=parser.last_id) from error
+    raise _CutError(cursor=parser.last_id)

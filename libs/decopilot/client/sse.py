@@ -18,6 +18,11 @@ class EventParser:
     retry_s: float | None = None
     """When to come back, as the server asked last."""
 
+    @property
+    def last_id(self) -> str:
+        """The id that came last, also of an event that has nothing else; empty where there was none."""
+        return self._id
+
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._scanned = 0

@@ -1,7 +1,6 @@
 """Where the parts of `gateway` meet."""
 
 import asyncio
-import gc
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,6 +29,7 @@ from decopilot_gateway.openapi import route
 from decopilot_gateway.page import WEB, Files, Page, harden
 from decopilot_gateway.posting import Posting
 from decopilot_gateway.problems import problems
+from decopilot_gateway.process import allow_files, spare_the_collector
 from decopilot_gateway.reading import Reading
 from decopilot_gateway.settings import GatewaySettings
 from decopilot_gateway.streaming import Leaving, Pulse
@@ -136,17 +136,7 @@ async def serve(settings: GatewaySettings) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    allow_files(settings.streams)
     async with listening(settings):
-        _spare_the_collector()
+        spare_the_collector()
         await stop.wait()
-
-
-def _spare_the_collector() -> None:
-    """Collect garbage seldom, and never look at what was there from the start.
-
-    Whoever is attached is a few hundred objects that stay: to look at those of 5,000 takes up to a second, and all of
-    them wait for it.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 10)

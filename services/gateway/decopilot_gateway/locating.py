@@ -25,7 +25,8 @@ class Start:
     """Where a viewer's stream begins: behind frame `sequence`, after `first` has been written.
 
     Where a cursor led into a run, `void` is what was known to be void of it by then: only that is passed over. Of
-    `passed` the viewer is given nothing.
+    `passed` the viewer is given nothing. `cursor` is the same place, for a client that has none yet: it may be cut off
+    before its first chunk.
     """
 
     sequence: int
@@ -33,6 +34,7 @@ class Start:
     run: RunId | None = None
     void: Ranges = ()
     passed: RunId | None = None
+    cursor: Cursor | None = None
 
 
 class Locators:
@@ -101,21 +103,31 @@ class Locator:
 
     async def _present(self, last: Frame | None, form: Form) -> Start:
         if last is None:
-            return Start((await self._state()).last_frame)
+            state = await self._state()
+            return Start(state.last_frame, cursor=state.cursor)
+        if is_erased(last):
+            # All there is to tell is that.
+            return Start(last.previous)
         if last.outcome is not None:
-            return Start(last.sequence)
+            return Start(last.sequence, cursor=last.end)
         if form.replay == "none":
             return Start(last.sequence, passed=last.run)
         first = await self._parts.chunks.first_of_run(self._org, self._thread, last.run)
         if first is None or first.index > 0:
             return await self.reset("hole", lost=last.run)
-        return await self._compact(first, form) if form.replay == "compact" else Start(first.previous)
+        return await self._compact(first, form) if form.replay == "compact" else await self._ahead_of(first)
+
+    async def _ahead_of(self, first: Frame) -> Start:
+        """Begin with the first frame of a run."""
+        before = await self._parts.chunks.get(self._org, self._thread, first.previous) if first.previous else None
+        cursor = Cursor(0, 0) if not first.previous else None if before is None else before.end
+        return Start(first.previous, cursor=cursor)
 
     async def _compact(self, first: Frame, form: Form) -> Start:
         try:
             so_far = await self._parts.compactor.compact(self._feed, first)
         except UnfoldableError:
-            return Start(first.previous)
+            return await self._ahead_of(first)
         if so_far is not None:
             return Start(so_far.cursor.sequence, so_far.events, first.run, so_far.void)
         newest = self._feed.last

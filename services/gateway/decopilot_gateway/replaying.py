@@ -66,9 +66,9 @@ def form_of(request: web.Request) -> Form:
 
 def _said(request: web.Request, name: str, known: tuple[SaidT, ...]) -> SaidT:
     """Read one of what is known; the first of them where nothing is said."""
-    said = request.query.get(name, known[0])
+    said = request.query.getall(name, [known[0]])
     for one in known:
-        if one == said:
+        if [one] == said:
             return one
     raise ProblemError("invalid_query", f"{name} is one of {', '.join(sorted(known))}.")
 

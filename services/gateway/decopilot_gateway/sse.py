@@ -30,6 +30,11 @@ def retry(milliseconds: int) -> bytes:
     return b"retry: %d\n\n" % milliseconds
 
 
+def position(cursor: Cursor) -> bytes:
+    """Frame an event of nothing but its id: clients remember it, and dispatch nothing (WHATWG HTML, 9.2.6)."""
+    return b"id: %s\n\n" % str(cursor).encode()
+
+
 def chunk_events(frame: Frame) -> bytes:
     """Frame a frame's chunks, each with its cursor as id."""
     sequence = frame.sequence

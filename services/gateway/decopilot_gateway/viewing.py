@@ -63,7 +63,7 @@ class Viewer:
         self._begin(start)
 
     def _begin(self, start: Start) -> None:
-        self._first = start.first
+        self._first, self._told = start.first, start.cursor
         self.position = start.sequence
         self._run, self._void = start.run, start.void
         self._passed = start.passed
@@ -71,7 +71,9 @@ class Viewer:
     def opening(self) -> bytes:
         """Return what the stream begins with, once: however large it is, it is not held for as long as that is open."""
         first, self._first = self._first, b""
-        return self._form.shape_events(first)
+        told, self._told = self._told, None
+        # There is the one or the other.
+        return self._form.shape_events(first) if told is None else sse.position(told)
 
     def take(self, block: Block[Stretch]) -> bytes:
         """Go to the end of a block; returns its events.

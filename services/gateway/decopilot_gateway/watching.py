@@ -49,7 +49,8 @@ class Watch:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Stream the org's watch events."""
         caller = self._doorman.caller(request)
-        patterns = [entry for part in request.query.get("types", "").split(",") if (entry := part.strip())]
+        asked = ",".join(request.query.getall("types", []))
+        patterns = [entry for part in asked.split(",") if (entry := part.strip())]
         cursor = _position(request)
         with self._admission.admit(caller):
             async with self._tails.follow(watch_events(caller.org, _piece)) as feed:

@@ -59,6 +59,9 @@ class _Measuring:
     async def _run(self) -> None:
         with self._cores.kept_by_us():
             for scenario in self._parameters.scenarios:
+                if self.is_interrupted:
+                    # Not every part of what is measured hands a cancellation on (nats-py does not).
+                    return
                 self._progress.scenario(scenario.value)
                 await self._measure(scenario)
 

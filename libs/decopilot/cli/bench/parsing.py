@@ -114,7 +114,7 @@ class Transcript:
             ValueError: its id is no cursor.
 
         """
-        if not event.startswith(_ID):
+        if not event.startswith(_ID) or _DATA not in event:
             return b""
         head, _, data = event.partition(_DATA)
         sequence, _, index = head[len(_ID) :].partition(b"-")
