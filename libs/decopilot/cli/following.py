@@ -154,3 +154,6 @@ class Following:
             yield
         finally:
             loop.remove_signal_handler(signal.SIGINT)
+            if self._wished.is_set():
+                # We are about to end, with the exit code that says so: once more has nothing to add.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
