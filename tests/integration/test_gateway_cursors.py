@@ -42,6 +42,31 @@ async def test_of_an_erased_thread_a_viewer_is_told_once_and_given_nothing_that_
                     await asyncio.wait_for(anext(silence), 0.3)
 
 
+@pytest.mark.parametrize("cursor", ["0-0", "1-1", "7-1", None])
+async def test_of_a_thread_that_is_being_erased_nothing_is_given_though_some_of_it_is_still_there(
+    own_broker: EmbeddedBroker, store: Store, cursor: str | None
+) -> None:
+    end = await whole_run(store, THREAD, "abc def")
+    await whole_run(store, THREAD, "secret", 2, previous=end)
+    body = b'{"type": "thread_deleted", "at": "2026-01-02T03:04:05Z", "user_id": "ann"}'
+    await store.publish(subjects.EVENTS_STREAM, subjects.event(ORG, ThreadId(THREAD), "thread_deleted"), body)
+    async with Run(store, THREAD) as first:
+        # What erasing a thread does, run by run, and no further than the first.
+        assert await ChunkLog(store)._empty(ORG, ThreadId(THREAD), first.run_id)  # noqa: SLF001
+    async with running_gateway(own_broker.url) as gateway:
+        viewer = gateway.viewer(THREAD, cursor)
+        async with asyncio.timeout(10), viewer.attached() as chunks:
+            assert THREAD_DELETED == (await _behind_a_reset(chunks))["type"]
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(chunks), 0.3)
+    assert "" == viewer.text
+
+
+async def _behind_a_reset(chunks: AsyncIterator[Chunk]) -> Chunk:
+    first = await anext(chunks)
+    return await anext(chunks) if first["type"] == RESET else first
+
+
 async def test_who_comes_to_an_erased_thread_without_a_cursor_is_told_that_it_is_deleted(
     own_broker: EmbeddedBroker, store: Store
 ) -> None:

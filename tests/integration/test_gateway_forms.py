@@ -242,6 +242,24 @@ async def test_who_wants_nothing_of_what_was_begins_with_the_next_run(own_broker
     assert "start" == viewer.chunks[0]["type"]
 
 
+async def test_who_wants_nothing_of_a_run_is_not_sent_away_by_its_takeover(
+    own_broker: EmbeddedBroker, store: Store
+) -> None:
+    async with running_gateway(own_broker.url) as gateway, Run(store, THREAD) as run, asyncio.timeout(30):
+        await run.record_request()
+        await run.open()
+        await run.frame(STEP, *text("a", "lost", ends=False))
+        viewer = gateway.viewer(THREAD, replay="none")
+        async with viewer.attached() as chunks:
+            await run.take_over()
+            await run.frame(STEP, *text("b", "found"), END_STEP)
+            end = await run.close()
+            await run.record_end("found")
+            await whole_run(store, THREAD, "next", 2, previous=end)
+            await read_run(chunks)
+    assert "next" == viewer.text
+
+
 async def test_ai_5_is_given_nothing_that_it_dies_of_and_no_chunk_less(
     own_broker: EmbeddedBroker, store: Store
 ) -> None:

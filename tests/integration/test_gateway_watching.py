@@ -99,6 +99,21 @@ async def test_a_watcher_far_behind_reads_everything_from_the_log(own_broker: Em
             assert [f"t{number}" for number in range(2, 14)] == await watcher.subjects(12)
 
 
+async def test_more_types_than_there_are_are_refused_and_one_said_twice_is_one(
+    own_broker: EmbeddedBroker, store: Store
+) -> None:
+    teller = Teller(store)
+    async with running_gateway(own_broker.url) as gateway:
+        status, problem = await gateway.api.get("watch?types=" + ",".join(f"t{number}" for number in range(33)))
+        assert (400, "invalid_query") == (status, problem["code"])
+        async with watching(gateway.api, "decopilot.step,decopilot.finish,decopilot.step") as watcher:
+            wanted = ["decopilot.step", "decopilot.finish"]
+            assert wanted == (await watcher.next()).data["typePatterns"]
+            for kind in ("step", "thread.status", "finish"):
+                await teller.tell(kind)
+            assert wanted == await watcher.names(2)
+
+
 @pytest.mark.parametrize("cursor", ["x", "-1", "1-0", "1.5", "1" * 19])
 async def test_a_malformed_watch_cursor_is_refused(own_broker: EmbeddedBroker, store: Store, cursor: str) -> None:
     del store

@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 BLOCK_BYTES = 64 * 1024
@@ -32,7 +32,19 @@ class Piece(NamedTuple, Generic[KindT]):
 class Block(Generic[KindT]):
     """Pieces of one kind that follow on one another: all there is of the source behind `previous` up to `sequence`."""
 
-    __slots__ = ("_asked", "_ordinals", "_sequences", "_starts", "_tail", "_whole", "ends", "kind", "previous", "size")
+    __slots__ = (
+        "_asked",
+        "_ordinals",
+        "_sequences",
+        "_shaped",
+        "_starts",
+        "_tail",
+        "_whole",
+        "ends",
+        "kind",
+        "previous",
+        "size",
+    )
 
     def __init__(self, piece: Piece[KindT]) -> None:
         self.kind = piece.kind
@@ -47,6 +59,7 @@ class Block(Generic[KindT]):
         self._whole = b""
         self._tail: list[bytes] = []
         self._asked: tuple[int, bytes] | None = None
+        self._shaped: tuple[Hashable, bytes] | None = None
         self._append(piece)
 
     def add(self, piece: Piece[KindT]) -> bool:
@@ -68,7 +81,7 @@ class Block(Generic[KindT]):
         self._tail.append(piece.data)
         self.size += len(piece.data)
         self.ends = piece.ends
-        self._asked = None
+        self._asked = self._shaped = None
 
     @property
     def sequence(self) -> int:
@@ -99,6 +112,12 @@ class Block(Generic[KindT]):
         if self._asked is None or self._asked[0] != place:
             self._asked = (place, b"".join(self._tail[place - whole :]))
         return self._asked[1]
+
+    def shaped(self, how: Hashable, make: Callable[[], bytes]) -> bytes:
+        """Return what was made of it in some way, if nothing else was made since, or make it: for all who ask alike."""
+        if self._shaped is None or self._shaped[0] != how:
+            self._shaped = (how, make())
+        return self._shaped[1]
 
     def settle(self) -> None:
         """Make one of its pieces: no more are to come soon, or somebody reads it from far behind."""

@@ -20,6 +20,8 @@ from decopilot.log.store import UNCERTAIN, Store, Stored
 
 SILENCE_S = 1.0
 KEEPALIVE_S = 15.0
+TURN_S = 0.05
+"""How long followers are told of news before others have their turn on the event loop."""
 
 log = structlog.get_logger()
 
@@ -71,6 +73,8 @@ class Feed(Generic[ItemT, KindT]):
         self._patience_s = SILENCE_S
         self._followers: dict[asyncio.Future[None], Callable[[], bool]] = {}
         self._telling: asyncio.Handle | None = None
+        self._untold: list[tuple[asyncio.Future[None], Callable[[], bool]]] = []
+        self._is_news = False
         self._heal = asyncio.Lock()
         self._reading = asyncio.Lock()
         self._opening = asyncio.Lock()
@@ -220,11 +224,18 @@ class Feed(Generic[ItemT, KindT]):
         self._patience_s = SILENCE_S
         self._look_at = loop.time() + SILENCE_S
         # What comes in one go is told in one go.
+        self._is_news = True
         if self._telling is None:
             self._telling = loop.call_soon(self._tell)
 
     def _tell(self) -> None:
-        self._telling = None
-        for left, tell in list(self._followers.items()):
-            if not tell() and not left.done():
+        """Tell followers, for a turn; those who are left, and all of them what came meanwhile, in the next one."""
+        if not self._untold:
+            self._untold, self._is_news = list(reversed(self._followers.items())), False
+        loop = asyncio.get_running_loop()
+        until = loop.time() + TURN_S
+        while self._untold and loop.time() < until:
+            left, tell = self._untold.pop()
+            if not left.done() and not tell():
                 left.set_result(None)
+        self._telling = loop.call_soon(self._tell) if self._untold or self._is_news else None

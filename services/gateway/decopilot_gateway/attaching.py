@@ -60,7 +60,7 @@ class Attach:
 
 def _cursor(request: web.Request) -> Cursor | None:
     # A browser that reconnects repeats the URL it began with: what it has seen since is in the header.
-    text = request.headers.get("Last-Event-ID") or request.query.get("cursor")
+    text = request.headers.get("Last-Event-ID") or ",".join(request.query.getall("cursor", []))
     if not text:
         return None
     try:

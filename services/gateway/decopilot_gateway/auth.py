@@ -24,7 +24,7 @@ class Claims(BaseModel):
 
     sub: User
     orgs: dict[Org, Role]
-    exp: int
+    exp: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Compacting: an active run's message so far in few chunks, folded once for all who come in its middle."""
 
 import asyncio
+from collections import OrderedDict
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 from decopilot.contracts.frames import Cursor, Frame, Ranges
 from decopilot.contracts.ids import RunId
@@ -12,8 +12,11 @@ from decopilot.log.blocks import Block
 from decopilot.log.feed import Feed
 from decopilot.log.tail import Stretch
 from decopilot_gateway import sse
-from decopilot_gateway.replaying import encode
+from decopilot_gateway.replaying import Form, encode
 from decopilot_gateway.rewinding import cut
+
+FOLDS = 32
+"""Runs whose folds are kept; each is as large as its message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +28,17 @@ class SoFar:
     void: Ranges
 
 
+class UnfoldableError(Exception):
+    """A run's chunks are out of order, or nested more deeply than can be read."""
+
+
 class Compactor:
     """Folds runs as far as they are; who asks later has only what came since folded."""
 
     def __init__(self) -> None:
-        self._folding: WeakKeyDictionary[Feed[Frame, Stretch], _Folding] = WeakKeyDictionary()
+        self._foldings: OrderedDict[tuple[str, RunId], _Folding] = OrderedDict()
 
-    async def compact(self, feed: Feed[Frame, Stretch], first: Frame) -> SoFar | None:
+    async def compact(self, feed: Feed[Frame, Stretch], first: Frame, form: Form) -> SoFar | None:
         """Compact the active run, which begins with a frame; None where it is another one, or frames of it are missing.
 
         Raises:
@@ -39,15 +46,13 @@ class Compactor:
             nats.errors.Error, TimeoutError: the broker does not answer.
 
         """
-        folding = self._folding.get(feed)
-        if folding is None or folding.run != first.run:
-            folding = self._folding[feed] = _Folding(first)
+        key = (feed.source.stored, first.run)
+        folding = self._foldings.setdefault(key, _Folding(first))
+        self._foldings.move_to_end(key)
+        while len(self._foldings) > FOLDS:
+            self._foldings.popitem(last=False)
         async with folding.lock:
-            return await folding.fold(feed)
-
-
-class UnfoldableError(Exception):
-    """A run's chunks are out of order, or nested more deeply than can be read."""
+            return await folding.fold(feed, form)
 
 
 class _Folding:
@@ -65,9 +70,9 @@ class _Folding:
         self._cursor = Cursor(self._before, 0)
         self._so_far = RunSoFar()
         self._is_broken = False
-        self._made: SoFar | None = None
+        self._made: dict[bool, SoFar] = {}
 
-    async def fold(self, feed: Feed[Frame, Stretch]) -> SoFar | None:
+    async def fold(self, feed: Feed[Frame, Stretch], form: Form) -> SoFar | None:
         """Fold up to the newest frame that is known."""
         last = feed.last
         if last is None or last.run != self.run:
@@ -82,9 +87,10 @@ class _Folding:
             self._take(block)
             # A long run is folded in many steps, and all others wait meanwhile.
             await asyncio.sleep(0)
-        if self._made is None or self._made.cursor != self._cursor:
-            self._made = SoFar(self._cursor, encode(self._so_far.compacted(), self._cursor), self._void)
-        return self._made
+        if form.is_sdk5 not in self._made:
+            events = form.shape_events(encode(self._so_far.compacted(), self._cursor))
+            self._made[form.is_sdk5] = SoFar(self._cursor, events, self._void)
+        return self._made[form.is_sdk5]
 
     def _take(self, block: Block[Stretch]) -> None:
         events = block.behind(self._position)
@@ -99,3 +105,4 @@ class _Folding:
             raise UnfoldableError from error
         self._position = block.sequence
         self._cursor = sse.cursor_of(sse.split(events)[-1])
+        self._made.clear()

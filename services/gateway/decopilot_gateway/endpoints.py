@@ -112,7 +112,7 @@ def endpoints(
             "Stream the org's watch events.",
             watch.handle,
             {200: ("Watch events as named Server-Sent Events.", "text/event-stream")},
-            (*_READ, "invalid_cursor", "too_many_streams"),
+            (*_READ, "invalid_cursor", "invalid_query", "too_many_streams"),
             query={"types": {"type": "string"}, "cursor": {"type": "string", "pattern": "^[0-9]{1,18}$"}},
         ),
         Endpoint(

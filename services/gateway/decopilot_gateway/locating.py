@@ -66,24 +66,29 @@ class Locator:
         A cursor that can't be served exactly is answered by a reset.
         """
         last = self._feed.last
-        if last is not None and not is_erased(last) and await self._parts.views.is_deleted(self._org, self._thread):
-            # What it held is on its way out, and nobody's any more; who was told so is not told again.
-            return Start(last.sequence) if cursor == last.end else self._reset_to(last.end, "cursor")
+        if last is not None:
+            # What a deleted thread held is on its way out, and nobody's any more; who was told so is not told again.
+            if is_erased(last):
+                if cursor is None:
+                    return Start(last.previous)
+                return Start(last.sequence) if cursor == last.end else await self.reset("cursor")
+            if await self._parts.views.is_deleted(self._org, self._thread):
+                return Start(last.sequence) if cursor == last.end else self._reset_to(last.end, "cursor")
         if cursor is None:
             return await self._present(last, form)
-        return await self._behind(last, cursor, takes_rewinds=form.takes_rewinds)
+        return await self._behind(last, cursor, form)
 
-    async def _behind(self, last: Frame | None, cursor: Cursor, *, takes_rewinds: bool) -> Start:
-        if cursor == Cursor(0, 0) and last is not None and not is_erased(last):
+    async def _behind(self, last: Frame | None, cursor: Cursor, form: Form) -> Start:
+        if cursor == Cursor(0, 0) and last is not None:
             return Start(0)
         found = await self._parts.chunks.get(self._org, self._thread, cursor.sequence) if cursor.sequence else None
         if found is not None and cursor.index <= found.end.index:
             void = await self._void_of(found, last)
             index = found.index + cursor.index
-            if not takes_rewinds and is_tainted(index, void):
+            if not form.takes_rewinds and is_tainted(index, void):
                 return await self._anew(found.run)
             rest = cut(sse.behind(sse.chunk_events(found), cursor.index), index + 1, void)
-            return Start(found.sequence, rest, found.run, void)
+            return Start(found.sequence, form.shape_events(rest), found.run, void)
         if found is None and (await self._state()).cursor == cursor:
             # The frame has expired, but the event log knows it as the last one there was.
             return Start(cursor.sequence)
@@ -105,9 +110,6 @@ class Locator:
         if last is None:
             state = await self._state()
             return Start(state.last_frame, cursor=state.cursor)
-        if is_erased(last):
-            # All there is to tell is that.
-            return Start(last.previous)
         if last.outcome is not None:
             return Start(last.sequence, cursor=last.end)
         if form.replay == "none":
@@ -125,7 +127,7 @@ class Locator:
 
     async def _compact(self, first: Frame, form: Form) -> Start:
         try:
-            so_far = await self._parts.compactor.compact(self._feed, first)
+            so_far = await self._parts.compactor.compact(self._feed, first, form)
         except UnfoldableError:
             return await self._ahead_of(first)
         if so_far is not None:

@@ -92,5 +92,5 @@ class Page:
         return response
 
 
-def _seconds_left(expiry: int) -> int:
-    return max(0, expiry - int(time.time()))
+def _seconds_left(expiry: float) -> int:
+    return max(0, int(expiry) - int(time.time()))

@@ -35,13 +35,15 @@ class Form:
 
     def shape(self, block: Block[Stretch], position: int, void: Ranges) -> bytes:
         """Make the events of a block behind a position, without void chunks."""
-        events = block.behind(position)
-        index = block.ordinal_behind(position)
-        if void:
-            events = cut(events, index, void)
-        if self.replay == "message" and index == 0:
-            events = _whole(events)
-        return self.shape_events(events)
+        whole = self.replay == "message" and block.ordinal_behind(position) == 0
+        if not (void or whole or self.is_sdk5):
+            return block.behind(position)
+        how = (position, void, whole, self.is_sdk5)
+        return block.shaped(how, lambda: self._shape(block, position, void, whole=whole))
+
+    def _shape(self, block: Block[Stretch], position: int, void: Ranges, *, whole: bool) -> bytes:
+        events = cut(block.behind(position), block.ordinal_behind(position), void)
+        return self.shape_events(_whole(events) if whole else events)
 
     def shape_events(self, events: bytes) -> bytes:
         """Leave out of events what the client does not know."""

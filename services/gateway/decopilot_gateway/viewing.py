@@ -63,7 +63,9 @@ class Viewer:
         self._begin(start)
 
     def _begin(self, start: Start) -> None:
-        self._first, self._told = start.first, start.cursor
+        # There is the one or the other.
+        self._first = start.first if start.cursor is None else sse.position(start.cursor)
+        self._void_of_newest: Ranges | None = None
         self.position = start.sequence
         self._run, self._void = start.run, start.void
         self._passed = start.passed
@@ -71,9 +73,7 @@ class Viewer:
     def opening(self) -> bytes:
         """Return what the stream begins with, once: however large it is, it is not held for as long as that is open."""
         first, self._first = self._first, b""
-        told, self._told = self._told, None
-        # There is the one or the other.
-        return self._form.shape_events(first) if told is None else sse.position(told)
+        return first
 
     def take(self, block: Block[Stretch]) -> bytes:
         """Go to the end of a block; returns its events.
@@ -87,13 +87,27 @@ class Viewer:
         run, void = block.kind.run, block.kind.void
         if not block.follows(self.position):
             raise HoleError(run)
+        if run == self._passed:
+            self.position = block.sequence
+            return b""
         if run != self._run:
             self._run, self._void = run, self._known_void(block)
+        else:
+            self._learn_void(block)
         if void and not self._form.takes_rewinds and not covers(self._void, void):
             raise RewoundError(run)
-        events = b"" if run == self._passed else self._form.shape(block, self.position, self._void)
+        events = self._form.shape(block, self.position, self._void)
         self.position = block.sequence
         return events
+
+    def _learn_void(self, block: Block[Stretch]) -> None:
+        """Learn what has become void since the run was entered, as far as the viewer was given nothing of it."""
+        newest = self._feed.last
+        if newest is None or newest.run != block.kind.run or newest.void is self._void_of_newest:
+            return
+        self._void_of_newest = newest.void
+        index = block.ordinal_behind(self.position)
+        self._void += tuple(void for void in newest.void if void[0] >= index and void not in self._void)
 
     def _known_void(self, block: Block[Stretch]) -> Ranges:
         # Its last frame knows: that is the thread's newest, or mostly remembered.

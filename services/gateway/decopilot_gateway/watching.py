@@ -1,5 +1,7 @@
 """Watching: an org's watch events as named Server-Sent Events, resumable."""
 
+from functools import lru_cache
+
 from aiohttp import web
 from pydantic_core import to_json
 
@@ -16,6 +18,7 @@ from decopilot_gateway.following import OddError, follow
 from decopilot_gateway.problems import ProblemError
 from decopilot_gateway.streaming import Channel, Leaving, Pulse, stream
 
+PATTERNS, TYPES = 32, 64
 _MAX_DIGITS = 18
 
 
@@ -50,7 +53,9 @@ class Watch:
         """Stream the org's watch events."""
         caller = self._doorman.caller(request)
         asked = ",".join(request.query.getall("types", []))
-        patterns = [entry for part in asked.split(",") if (entry := part.strip())]
+        patterns = list(dict.fromkeys(entry for part in asked.split(",") if (entry := part.strip())))
+        if len(patterns) > PATTERNS:
+            raise ProblemError("invalid_query", f"types takes {PATTERNS} patterns at most.")
         cursor = _position(request)
         with self._admission.admit(caller):
             async with self._tails.follow(watch_events(caller.org, _piece)) as feed:
@@ -79,12 +84,12 @@ class Watcher:
 
     def __init__(self, position: int, patterns: list[str]) -> None:
         self.position = position
-        self._patterns = patterns
+        self._wants = lru_cache(TYPES)(lambda kind: matches(kind, patterns))
 
     def take(self, block: Block[str]) -> bytes:
         """Go to the end of a block; returns its events if their type was asked for."""
         position, self.position = self.position, block.sequence
-        return block.behind(position) if matches(block.kind, self._patterns) else b""
+        return block.behind(position) if self._wants(block.kind) else b""
 
     def find_nothing(self, head: int) -> None:
         """Pass over what has expired: it is not waited for."""
