@@ -75,6 +75,7 @@ class Feed(Generic[ItemT, KindT]):
         self._telling: asyncio.Handle | None = None
         self._untold: list[tuple[asyncio.Future[None], Callable[[], bool]]] = []
         self._is_news = False
+        self._ends = 0
         self._heal = asyncio.Lock()
         self._reading = asyncio.Lock()
         self._opening = asyncio.Lock()
@@ -137,13 +138,12 @@ class Feed(Generic[ItemT, KindT]):
         async with self._reading:
             if (block := self.near(position)) is not None:
                 return block
-            source = self.source
+            source, ends = self.source, self._ends
             async with aclosing(self._store.read(source.stream, source.stored, position, until=self.head)) as batches:
-                async for batch in batches:
-                    found = self._blocks.fill(position, self._pieces(position, map(source.decode, batch)))
-                    if found is not None:
-                        return found
-            return self._blocks.fill(position, ())
+                read = await anext(batches, [])
+            # What was read before an end came is not to be told any more.
+            pieces = self._pieces(position, map(source.decode, read)) if ends == self._ends else ()
+            return self._blocks.fill(position, pieces)
 
     def _pieces(self, position: int, items: Iterable[ItemT]) -> Iterable[Piece[KindT]]:
         previous_of = self.source.previous_of
@@ -217,6 +217,7 @@ class Feed(Generic[ItemT, KindT]):
         if self.source.previous_of is not None:
             previous = self.source.previous_of(item)
         if self.source.is_end(item):
+            self._ends += 1
             self._blocks.clear()
         self._blocks.push(self.source.piece(item, self.head if previous is None else previous))
         self.last, self.head = item, item.sequence
