@@ -140,7 +140,7 @@ class Feed(Generic[ItemT, KindT]):
                 return block
             source, ends = self.source, self._ends
             async with aclosing(self._store.read(source.stream, source.stored, position, until=self.head)) as batches:
-                read = await anext(batches, [])
+                read: list[Stored] = await anext(batches, [])
             # What was read before an end came is not to be told any more.
             pieces = self._pieces(position, map(source.decode, read)) if ends == self._ends else ()
             return self._blocks.fill(position, pieces)
