@@ -59,8 +59,8 @@ class Watch:
         cursor = _position(request)
         with self._admission.admit(caller):
             async with self._tails.follow(watch_events(caller.org, _piece)) as feed:
-                if cursor is not None and cursor > feed.head:
-                    # Another gateway may have told an event that this one is about to hear of.
+                if cursor is None or cursor > feed.head:
+                    # Now is where the store is: this gateway may be about to hear of an event that was told already.
                     await feed.check()
                 position = feed.head if cursor is None or cursor > feed.head else cursor
                 resumed = await self._is_held(caller.org, cursor)
