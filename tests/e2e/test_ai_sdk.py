@@ -46,9 +46,5 @@ async def test_the_stream_of_every_demo_run_folds_in_every_ai_sdk_to_the_message
 
 
 async def _ended(api: Api, thread: str) -> list[dict[str, object]]:
-    async with asyncio.timeout(20):
-        while True:
-            _, state = await api.get(f"decopilot/threads/{thread}")
-            if state["status"] != "in_progress":
-                return (await api.messages(thread))[0]
-            await asyncio.sleep(0.02)
+    await api.settled(thread)
+    return (await api.messages(thread))[0]

@@ -93,6 +93,7 @@ async def test_every_viewer_of_a_killed_runners_count_ends_with_one_message_that
         texts = [message.text for message in viewer.messages.values()]
         assert [counted] == texts
         assert "finish" == viewer.chunks[-1]["type"]
+    await api.settled(thread)
     messages, _ = await api.messages(thread)
     assert counted == messages[-1]["parts"][-1]["text"]
     assert 1 == sum(event.type == "run_completed" for event in await events(stack, thread))
@@ -107,7 +108,7 @@ async def test_each_note_of_a_killed_runners_steps_is_taken_once(
         await until_seen(viewer, "tool-output-available", 4)
         await kill_driver(stack, thread)
     noted = await asyncio.to_thread(notes, demo_dir, "milk")
-    while (thread_now := (await api.get(f"decopilot/threads/{thread}"))[1])["status"] == "requires_action":
+    while (thread_now := await api.settled(thread))["status"] == "requires_action":
         # The one that was in flight is in doubt, and the user is asked; he looks.
         (pending,) = thread_now["pending"]
         is_there = pending["toolCallId"] in {note["call"] for note in noted}
@@ -150,6 +151,7 @@ async def test_a_run_that_hangs_is_timed_out_though_every_runner_and_reactor_was
             back_at = time.monotonic()
             await until_seen(viewer, "finish", 1, 30)
             took_s = time.monotonic() - back_at
+        await api.settled(thread)
         end = (await events(stack, thread))[-1]
     record_property("return_to_end_s", round(took_s, 2))
     assert took_s < IDLE_LIMIT_S + 5

@@ -211,8 +211,7 @@ async def test_ctrl_c_cancels_the_run_and_4_says_so(stack: Stack, api: Api, thre
     assert 4 == ended.code, ended
     assert ended.out.startswith("1 2 3 4")
     assert "Cancelled: " in ended.err
-    _, found = await api.get(f"decopilot/threads/{thread}")
-    assert "failed" == found["status"]
+    assert "failed" == (await api.settled(thread))["status"]
 
 
 async def test_a_second_ctrl_c_leaves_a_run_whose_end_does_not_come(stack: Stack, api: Api, thread: str) -> None:

@@ -86,6 +86,7 @@ async def test_history_and_its_cursor_join_without_a_seam_while_a_run_goes_on(
     first = Viewer(stack.url, api.token, thread)
     await _post(api, thread, "/count 3 0")
     await first.watch_run_through(deadline_s=20)
+    await api.settled(thread)
     await _post(api, thread, "/count 100 10")
     messages, cursor = await api.messages(thread)
     assert ["user", "assistant", "user"] == [message["role"] for message in messages]

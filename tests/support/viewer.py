@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 
@@ -168,6 +168,16 @@ class Api:
     async def get(self, rest: str) -> tuple[int, Any]:
         """Read something of the org's."""
         return await self.call("GET", self.path(rest))
+
+    async def settled(self, thread: str, *, deadline_s: float = 20) -> dict[str, Any]:
+        """Read a thread that nothing is active on any more: viewers see a run's `finish` just before it has ended."""
+        async with asyncio.timeout(deadline_s):
+            while True:
+                status, body = await self.get(f"decopilot/threads/{thread}")
+                assert 200 == status, body
+                if body["status"] != "in_progress":
+                    return cast("dict[str, Any]", body)
+                await asyncio.sleep(0.02)
 
     async def messages(self, thread: str) -> tuple[list[dict[str, Any]], str]:
         """Read a thread's messages and their cursor."""
