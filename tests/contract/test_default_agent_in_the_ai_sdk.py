@@ -9,8 +9,8 @@ from decopilot.contracts.ids import MessageId
 from decopilot.contracts.interactions import Answer
 from decopilot.domain.fold import fold
 from decopilot.domain.interactions import pending_in
-from decopilot_runner.default_agent import build
 from support.aisdk import VERSIONS, Job, fold_with_sdk
+from support.demo import demo_agent
 from support.driven import ANSWER, READONLY, Driven, Toolbox, agent_of, call, says, verdicts
 from support.versions import as_known_to, shown
 
@@ -26,7 +26,7 @@ def streamed(*runs: Driven) -> list[Chunk]:
 
 
 async def asked_and_answered() -> list[Chunk]:
-    first = Driven(build("demo", delay_ms=0), "/ask Which")
+    first = Driven(demo_agent(delay_ms=0), "/ask Which")
     await first.attempt()
     answer = Answer(tool_call_id=pending_in(first.message)[0].tool_call_id, output={"response": "this"})
     second = first.gone_on_with(answer)
@@ -35,7 +35,7 @@ async def asked_and_answered() -> list[Chunk]:
 
 
 async def approved_step_by_step(folder: Path) -> list[Chunk]:
-    runs = [Driven(build("demo", delay_ms=0, demo_dir=folder), "/steps 3 /note milk", config=READONLY)]
+    runs = [Driven(demo_agent(delay_ms=0, demo_dir=folder), "/steps 3 /note milk", config=READONLY)]
     await runs[0].attempt()
     for is_approved in (True, False, True):
         runs.append(runs[-1].gone_on_with(*verdicts(runs[-1].message, approved=is_approved)))

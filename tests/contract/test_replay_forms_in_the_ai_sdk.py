@@ -20,10 +20,10 @@ from decopilot.domain.interactions import pending_in, resolution_chunks
 from decopilot.domain.margins import closing, opening
 from decopilot.domain.replaying import DENIED, RunSoFar, for_sdk5, whole_message_opening
 from decopilot.domain.resuming import living_chunks
-from decopilot_runner.default_agent import build
 from support.aisdk import VERSIONS, Folded, Job, fold_with_sdk
 from support.crashing import crashing_run
 from support.deciding import NOW
+from support.demo import demo_agent
 from support.driven import ANSWER, READONLY, Driven, Toolbox, agent_of, call, says, verdicts
 from support.replaying import WAITED, as_told, stock
 from support.streams import valid_stream
@@ -153,7 +153,7 @@ async def driven_runs(folder: Path) -> list[Run]:
         goes_on = asks.gone_on_with(*verdicts(asks.message, approved=is_approved))
         await goes_on.attempt()
         runs += [_run("asks", asks), _run(f"approved {is_approved}", goes_on)]
-    asks = Driven(build("demo", delay_ms=0, demo_dir=folder), "/ask Which")
+    asks = Driven(demo_agent(delay_ms=0, demo_dir=folder), "/ask Which")
     await asks.attempt()
     answer = Answer(tool_call_id=pending_in(asks.message)[0].tool_call_id, output={"response": "this"})
     goes_on = asks.gone_on_with(answer)

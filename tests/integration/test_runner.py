@@ -10,6 +10,7 @@ import pytest
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.contracts.chunks import Chunk
+from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.events import RunCompleted, RunFailed, RunStarted, StepCompleted
 from decopilot.contracts.frames import Outcome
 from decopilot.contracts.ids import MessageId, ThreadId
@@ -45,8 +46,9 @@ def record(store: Store) -> Record:
 async def runner(settings: Settings, **more: object) -> AsyncIterator[str]:
     """A runner in this process; yields its id."""
     port, instance = free_port(), f"runner-{next(_names)}"
-    told = {"nats_url": settings.nats_url, "instance": instance, "health_port": port, "agent": "support.agents:obey"}
-    async with running(build(RunnerSettings.model_validate(told | more)), port):
+    told = {"nats_url": settings.nats_url, "instance": instance, "health_port": port}
+    program = build(RunnerSettings.model_validate(told | more), Configuration(agent="support.agents:obey"))
+    async with running(program, port):
         yield instance
 
 

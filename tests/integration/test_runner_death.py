@@ -217,4 +217,4 @@ async def test_a_runner_told_to_leave_in_mid_run_leaves_without_a_broker_too(
 async def test_an_agent_that_is_not_there_ends_the_runner_with_a_clear_word(services: Services) -> None:
     service = services.start("runner", agent="support.agents:nobody")
     assert 0 != await service.ended()
-    assert "DECOPILOT_AGENT=support.agents:nobody" in service.log.read_text()
+    assert "agent support.agents:nobody: " in service.log.read_text()

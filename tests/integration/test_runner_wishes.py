@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from decopilot.contracts.commands import OnConflict
+from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.events import RunCompleted, RunFailed, RunRequiresAction
 from decopilot.contracts.ids import MessageId, RunId, ThreadId
 from decopilot.contracts.interactions import Answer, Approval, Interaction
@@ -41,8 +42,9 @@ def record(store: Store) -> Record:
 async def runner(settings: Settings, **more: object) -> AsyncIterator[str]:
     """A runner in this process; yields its id."""
     port, instance = free_port(), f"wishes-{next(_names)}"
-    told = {"nats_url": settings.nats_url, "instance": instance, "health_port": port, "agent": "support.agents:obey"}
-    async with running(build(RunnerSettings.model_validate(told | more)), port):
+    told = {"nats_url": settings.nats_url, "instance": instance, "health_port": port}
+    program = build(RunnerSettings.model_validate(told | more), Configuration(agent="support.agents:obey"))
+    async with running(program, port):
         yield instance
 
 

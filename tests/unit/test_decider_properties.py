@@ -251,7 +251,8 @@ class Witness:
             assert 0 <= active.failed < max(active.attempt, 1)
         if not self.is_deleted:
             assert (state.waiting is not None) == (state.status == "requires_action")
-        assert not state.queue or [active is not None, state.waiting is not None, state.may_promote].count(True) == 1
+        is_answerable = state.waiting is not None and state.waiting.dropped_by is None
+        assert not state.queue or [active is not None, is_answerable, state.may_promote].count(True) == 1
         assert state.waiting is None or active is None
         ids = [ref.id for ref in state.messages]
         assert len(set(ids)) == len(ids)

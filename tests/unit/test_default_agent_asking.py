@@ -7,15 +7,15 @@ from pydantic_ai import Tool
 from decopilot.contracts.interactions import Answer
 from decopilot.contracts.messages import RunConfig
 from decopilot.domain.interactions import pending_in
-from decopilot_runner.default_agent import build
 from decopilot_runner.default_agent.asking import destructive, next_approval_id, read_only
 from decopilot_runner.default_agent.demo_tools import NOTES
 from decopilot_runner.default_agent.tools import USER_ASK
+from support.demo import demo_agent
 from support.driven import READONLY, Driven, Toolbox, agent_of, call, calls_of, kinds, noted, of, says, verdicts
 
 
 async def test_at_the_level_readonly_a_tool_that_does_not_only_read_waits_for_approval(tmp_path: Path) -> None:
-    agent = build("demo", delay_ms=0, demo_dir=tmp_path)
+    agent = demo_agent(delay_ms=0, demo_dir=tmp_path)
     first = Driven(agent, "/note milk", config=READONLY)
     outcome = await first.attempt()
 
@@ -44,7 +44,7 @@ async def test_at_the_level_readonly_a_tool_that_does_not_only_read_waits_for_ap
 
 
 async def test_what_is_denied_is_not_done(tmp_path: Path) -> None:
-    first = Driven(build("demo", delay_ms=0, demo_dir=tmp_path), "/delete list", config=READONLY)
+    first = Driven(demo_agent(delay_ms=0, demo_dir=tmp_path), "/delete list", config=READONLY)
     await first.attempt()
     run = first.gone_on_with(*verdicts(first.message, approved=False))
     await run.attempt()
@@ -59,7 +59,7 @@ async def test_what_is_denied_is_not_done(tmp_path: Path) -> None:
 )
 async def test_what_only_reads_or_is_left_to_the_agent_is_done_at_once(tmp_path: Path, text: str, level: str) -> None:
     config = RunConfig.model_validate({"tool_approval_level": level})
-    run = Driven(build("demo", delay_ms=0, demo_dir=tmp_path), text, config=config)
+    run = Driven(demo_agent(delay_ms=0, demo_dir=tmp_path), text, config=config)
 
     assert "completed" == (await run.attempt()).status
 
@@ -94,7 +94,7 @@ async def test_a_call_with_input_that_its_tool_refuses_needs_no_approval() -> No
 
 @pytest.mark.parametrize("answer", [{"response": "Oslo"}, "Oslo"])
 async def test_a_question_ends_the_run_and_the_answer_goes_on_with_it(answer: object) -> None:
-    first = Driven(build("demo", delay_ms=0), "/ask Which city?", config=READONLY)
+    first = Driven(demo_agent(delay_ms=0), "/ask Which city?", config=READONLY)
     outcome = await first.attempt()
 
     (asked,) = pending_in(first.message)
@@ -110,7 +110,7 @@ async def test_a_question_ends_the_run_and_the_answer_goes_on_with_it(answer: ob
 
 
 async def test_a_question_that_got_an_error_for_an_answer_is_reported_as_that() -> None:
-    first = Driven(build("demo", delay_ms=0), "/ask Which city?")
+    first = Driven(demo_agent(delay_ms=0), "/ask Which city?")
     await first.attempt()
     run = first.gone_on_with(Answer(tool_call_id=pending_in(first.message)[0].tool_call_id, error_text="No idea."))
     await run.attempt()

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from decopilot_runner.default_agent import build
+from support.demo import demo_agent
 from support.driven import Driven, KilledError, noted
 
 IN_TIME_S = 5
@@ -32,7 +32,7 @@ async def started(run: Driven, kind: str) -> asyncio.Task[object]:
 async def test_whatever_an_agent_waits_for_a_cancellation_ends_it_and_nothing_is_left(
     caplog: pytest.LogCaptureFixture, text: str, kind: str
 ) -> None:
-    task = await started(Driven(build("demo", delay_ms=0), text), kind)
+    task = await started(Driven(demo_agent(delay_ms=0), text), kind)
 
     task.cancel()
 
@@ -43,7 +43,7 @@ async def test_whatever_an_agent_waits_for_a_cancellation_ends_it_and_nothing_is
 
 
 async def test_an_agent_that_is_closed_at_any_chunk_does_nothing_more(tmp_path: Path) -> None:
-    agent = build("demo", delay_ms=0, demo_dir=tmp_path)
+    agent = demo_agent(delay_ms=0, demo_dir=tmp_path)
     for kill_at in range(1, 40):
         with pytest.raises(KilledError):
             await Driven(agent, "/steps 9 /note x").attempt(kill_at=kill_at)
@@ -56,7 +56,7 @@ async def test_an_agent_that_is_closed_at_any_chunk_does_nothing_more(tmp_path: 
 
 
 async def test_a_model_that_hangs_says_a_few_words_and_then_nothing() -> None:
-    run = Driven(build("demo", delay_ms=0), "/hang")
+    run = Driven(demo_agent(delay_ms=0), "/hang")
     task = await started(run, "text-delta")
 
     assert "I say a few words and then" == run.message.text
@@ -66,7 +66,7 @@ async def test_a_model_that_hangs_says_a_few_words_and_then_nothing() -> None:
 
 
 async def test_a_slow_tool_takes_as_long_as_it_was_told() -> None:
-    run = Driven(build("demo", delay_ms=0), "/slowtool 0.05")
+    run = Driven(demo_agent(delay_ms=0), "/slowtool 0.05")
     begin = asyncio.get_running_loop().time()
     await run.attempt()
 

@@ -12,10 +12,11 @@ from decopilot.contracts.interactions import Approval
 from decopilot.contracts.messages import RunConfig, UIMessage
 from decopilot.domain.interactions import pending_in, with_verdicts
 from decopilot.domain.outcome import usage_of
-from decopilot_runner.default_agent import STEPS, build
+from decopilot_runner.default_agent import STEPS
 from decopilot_runner.default_agent.asking import INTERRUPTED, destructive, read_only
 from decopilot_runner.default_agent.encoder import UNFINISHED
 from decopilot_runner.default_agent.history import DENIED, NOT_REPEATED
+from support.demo import demo_agent
 from support.driven import (
     ANSWER,
     ORG,
@@ -57,7 +58,7 @@ async def test_whenever_a_run_is_killed_what_was_done_is_not_done_again_and_its_
     tmp_path: Path, loses: int
 ) -> None:
     def make(folder: int) -> Driven:
-        return Driven(build("demo", delay_ms=0, demo_dir=tmp_path / str(folder)), "/steps 3 /note milk")
+        return Driven(demo_agent(delay_ms=0, demo_dir=tmp_path / str(folder)), "/steps 3 /note milk")
 
     whole = make(0)
     assert "completed" == (await whole.attempt()).status
@@ -96,7 +97,7 @@ async def test_whenever_a_run_is_killed_what_was_done_is_not_done_again_and_its_
 @pytest.mark.parametrize("text", ["/steps 2", "/weather Oslo", "/think of rain", "/length", "hello", "/ask Which"])
 @pytest.mark.parametrize("loses", [0, 1])
 async def test_a_run_that_only_reads_ends_as_if_nobody_had_killed_it(text: str, loses: int) -> None:
-    agent = build("demo", delay_ms=0)
+    agent = demo_agent(delay_ms=0)
     undisturbed = Driven(agent, text)
     outcome = await undisturbed.attempt()
     for kill_at in range(1 + loses, len(undisturbed.chunks) + 1):
@@ -109,11 +110,11 @@ async def test_a_run_that_only_reads_ends_as_if_nobody_had_killed_it(text: str, 
 
 
 async def test_a_run_that_is_killed_again_and_again_notes_nothing_twice(tmp_path: Path) -> None:
-    undisturbed = await whole(Driven(build("demo", delay_ms=0, demo_dir=tmp_path), "/steps 2 /note x"))
+    undisturbed = await whole(Driven(demo_agent(delay_ms=0, demo_dir=tmp_path), "/steps 2 /note x"))
     for first in range(2, len(undisturbed.chunks), 5):
         for second in range(2, len(undisturbed.chunks), 7):
             folder = tmp_path / f"{first}-{second}"
-            run = Driven(build("demo", delay_ms=0, demo_dir=folder), "/steps 2 /note x")
+            run = Driven(demo_agent(delay_ms=0, demo_dir=folder), "/steps 2 /note x")
             await run.killed_at(first, loses=1)
             # It may come to its end before.
             with contextlib.suppress(KilledError):
@@ -126,7 +127,7 @@ async def test_a_run_that_is_killed_again_and_again_notes_nothing_twice(tmp_path
 
 
 async def test_a_model_that_failed_is_not_taken_for_one_that_came_to_its_end() -> None:
-    agent = build("demo", delay_ms=0)
+    agent = demo_agent(delay_ms=0)
     failed = Driven(agent, "/fail 3")
     with pytest.raises(AgentError):
         await failed.attempt()

@@ -15,10 +15,11 @@ from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId
 from decopilot.contracts.messages import RunConfig, UIMessage
 from decopilot.domain.fold import fold
-from decopilot_runner.default_agent import STEPS, build
+from decopilot_runner.default_agent import STEPS
 from decopilot_runner.default_agent.demo import BREATH, DemoModel
 from decopilot_runner.default_agent.demo_script import COUNT_MAX, DELAY_MAX_MS, QUOTE_MAX, Script, script
 from decopilot_runner.default_agent.demo_tools import NOTES, get_weather
+from support.demo import demo_agent
 
 
 def asked(text: str, *earlier: UIMessage) -> AgentRequest:
@@ -28,7 +29,7 @@ def asked(text: str, *earlier: UIMessage) -> AgentRequest:
 
 
 async def answer(text: str, delay_ms: int = 0) -> list[Chunk]:
-    return [chunk async for chunk in build("demo", delay_ms=delay_ms)(asked(text))]
+    return [chunk async for chunk in demo_agent(delay_ms=delay_ms)(asked(text))]
 
 
 def deltas(chunks: list[Chunk], kind: str = "text-delta") -> list[str]:
@@ -67,7 +68,7 @@ async def test_a_question_is_answered_though_the_run_before_it_ended_between_a_t
         UIMessage(id=MessageId("m0"), role="user", parts=[{"type": "text", "text": "/weather Oslo"}]),
         UIMessage(id=MessageId("a0"), role="assistant", parts=[{"type": "step-start"}, cut]),
     ]
-    chunks = [chunk async for chunk in build("demo", delay_ms=0)(asked("/count 3 0", *earlier))]
+    chunks = [chunk async for chunk in demo_agent(delay_ms=0)(asked("/count 3 0", *earlier))]
 
     assert "".join(deltas(chunks)) == "1 2 3"
 
@@ -167,7 +168,7 @@ async def test_fail_fails_like_a_provider_after_as_many_deltas(text: str, spoken
     chunks: list[Chunk] = []
 
     async def listen() -> None:
-        async for chunk in build("demo", delay_ms=0)(asked(text)):
+        async for chunk in demo_agent(delay_ms=0)(asked(text)):
             chunks.append(chunk)  # noqa: PERF401  what came before the exception is looked at
 
     with pytest.raises(AgentError) as raised:
@@ -249,7 +250,7 @@ async def test_calls_have_ids_of_their_own_in_a_thread_however_little_of_it_the_
     for number in range(4):
         config = RunConfig(window_size=2)
         request = replace(asked("/steps 3", *history), run_id=RunId(f"run{number}"), config=config)
-        chunks = [chunk async for chunk in build("demo", delay_ms=0)(request)]
+        chunks = [chunk async for chunk in demo_agent(delay_ms=0)(request)]
         history = [*request.history, fold(MessageId(f"a{number}"), chunks)]
         ids += call_ids(chunks)
 
@@ -283,7 +284,7 @@ async def test_as_many_steps_as_an_answer_may_have_come_to_their_end() -> None:
 
 
 async def test_a_note_is_a_line_of_its_own_that_says_which_call_wrote_it(tmp_path: Path) -> None:
-    agent = build("demo", delay_ms=0, demo_dir=tmp_path / "new" / "folder")
+    agent = demo_agent(delay_ms=0, demo_dir=tmp_path / "new" / "folder")
     ids: list[str] = []
     for text in ("/note Öl\u2028 und Milch", "/steps 2 /note tea", "/delete tea 1"):
         ids += call_ids([chunk async for chunk in agent(asked(text))])
@@ -298,7 +299,7 @@ async def test_a_note_is_a_line_of_its_own_that_says_which_call_wrote_it(tmp_pat
 async def test_notes_are_not_written_through_a_link_of_somebody_else(tmp_path: Path) -> None:
     (tmp_path / NOTES).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic"):
-        await asyncio.wait_for(_listened(build("demo", delay_ms=0, demo_dir=tmp_path), "/note x"), 5)
+        await asyncio.wait_for(_listened(demo_agent(delay_ms=0, demo_dir=tmp_path), "/note x"), 5)
 
     assert not (tmp_path / "elsewhere").exists()
 

@@ -38,8 +38,9 @@ from decopilot.agent import Agent, AgentError, AgentRequest
 from decopilot.contracts.chunks import Chunk, encode_chunk
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId
 from decopilot.contracts.messages import RunConfig, UIMessage
-from decopilot_runner.default_agent import STEPS, adapt, build
+from decopilot_runner.default_agent import STEPS, adapt
 from decopilot_runner.default_agent.encoder import UNFINISHED, Encoder
+from support.demo import demo_agent
 
 Said = str | dict[int, DeltaToolCall] | dict[int, DeltaThinkingPart]
 
@@ -159,19 +160,19 @@ def closes_calls(step: list[Chunk]) -> None:
 
 @pytest.mark.parametrize("text", DIRECTIVES)
 async def test_every_answer_of_the_demo_model_keeps_the_order_of_the_protocol(text: str) -> None:
-    await answers(build("demo", delay_ms=0), text)
+    await answers(demo_agent(delay_ms=0), text)
 
 
 @pytest.mark.parametrize("text", FAILURES)
 async def test_a_failing_provider_leaves_nothing_open(text: str) -> None:
-    chunks, _ = await fails(build("demo", delay_ms=0), AgentError, text)
+    chunks, _ = await fails(demo_agent(delay_ms=0), AgentError, text)
 
     assert chunks[-1] == {"type": "finish-step"}
 
 
 @pytest.mark.parametrize("text", DIRECTIVES)
 async def test_the_same_run_has_the_same_chunks_so_that_part_ids_are_not_random(text: str) -> None:
-    agent = build("demo", delay_ms=0)
+    agent = demo_agent(delay_ms=0)
 
     assert await answers(agent, text) == await answers(agent, text)
 
@@ -389,7 +390,7 @@ async def test_a_model_that_never_stops_calling_is_stopped_after_its_last_step()
 
 async def test_an_agent_that_is_closed_early_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
     for taken in range(1, 12):
-        answer = build("demo", delay_ms=0)(asked("/weather Oslo"))
+        answer = demo_agent(delay_ms=0)(asked("/weather Oslo"))
         for _ in range(taken):
             await anext(answer)
         await answer.aclose()
@@ -422,7 +423,7 @@ async def test_a_cancelled_run_raises_the_cancellation_only() -> None:
     seen = asyncio.Event()
 
     async def consume() -> None:
-        async for chunk in build("demo", delay_ms=0)(asked("/count 5 60000")):
+        async for chunk in demo_agent(delay_ms=0)(asked("/count 5 60000")):
             if chunk["type"] == "start-step":
                 seen.set()
 
@@ -438,7 +439,7 @@ async def test_spans_tell_of_the_model_and_the_tools_but_not_of_what_was_said(mo
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", provider)
 
-    await answers(build("demo", delay_ms=0), "/weather Xanadu")
+    await answers(demo_agent(delay_ms=0), "/weather Xanadu")
 
     spans = exporter.get_finished_spans()
     assert {"invoke_agent", "chat", "execute_tool"} == {span.name.split()[0] for span in spans}

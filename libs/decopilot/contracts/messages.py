@@ -8,6 +8,10 @@ from decopilot.contracts.ids import Message
 
 Part = dict[str, Any]
 
+Tier = Literal["fast", "smart", "thinking", "image", "web_research"]
+Mode = Literal["default", "plan", "web-search", "gen-image"]
+ApprovalLevel = Literal["auto", "readonly"]
+
 
 class Frozen(BaseModel):
     """Base of what crosses a border: immutable, and tolerant of fields from a newer version."""
@@ -44,12 +48,20 @@ class Usage(Frozen):
 
 
 class RunConfig(Frozen):
-    """How a run is to be done: fixed when it is requested, the same for every attempt."""
+    """How a run is to be done: fixed when it is requested, the same for every attempt.
+
+    `model` is the one that its tier had then (a run from before models were recorded has none); `role` is the one that
+    its user had, whose models may have become fewer by the time of another attempt.
+    """
 
     agent_id: str = Field(default="default", min_length=1, max_length=128)
-    tier: Literal["fast", "smart", "thinking", "image", "web_research"] = "smart"
-    mode: Literal["default", "plan", "web-search", "gen-image"] = "default"
-    tool_approval_level: Literal["auto", "readonly"] = "auto"
+    tier: Tier = "smart"
+    model: str | None = None
+    role: str | None = None
+    mode: Mode = "default"
+    tool_approval_level: ApprovalLevel = "auto"
     temperature: float = 0.5
     window_size: int = Field(default=50, ge=1, le=1000)
     instructions: tuple[str, ...] = ()
+    time_limit_s: float | None = None
+    """Less time than every run has, where it is to have less."""

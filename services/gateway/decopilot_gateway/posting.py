@@ -15,7 +15,7 @@ from decopilot.contracts.commands import (
     SendMessage,
 )
 from decopilot.contracts.ids import Message, MessageId, ThreadId
-from decopilot.contracts.messages import RunConfig, UIMessage
+from decopilot.contracts.messages import ApprovalLevel, Mode, RunConfig, Tier, UIMessage
 from decopilot_gateway.auth import Caller, Doorman, thread_in_path
 from decopilot_gateway.bodies import read_body
 from decopilot_gateway.commanding import Commander
@@ -74,9 +74,9 @@ class MessagesBody(BaseModel):
         min_length=1, max_length=100
     )
     agent: PostedAgent = PostedAgent(id="default")
-    tier: Literal["fast", "smart", "thinking", "image", "web_research"] = "smart"
-    mode: Literal["default", "plan", "web-search", "gen-image"] = "default"
-    tool_approval_level: Literal["auto", "readonly"] = Field(default="auto", alias="toolApprovalLevel")
+    tier: Tier = "smart"
+    mode: Mode = "default"
+    tool_approval_level: ApprovalLevel = Field(default="auto", alias="toolApprovalLevel")
     temperature: float = Field(default=0.5, ge=0, le=2)
     memory: PostedMemory = PostedMemory()
     on_conflict: OnConflict = Field(default="queue", alias="onConflict")

@@ -1,63 +1,86 @@
-"""Which agent this runner drives: the default one, or one's own by its import path."""
+"""The agents that this runner drives: the default one, or one's own by its import path."""
 
 import importlib
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from decopilot.agent import Agent
+from decopilot.contracts.configuration import DEFAULT_AGENT, TIERS, AgentEntry, Configuration
 from decopilot.kit.program import ConfigurationError
 from decopilot_runner.settings import RunnerSettings
 
+Agents = Mapping[str, Agent]
+"""Agents by their ids."""
+
 
 class AgentImportError(ConfigurationError):
-    """The agent that `DECOPILOT_AGENT` names can't be had."""
+    """What an import path of the configuration names can't be had."""
 
     def __init__(self, path: str, why: str) -> None:
         self.path, self.why = path, why
-        super().__init__(f"DECOPILOT_AGENT={path}: {why}")
+        super().__init__(f"agent {path}: {why}")
 
 
 class ModelError(ConfigurationError):
-    """The model that `DECOPILOT_MODEL` names can't be had."""
+    """A model of the configuration can't be had."""
 
     def __init__(self, model: str, why: str) -> None:
         self.model, self.why = model, why
-        super().__init__(f"DECOPILOT_MODEL={model}: {why}")
+        super().__init__(f"model {model}: {why}")
 
 
-def load_agent(settings: RunnerSettings) -> Agent:
-    """Load the agent.
+def load_agents(settings: RunnerSettings, configuration: Configuration) -> Agents:
+    """Load every agent.
 
     Raises:
-        AgentImportError: there is no callable at the import path.
-        ModelError: the model is unknown, or its provider's package or key is missing.
+        AgentImportError: there is no callable at an import path.
+        ModelError: a model is unknown, or its provider's package or key is missing.
 
     """
-    if settings.agent is None:
-        return _default_agent(settings)
-    module, colon, name = settings.agent.partition(":")
-    if not (module and colon and name):
-        raise AgentImportError(settings.agent, "it must read package.module:callable")
+    found: dict[str, Agent] = {}
+    build: Callable[[AgentEntry], Agent] | None = None
+    for agent_id in {DEFAULT_AGENT, *configuration.agents}:
+        entry = configuration.agent_entry(agent_id)
+        if entry is None:
+            continue
+        if entry.agent is not None:
+            found[agent_id] = _imported(entry.agent)
+            continue
+        build = build or _builder(settings, configuration)
+        found[agent_id] = build(entry)
+    return found
+
+
+def _imported(path: str) -> Agent:
+    module, _, name = path.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise AgentImportError(settings.agent, str(error)) from error
+        raise AgentImportError(path, str(error)) from error
     if not callable(found):
-        raise AgentImportError(settings.agent, "that is not callable")
+        raise AgentImportError(path, "that is not callable")
     return cast("Agent", found)
 
 
-def _default_agent(settings: RunnerSettings) -> Agent:
-    # Heavy, and of no use to a runner with an agent of its own.
+def _builder(settings: RunnerSettings, configuration: Configuration) -> Callable[[AgentEntry], Agent]:
+    # Heavy, and of no use to a runner with agents of its own only.
     from pydantic_ai.exceptions import UserError  # noqa: PLC0415
 
     from decopilot_runner.default_agent import build  # noqa: PLC0415
+    from decopilot_runner.default_agent.models import Models  # noqa: PLC0415
 
-    provider = settings.model.partition(":")[0]
-    try:
-        return build(settings.model, delay_ms=settings.demo_delay_ms, demo_dir=settings.demo_dir)
-    except ImportError as error:
-        why = f"its provider's package is missing; install it with: pip install 'decopilot[{provider}]'"
-        raise ModelError(settings.model, why) from error
-    except UserError as error:
-        # Its first sentence names the variable that is missing; the rest is for those who write Python.
-        raise ModelError(settings.model, str(error).partition(". ")[0]) from error
+    models = Models(configuration, delay_ms=settings.demo_delay_ms)
+    for tier in TIERS:
+        entry = configuration.tier_entry(tier)
+        if entry is None:
+            continue
+        try:
+            models.named(entry.model)
+        except ImportError as error:
+            provider = entry.model.partition(":")[0]
+            why = f"its provider's package is missing; install it with: pip install 'decopilot[{provider}]'"
+            raise ModelError(entry.model, why) from error
+        except UserError as error:
+            # Its first sentence names the variable that is missing; the rest is for those who write Python.
+            raise ModelError(entry.model, str(error).partition(". ")[0]) from error
+    return lambda entry: build(entry, models, demo_dir=settings.demo_dir)

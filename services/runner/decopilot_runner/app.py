@@ -7,6 +7,8 @@ from faststream import FastStream
 from nats.aio.client import Client
 
 from decopilot.contracts import subjects
+from decopilot.contracts.configuration import Configuration
+from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connected
 from decopilot.kit.holding import Gaps
 from decopilot.kit.messaging import Messaging
@@ -16,7 +18,7 @@ from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.views import Views
-from decopilot_runner.agents import load_agent
+from decopilot_runner.agents import load_agents
 from decopilot_runner.driving import Driver
 from decopilot_runner.holding import Holding
 from decopilot_runner.pumping import AgentPump
@@ -27,14 +29,15 @@ EVENT_RESERVE_BYTES = 128 * 1024
 """What a terminal event and a frame hold beside the answer: the error's text and the like."""
 
 
-def build(settings: RunnerSettings) -> FastStream:
-    """Build the program."""
+def build(settings: RunnerSettings, configuration: Configuration | None = None) -> FastStream:
+    """Build the program; without a configuration it reads that of the environment."""
     messaging = Messaging(settings, "runner")
+    configuration = configuration or read_configuration()
     workers: list[Worker] = []
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[Client]:
-        agent = load_agent(settings)
+        agents = load_agents(settings, configuration)
         gaps = Gaps()
         async with connected(settings, "runner", on_gap=gaps.note) as nc, Store(nc) as store:
             await gaps.note()
@@ -44,7 +47,7 @@ def build(settings: RunnerSettings) -> FastStream:
             ender = Ender(store, journal, histories)
             agent_pump = AgentPump(
                 journal,
-                agent,
+                agents,
                 answer_bytes=nc.max_payload - EVENT_RESERVE_BYTES,
                 questions_wait=settings.questions_wait,
             )

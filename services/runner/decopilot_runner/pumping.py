@@ -1,7 +1,7 @@
 """Pumping an agent: its chunks, checked and folded, into the log; what it does wrong fails its own run only."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -46,11 +46,13 @@ class Progress:
 
 
 class AgentPump:
-    """Lets one agent write the answers of runs, up to `answer_bytes` each."""
+    """Lets agents write the answers of runs, up to `answer_bytes` each."""
 
-    def __init__(self, journal: Journal, agent: Agent, *, answer_bytes: int, questions_wait: bool) -> None:
+    def __init__(
+        self, journal: Journal, agents: Mapping[str, Agent], *, answer_bytes: int, questions_wait: bool
+    ) -> None:
         self._journal = journal
-        self._agent = agent
+        self._agents = agents
         self._answer_bytes = answer_bytes
         self._questions_wait = questions_wait
 
@@ -82,7 +84,11 @@ class AgentPump:
         checker = Checker(self._answer_bytes)
         if progress.partial is not None:
             checker.count(progress.partial)
-        said = self._agent(_request(progress, history))
+        agent_id = progress.attempt.requested.config.agent_id
+        agent = self._agents.get(agent_id)
+        if agent is None:
+            raise AgentError("agent_not_found", f"There is no agent {agent_id} any more.")
+        said = agent(_request(progress, history))
         if not isinstance(said, AsyncGenerator):
             raise ProtocolError("agent", "must be an async generator function")
         async with aclosing(said) as chunks:

@@ -13,14 +13,10 @@ DEMO_DIR = Path(tempfile.gettempdir()) / "decopilot-demo"
 class RunnerSettings(Settings):
     """Settings of the runner.
 
-    `model` is `demo` or a model name of pydantic-ai (`openai:gpt-5`); `agent` names one's own agent as
-    `package.module:callable` and takes the place of the default one. What the tools of the `demo` model write lands
-    in `demo_dir`. After `attempts` that died a run ends as `crashed`. With `questions_wait` a run whose answer ends
-    with a question waits for the user (`requires_action`).
+    What the tools of the `demo` model write lands in `demo_dir`. After `attempts` that died a run ends as `crashed`.
+    With `questions_wait` a run whose answer ends with a question waits for the user (`requires_action`).
     """
 
-    model: str = "demo"
-    agent: str | None = None
     demo_delay_ms: int = Field(default=20, ge=0, le=10_000)
     demo_dir: Path = DEMO_DIR
     runs_at_once: int = Field(default=32, ge=1, le=1_000)

@@ -5,6 +5,7 @@ Importing this package imports pydantic-ai (about a second), so the runner does 
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,15 +20,15 @@ from pydantic_ai.usage import UsageLimits
 
 from decopilot.agent import Agent, AgentRequest
 from decopilot.contracts.chunks import Chunk
+from decopilot.contracts.configuration import AgentEntry
 from decopilot.contracts.messages import UIMessage
 from decopilot_runner.default_agent.asking import Asking
 from decopilot_runner.default_agent.continuing import Begun, begun
-from decopilot_runner.default_agent.demo import DemoModel
-from decopilot_runner.default_agent.demo_script import NAME
 from decopilot_runner.default_agent.demo_tools import demo_tools
 from decopilot_runner.default_agent.encoder import Encoder
 from decopilot_runner.default_agent.failures import early_end
 from decopilot_runner.default_agent.history import begun_messages, earlier_messages, prompt, window
+from decopilot_runner.default_agent.models import Models
 from decopilot_runner.default_agent.tools import USER_ASK
 from decopilot_runner.settings import DEMO_DIR
 
@@ -40,24 +41,20 @@ OUTPUT: OutputSpec[str | DeferredToolRequests] = [str, DeferredToolRequests]
 PydanticAgent = pydantic_ai.Agent[None, str]
 
 
-def build(model: str, *, delay_ms: int = 20, demo_dir: Path = DEMO_DIR) -> Agent:
-    """Build the agent over a model: `demo`, or any name pydantic-ai knows (`openai:gpt-…`).
+def build(entry: AgentEntry, models: Models, *, demo_dir: Path = DEMO_DIR) -> Agent:
+    """Build an agent of the configuration; each run has the model of its tier.
 
-    `delay_ms` is the time between two deltas of the `demo` model; `demo_dir` is where its tools leave their traces.
-
-    Raises:
-        pydantic_ai.exceptions.UserError: the name is unknown, or the provider's key is not in the environment.
-        ImportError: the provider's package is not installed.
-
+    `demo_dir` is where the tools of the `demo` model leave their traces.
     """
-    if model == NAME:
-        tools = [USER_ASK, *demo_tools(demo_dir)]
-        return adapt(PydanticAgent(DemoModel(delay_ms), tools=tools, instructions=BASE_PROMPT))
-    return adapt(PydanticAgent(model, tools=[USER_ASK], instructions=BASE_PROMPT))
+    tools = [USER_ASK]
+    if models.has_demo:
+        tools += demo_tools(demo_dir)
+    agent = PydanticAgent(tools=tools, instructions=[BASE_PROMPT, entry.instructions])
+    return adapt(agent, models, steps=entry.steps)
 
 
-def adapt(agent: PydanticAgent) -> Agent:
-    """Make a pydantic-ai agent one that the runner can drive.
+def adapt(agent: PydanticAgent, models: Models | None = None, *, steps: int = STEPS) -> Agent:
+    """Make a pydantic-ai agent one that the runner can drive; without `models` its own model answers.
 
     A tool is executed, and the next model call made, only after all earlier chunks were taken. A consumer that stops
     before the end has to close the generator, in the task that took from it: pydantic-ai's cancel scopes and the
@@ -65,16 +62,24 @@ def adapt(agent: PydanticAgent) -> Agent:
     """
     # Content stays out of the spans: what people write is theirs, and traces are read by others.
     traced = Instrumentation(settings=InstrumentationSettings(include_content=False, version=5))
-    return partial(_run, agent, traced)
+    return partial(_run, _Loop(agent, traced, models, steps))
 
 
-async def _run(agent: PydanticAgent, traced: Instrumentation, request: AgentRequest) -> AsyncGenerator[Chunk, None]:
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    agent: PydanticAgent
+    traced: Instrumentation
+    models: Models | None
+    steps: int
+
+
+async def _run(loop: _Loop, request: AgentRequest) -> AsyncGenerator[Chunk, None]:
     so_far = begun(request.partial, is_resumed=request.resumed, in_step=request.in_step)
     encoder = Encoder(so_far.run_usage(), so_far)
-    if (end := so_far.end(STEPS)) is not None:
+    if (end := so_far.end(loop.steps)) is not None:
         yield {"type": "finish", "finishReason": end}
         return
-    async with aclosing(_steps(agent, traced, request, so_far, encoder)) as steps:
+    async with aclosing(_steps(loop, request, so_far, encoder)) as steps:
         while True:
             # The `yield` stands outside: a consumer that closes the agent is not to be handed more.
             try:
@@ -103,14 +108,13 @@ def _broken_off(encoder: Encoder, error: Exception) -> Iterator[Chunk]:
         yield from encoder.abandon()
 
 
-async def _steps(
-    agent: PydanticAgent, traced: Instrumentation, request: AgentRequest, so_far: Begun, encoder: Encoder
-) -> AsyncGenerator[Chunk, None]:
+async def _steps(loop: _Loop, request: AgentRequest, so_far: Begun, encoder: Encoder) -> AsyncGenerator[Chunk, None]:
     config = request.config
     messages = window(request.history, config.window_size)
     asking = Asking(so_far.verdicts(), only_reading=config.tool_approval_level == "readonly")
-    async with agent.iter(
+    async with loop.agent.iter(
         prompt(messages) if so_far.message is None else None,
+        model=None if loop.models is None else loop.models.of_run(config),
         output_type=OUTPUT,
         message_history=_history(messages, so_far),
         deferred_tool_results=so_far.deferred(),
@@ -118,9 +122,9 @@ async def _steps(
         run_id=request.run_id,
         instructions=[text for text in config.instructions if text.strip()],
         model_settings={"temperature": config.temperature},
-        usage_limits=UsageLimits(request_limit=STEPS),
+        usage_limits=UsageLimits(request_limit=loop.steps),
         usage=encoder.usage,
-        capabilities=[traced, asking],
+        capabilities=[loop.traced, asking],
     ) as run:
         async for node in run:
             if not isinstance(node, ModelRequestNode | CallToolsNode):
