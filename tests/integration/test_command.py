@@ -25,6 +25,7 @@ from decopilot.contracts.commands import (
     Reply,
     decode_reply,
 )
+from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.events import run_of
 from decopilot.contracts.ids import RunId
 from decopilot.kit.connection import connected
@@ -409,7 +410,9 @@ async def test_a_broker_that_does_not_answer_is_told_within_the_deadline(setting
         await nc.subscribe("silent.>")
         silent.js = nc.jetstream(timeout=2, prefix="silent")
         executor = Executor(Journal(silent, Views(silent)), Capacity(record.store))
-        answer = answering(wishes(executor, Tracker(nc), Bell(nc))[0], max_payload_bytes=nc.max_payload)
+        answer = answering(
+            wishes(executor, Tracker(nc), Bell(nc), Configuration())[0], max_payload_bytes=nc.max_payload
+        )
         clock = asyncio.get_running_loop().time
 
         asked = SimpleNamespace(body=json.dumps(request()).encode(), headers={})

@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints, TypeAdapter
 
 from decopilot.contracts.ids import Message, Org, Run, Thread, User
 from decopilot.contracts.interactions import Resolution
-from decopilot.contracts.messages import Frozen, RunConfig, UIMessage
+from decopilot.contracts.messages import AskedConfig, Frozen, UIMessage
 
 SEND_MESSAGE = "send_message"
 CANCEL_RUN = "cancel_run"
@@ -34,7 +34,7 @@ class SendMessage(_Request):
     """Ask for a run that answers a user's message. The same message twice is one run."""
 
     message: UIMessage
-    config: RunConfig
+    config: AskedConfig
     on_conflict: OnConflict = "queue"
 
 

@@ -47,21 +47,30 @@ class Usage(Frozen):
         )
 
 
-class RunConfig(Frozen):
-    """How a run is to be done: fixed when it is requested, the same for every attempt.
-
-    `model` is the one that its tier had then (a run from before models were recorded has none); `role` is the one that
-    its user had, whose models may have become fewer by the time of another attempt.
-    """
+class AskedConfig(Frozen):
+    """How a run is wished to be done; what is left open (None), its agent has decided."""
 
     agent_id: str = Field(default="default", min_length=1, max_length=128)
-    tier: Tier = "smart"
-    model: str | None = None
-    role: str | None = None
+    tier: Tier | None = None
     mode: Mode = "default"
-    tool_approval_level: ApprovalLevel = "auto"
-    temperature: float = 0.5
+    tool_approval_level: ApprovalLevel | None = None
+    temperature: float | None = None
     window_size: int = Field(default=50, ge=1, le=1000)
     instructions: tuple[str, ...] = ()
     time_limit_s: float | None = None
     """Less time than every run has, where it is to have less."""
+
+
+class RunConfig(AskedConfig):
+    """How a run is to be done: fixed when it is requested, the same for every attempt.
+
+    `model` is the one that its tier had then (an agent of one's own has models of its own, and a run from before models
+    were recorded none); `role` is the one that its user had, whose models may have become fewer by the time of another
+    attempt.
+    """
+
+    tier: Tier = "smart"
+    model: str | None = None
+    role: str | None = None
+    tool_approval_level: ApprovalLevel = "auto"
+    temperature: float = 0.5

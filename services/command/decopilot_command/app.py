@@ -7,6 +7,8 @@ from faststream import FastStream
 from nats.aio.client import Client
 
 from decopilot.contracts import subjects
+from decopilot.contracts.configuration import Configuration
+from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connected
 from decopilot.kit.messaging import Messaging
 from decopilot.kit.settings import Settings
@@ -23,15 +25,16 @@ from decopilot_command.wishes import wishes
 REQUESTS_AT_ONCE = 64
 
 
-def build(settings: Settings) -> FastStream:
-    """Build the program."""
+def build(settings: Settings, configuration: Configuration | None = None) -> FastStream:
+    """Build the program; without a configuration it reads that of the environment."""
     messaging = Messaging(settings, "command")
+    configuration = configuration or read_configuration()
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[Client]:
         async with connected(settings, "command") as nc, Store(nc) as store:
             executor = Executor(Journal(store, Views(store)), Capacity(store))
-            for wish in wishes(executor, Tracker(nc), Bell(nc)):
+            for wish in wishes(executor, Tracker(nc), Bell(nc), configuration):
                 messaging.answer(
                     subjects.command(wish.name),
                     subjects.COMMAND_QUEUE,

@@ -1,8 +1,9 @@
 """Executing: what all wishes have in common: who may wish at all, the deadline, and room for what starts a run."""
 
 import asyncio
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import TypedDict
+from typing import NoReturn, TypedDict
 
 from decopilot.contracts.commands import (
     CancelRun,
@@ -14,6 +15,7 @@ from decopilot.contracts.commands import (
 )
 from decopilot.contracts.events import RunQueued, RunRequested
 from decopilot.contracts.ids import UserId
+from decopilot.contracts.messages import RunConfig
 from decopilot.domain.commands import RefusedError, Resolve, Send, UserCommand
 from decopilot.domain.decider import decide
 from decopilot.log.capacity import Capacity
@@ -44,22 +46,38 @@ class Executor:
         self._journal = journal
         self._capacity = capacity
 
-    async def execute(self, request: Request, command: UserCommand) -> Executed:
+    async def execute(
+        self, request: Request, command: UserCommand, *, check: Callable[[RunConfig], None] | None = None
+    ) -> Executed:
         """Decide and append; what was granted before is found, and nothing appended.
 
+        `check` raises what speaks against a run that would begin; one that is found is as it is.
+
         Raises:
-            RefusedError: the thread's state, the user's rights or the store's size speak against it.
+            RefusedError: the thread's state, the user's rights, the check or the store's size speak against it.
             TimeoutError, nats.errors.Error: unknown whether it was appended; the same request may be sent again.
 
         """
         if request.role == "viewer":
             raise RefusedError("forbidden", "Viewers read; they change nothing.")
         async with asyncio.timeout(DEADLINE_S):
-            if isinstance(command, Send | Resolve) and await self._capacity.is_nearly_full():
-                await self._check_starts_no_run(request, command)
+            if isinstance(command, Send | Resolve):
+                checks = [] if check is None else [check]
+                if await self._capacity.is_nearly_full():
+                    checks.append(_no_room)
+                if checks:
+                    await self._check_new_run(request, command, checks)
             return await self._journal.execute(request.org, request.thread, command)
 
-    async def _check_starts_no_run(self, request: Request, command: Send | Resolve) -> None:
+    async def _check_new_run(
+        self, request: Request, command: Send | Resolve, checks: Iterable[Callable[[RunConfig], None]]
+    ) -> None:
         loaded = await self._journal.load(request.org, request.thread)
-        if isinstance(decide(command, loaded.state), RunRequested | RunQueued):
-            raise RefusedError("storage_full", "The chunk log has no room for new runs at the moment.")
+        event = decide(command, loaded.state)
+        if isinstance(event, RunRequested | RunQueued):
+            for check in checks:
+                check(event.config)
+
+
+def _no_room(_: RunConfig) -> NoReturn:
+    raise RefusedError("storage_full", "The chunk log has no room for new runs at the moment.")

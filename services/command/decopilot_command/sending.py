@@ -3,12 +3,17 @@
 import hashlib
 import json
 import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import NoReturn
 
 import structlog
 
 from decopilot.contracts.commands import Accepted, SendMessage
+from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.ids import MessageId, RunId
-from decopilot.contracts.messages import UIMessage
+from decopilot.contracts.messages import RunConfig, UIMessage
+from decopilot.domain.choosing import choose
 from decopilot.domain.commands import RefusedError, Send
 from decopilot.kit import telemetry
 from decopilot_command.executing import Executor, wisher
@@ -21,8 +26,9 @@ log = structlog.get_logger()
 class Sender:
     """Takes users' messages."""
 
-    def __init__(self, executor: Executor, tracker: Tracker, bell: Bell) -> None:
+    def __init__(self, executor: Executor, tracker: Tracker, bell: Bell, configuration: Configuration) -> None:
         self._executor = executor
+        self._configuration = configuration
         self._tracker = tracker
         self._bell = bell
 
@@ -30,18 +36,19 @@ class Sender:
         """Append the run that answers the message, or find the one that does; raises what `Executor.execute` does."""
         if request.message.role != "user":
             raise RefusedError("invalid_body", "Only a user's message starts a run.")
+        config, check = self._choice(request)
         run = uuid.uuid4().hex
         command = Send(
             **wisher(request),
             message=request.message,
             message_hash=_hash(request.message),
-            config=request.config,
+            config=config,
             run_id=RunId(f"run_{run}"),
             assistant_id=MessageId(f"msg_{run}"),
             on_conflict=request.on_conflict,
             traceparent=telemetry.inject({}).get("traceparent"),
         )
-        executed = await self._executor.execute(request, command)
+        executed = await self._executor.execute(request, command, check=check)
         state = executed.state
         run_id = state.sent[request.message.id].run_id
         record = state.runs[run_id]
@@ -54,7 +61,7 @@ class Sender:
             repeated=executed.appended is None,
         )
         if executed.appended is not None:
-            await self._tracker.chat_message_started(request)
+            await self._tracker.chat_message_started(request, config)
         if request.on_conflict == "interrupt" and state.active is not None and state.active.cancel is not None:
             await self._bell.ring(request.org, state.active.run_id)
         return Accepted(
@@ -64,6 +71,17 @@ class Sender:
             status=record.status,
             cursor=str(record.cursor),
         )
+
+    def _choice(self, request: SendMessage) -> tuple[RunConfig, Callable[[RunConfig], None] | None]:
+        """Choose how the run is done; what speaks against one that would begin is raised by the check."""
+        try:
+            return choose(self._configuration, request.config, request.role, request.message), None
+        except RefusedError as refusal:
+            return RunConfig(), partial(_refuse, refusal)
+
+
+def _refuse(refusal: RefusedError, _: RunConfig) -> NoReturn:
+    raise refusal
 
 
 def _hash(message: UIMessage) -> str:

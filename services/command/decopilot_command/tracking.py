@@ -8,6 +8,7 @@ from nats.errors import Error as NatsError
 
 from decopilot.contracts import subjects
 from decopilot.contracts.commands import SendMessage
+from decopilot.contracts.messages import RunConfig
 
 log = structlog.get_logger()
 
@@ -18,15 +19,15 @@ class Tracker:
     def __init__(self, nc: Client) -> None:
         self._nc = nc
 
-    async def chat_message_started(self, request: SendMessage) -> None:
+    async def chat_message_started(self, request: SendMessage, config: RunConfig) -> None:
         """Tell that a user's message was newly appended (not a repeat of one, nor a continuation or a resume)."""
         properties = {
             "organization_id": request.org,
             "user_id": request.user,
             "thread_id": request.thread,
-            "agent_id": request.config.agent_id,
-            "mode": request.config.mode,
-            "tier": request.config.tier,
+            "agent_id": config.agent_id,
+            "mode": config.mode,
+            "tier": config.tier,
         }
         try:
             await self._nc.publish(subjects.track(request.org, "chat_message_started"), json.dumps(properties).encode())

@@ -20,6 +20,7 @@ from decopilot.contracts.commands import (
     SendMessage,
     WithdrawMessage,
 )
+from decopilot.contracts.configuration import Configuration
 from decopilot_command.changing import Changer
 from decopilot_command.executing import Executor, Request
 from decopilot_command.resolving import Resolver
@@ -39,9 +40,10 @@ class Wish(Generic[RequestT]):
     grant: Callable[[RequestT], Awaitable[Accepted | Receipt]]
 
 
-def wishes(executor: Executor, tracker: Tracker, bell: Bell) -> list[Wish[Any]]:
+def wishes(executor: Executor, tracker: Tracker, bell: Bell, configuration: Configuration) -> list[Wish[Any]]:
     """Every wish."""
-    sender, resolver, changer = Sender(executor, tracker, bell), Resolver(executor), Changer(executor, bell)
+    sender = Sender(executor, tracker, bell, configuration)
+    resolver, changer = Resolver(executor, configuration), Changer(executor, bell)
     return [
         Wish(SEND_MESSAGE, SendMessage, sender.send),
         Wish(RESOLVE_INTERACTIONS, ResolveInteractions, resolver.resolve),

@@ -15,7 +15,7 @@ from decopilot.contracts.commands import (
     SendMessage,
 )
 from decopilot.contracts.ids import Message, MessageId, ThreadId
-from decopilot.contracts.messages import ApprovalLevel, Mode, RunConfig, Tier, UIMessage
+from decopilot.contracts.messages import ApprovalLevel, AskedConfig, Mode, Tier, UIMessage
 from decopilot_gateway.auth import Caller, Doorman, thread_in_path
 from decopilot_gateway.bodies import read_body
 from decopilot_gateway.commanding import Commander
@@ -74,10 +74,10 @@ class MessagesBody(BaseModel):
         min_length=1, max_length=100
     )
     agent: PostedAgent = PostedAgent(id="default")
-    tier: Tier = "smart"
+    tier: Tier | None = None
     mode: Mode = "default"
-    tool_approval_level: ApprovalLevel = Field(default="auto", alias="toolApprovalLevel")
-    temperature: float = Field(default=0.5, ge=0, le=2)
+    tool_approval_level: ApprovalLevel | None = Field(default=None, alias="toolApprovalLevel")
+    temperature: float | None = Field(default=None, ge=0, le=2)
     memory: PostedMemory = PostedMemory()
     on_conflict: OnConflict = Field(default="queue", alias="onConflict")
     thread_id: str | None = None
@@ -113,14 +113,14 @@ class MessagesBody(BaseModel):
             on_conflict=self.on_conflict,
         )
 
-    def _config(self) -> RunConfig:
+    def _config(self) -> AskedConfig:
         systems = [message for message in self.messages if isinstance(message, PostedMessage)]
         instructions = tuple(_text(message) for message in systems if message.role == "system")
         if sum(map(len, instructions)) > INSTRUCTIONS_LENGTH:
             raise ProblemError(
                 "invalid_body", f"System messages have at most {INSTRUCTIONS_LENGTH} characters together."
             )
-        return RunConfig(
+        return AskedConfig(
             agent_id=self.agent.id,
             tier=self.tier,
             mode=self.mode,

@@ -48,6 +48,7 @@ def build(settings: RunnerSettings, configuration: Configuration | None = None) 
             agent_pump = AgentPump(
                 journal,
                 agents,
+                configuration,
                 answer_bytes=nc.max_payload - EVENT_RESERVE_BYTES,
                 questions_wait=settings.questions_wait,
             )

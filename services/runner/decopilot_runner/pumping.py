@@ -10,9 +10,11 @@ import structlog
 
 from decopilot.agent import Agent, AgentError, AgentRequest
 from decopilot.contracts.chunks import Chunk
+from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.frames import Outcome
 from decopilot.contracts.messages import UIMessage
-from decopilot.domain.commands import CompleteStep, StaleError
+from decopilot.domain.choosing import check_still
+from decopilot.domain.commands import CompleteStep, RefusedError, StaleError
 from decopilot.domain.fold import Fold, FoldError
 from decopilot.domain.outcome import failure, resolve, usage_of
 from decopilot.domain.resuming import is_cut
@@ -49,10 +51,17 @@ class AgentPump:
     """Lets agents write the answers of runs, up to `answer_bytes` each."""
 
     def __init__(
-        self, journal: Journal, agents: Mapping[str, Agent], *, answer_bytes: int, questions_wait: bool
+        self,
+        journal: Journal,
+        agents: Mapping[str, Agent],
+        configuration: Configuration,
+        *,
+        answer_bytes: int,
+        questions_wait: bool,
     ) -> None:
         self._journal = journal
         self._agents = agents
+        self._configuration = configuration
         self._answer_bytes = answer_bytes
         self._questions_wait = questions_wait
 
@@ -84,11 +93,7 @@ class AgentPump:
         checker = Checker(self._answer_bytes)
         if progress.partial is not None:
             checker.count(progress.partial)
-        agent_id = progress.attempt.requested.config.agent_id
-        agent = self._agents.get(agent_id)
-        if agent is None:
-            raise AgentError("agent_not_found", f"There is no agent {agent_id} any more.")
-        said = agent(_request(progress, history))
+        said = self._agent(progress.attempt)(_request(progress, history))
         if not isinstance(said, AsyncGenerator):
             raise ProtocolError("agent", "must be an async generator function")
         async with aclosing(said) as chunks:
@@ -107,6 +112,24 @@ class AgentPump:
                     raise AgentError("unknown", chunk["errorText"])
                 await self._take(progress, chunk)
         return finish
+
+    def _agent(self, attempt: Attempt) -> Agent:
+        """Find the run's agent.
+
+        Raises:
+            AgentError: it is gone; or this is not the first attempt, and the run's model was forbidden meanwhile.
+
+        """
+        config = attempt.requested.config
+        if attempt.number > 1:
+            try:
+                check_still(self._configuration, config)
+            except RefusedError as refusal:
+                raise AgentError(refusal.code, refusal.detail) from refusal
+        agent = self._agents.get(config.agent_id)
+        if agent is None:
+            raise AgentError("agent_not_found", f'There is no agent "{config.agent_id}".')
+        return agent
 
     async def _take(self, progress: Progress, chunk: Chunk) -> None:
         """Have a chunk stored; where the agent acts behind it, wait until it is."""
