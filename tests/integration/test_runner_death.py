@@ -9,6 +9,7 @@ import pytest
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts.events import RunCompleted, RunFailed, RunStarted, StepCompleted
 from decopilot.contracts.ids import MessageId, RunId
+from decopilot.contracts.messages import RunConfig
 from decopilot.domain.fold import fold
 from decopilot.domain.resuming import replay
 from decopilot.log.store import Store
@@ -212,6 +213,34 @@ async def test_a_runner_told_to_leave_in_mid_run_leaves_without_a_broker_too(
     await asyncio.to_thread(own_broker.start)
     await services.start("runner", agent="support.agents:obey").ready()
     await is_whole(record, run, await record.end_of("t1", run), notes)
+
+
+@pytest.mark.parametrize(
+    ("config", "now", "category"),
+    [
+        ({"agent_id": "support"}, {}, "agent_not_found"),
+        ({"model": "openai:gpt-5"}, {"roles": '{"member": ["openai:gpt-5-mini"]}'}, "model_not_allowed"),
+    ],
+)
+async def test_a_run_whose_agent_is_gone_or_whose_model_is_forbidden_by_now_is_not_gone_on_with(
+    record: Record, services: Services, config: dict[str, str], now: dict[str, str], category: str
+) -> None:
+    first = services.start(
+        "runner", agent="support.agents:obey", agents='{"support": {"agent": "support.agents:obey"}}'
+    )
+    await first.ready()
+    run = await record.send("t1", SLOW, config=RunConfig.model_validate({"role": "member"} | config))
+    await record.frames_reach("t1", run, 10)
+    first.send(signal.SIGTERM)
+    assert 0 == await first.ended()
+    second = services.start("runner", agent="support.agents:obey", **now)
+    await second.ready()
+    end = await record.end_of("t1", run)
+    assert isinstance(end, RunFailed)
+    assert ("error", category) == (end.reason, end.error_category)
+    assert end.message is not None
+    assert end.message.text.startswith("number0")
+    assert [] == second.complaints()
 
 
 async def test_an_agent_that_is_not_there_ends_the_runner_with_a_clear_word(services: Services) -> None:

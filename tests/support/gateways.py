@@ -17,6 +17,7 @@ import aiohttp
 import jwt
 
 from decopilot.contracts import subjects
+from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.events import Event, RunCompleted, RunRequested, ThreadCreated
 from decopilot.contracts.frames import Cursor, Frame, Outcome
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId, UserId
@@ -68,10 +69,12 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running_gateway(nats_url: str, **more: object) -> AsyncIterator[Gateway]:
+async def running_gateway(
+    nats_url: str, configuration: Configuration | None = None, /, **more: object
+) -> AsyncIterator[Gateway]:
     """Run a gateway in this process while the context is open; leaving is what SIGTERM does to a process."""
     settings = gateway_settings(nats_url, **more)
-    async with listening(settings) as port:
+    async with listening(settings, configuration) as port:
         gateway = Gateway(f"http://127.0.0.1:{port}{settings.path_prefix}")
         await until(lambda: _is_ready(gateway))
         yield gateway

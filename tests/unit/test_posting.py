@@ -28,13 +28,13 @@ def resolved(*parts: object) -> ResolveInteractions:
     return command
 
 
-def test_a_minimal_body_gets_the_defaults_and_an_id() -> None:
+def test_a_minimal_body_gets_an_id_and_leaves_to_the_agent_what_it_does_not_say() -> None:
     command = sent({"messages": [{"role": "user", "parts": [{"type": "text"}]}]})
     assert ("acme", "t1", "ann", "member") == (command.org, command.thread, command.user, command.role)
     assert command.message.id.startswith("msg_")
     config = command.config
     assert "queue" == command.on_conflict
-    wanted = ("default", "smart", "default", "auto", 0.5, 50, ())
+    wanted = ("default", None, "default", None, None, 50, ())
     found = (config.agent_id, config.tier, config.mode, config.tool_approval_level, config.temperature)
     assert wanted == (*found, config.window_size, config.instructions)
 

@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 import structlog
 from aiohttp import web
 
+from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.frames import Frame
+from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connecting
 from decopilot.kit.health import broker_answers
 from decopilot.log.blocks import Memory
@@ -22,6 +24,7 @@ from decopilot.log.views import Views
 from decopilot_gateway.admitting import Admission
 from decopilot_gateway.attaching import Attach
 from decopilot_gateway.auth import Doorman
+from decopilot_gateway.choices import Choices
 from decopilot_gateway.commanding import Commander
 from decopilot_gateway.endpoints import endpoints
 from decopilot_gateway.locating import Locators
@@ -47,11 +50,15 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def build(settings: GatewaySettings) -> AsyncIterator[tuple[web.Application, Leaving]]:
+async def build(
+    settings: GatewaySettings, configuration: Configuration | None = None
+) -> AsyncIterator[tuple[web.Application, Leaving]]:
     """Build the application, which may be served at once: it is alive before it has found the broker.
 
+    Without a configuration it reads that of the environment.
     The connection, and what is followed over it, are held while the context is open.
     """
+    configuration = configuration or read_configuration()
     followed: list[Tails[Frame, Stretch] | Tails[Stored, str]] = []
     found_broker = asyncio.Event()
 
@@ -92,6 +99,7 @@ async def build(settings: GatewaySettings) -> AsyncIterator[tuple[web.Applicatio
             ),
             watch=Watch(doorman, admission, leaving, pulse, tails=watch_tails, store=store),
             reading=Reading(doorman, journal, Histories(journal, views), views),
+            choices=Choices(doorman, configuration),
             page=Page(doorman, prefix),
             ready=ready,
             prefix=prefix,
@@ -116,9 +124,9 @@ async def build(settings: GatewaySettings) -> AsyncIterator[tuple[web.Applicatio
 
 
 @asynccontextmanager
-async def listening(settings: GatewaySettings) -> AsyncIterator[int]:
+async def listening(settings: GatewaySettings, configuration: Configuration | None = None) -> AsyncIterator[int]:
     """Serve while the context is open, on the port that it yields; then end every stream cleanly."""
-    async with build(settings) as (app, leaving):
+    async with build(settings, configuration) as (app, leaving):
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=DRAIN_S)
         await runner.setup()
         try:

@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler
 from decopilot.contracts.ids import ID_PATTERN
 from decopilot.kit.health import Check, livez, readyz
 from decopilot_gateway.attaching import Attach
+from decopilot_gateway.choices import Choices
 from decopilot_gateway.openapi import Endpoint, document
 from decopilot_gateway.page import Page
 from decopilot_gateway.posting import Posting
@@ -22,7 +23,8 @@ _WHO = ("unauthenticated", "forbidden", "invalid_id", "internal")
 _READ = (*_WHO, "broker_unavailable")
 _WISH = (*_READ, "command_unavailable", "thread_not_found")
 _BODY = ("invalid_json", "invalid_body", "body_too_large", "unsupported_media_type")
-_RESOLUTION = ("interaction_not_found", "interaction_resolved", "storage_full")
+_CHOICE = ("agent_not_found", "tier_unavailable", "model_not_allowed", "files_not_supported")
+_RESOLUTION = ("agent_not_found", "model_not_allowed", "interaction_not_found", "interaction_resolved", "storage_full")
 _THREAD = "/{org}/decopilot/threads/{thread}"
 _CURSOR = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}$"}
 
@@ -34,6 +36,7 @@ def endpoints(
     attach: Attach,
     watch: Watch,
     reading: Reading,
+    choices: Choices,
     page: Page,
     ready: Check,
     prefix: str,
@@ -47,7 +50,7 @@ def endpoints(
             "Send a message: its run is in the log when this answers.",
             posting.handle,
             {202: ("The run is in the log; cursor is the position before its first chunk.", "Accepted")},
-            (*_WISH, *_BODY, *_RESOLUTION, "thread_mismatch", "message_conflict", "run_active", "queue_full"),
+            (*_WISH, *_BODY, *_CHOICE, *_RESOLUTION, "thread_mismatch", "message_conflict", "run_active", "queue_full"),
             body="MessagesBody",
         ),
         Endpoint(
@@ -161,6 +164,24 @@ def endpoints(
             reading.messages,
             {200: ("The messages, oldest first.", "Messages")},
             (*_READ, "thread_not_found"),
+        ),
+        Endpoint(
+            "GET",
+            "/{org}/decopilot/allowed-models",
+            "listModels",
+            "Show the models that the caller's role may use, and the tiers that stand for them.",
+            choices.models,
+            {200: ("Models by provider, `*` for all of it; and the tiers that have a model.", "AllowedModels")},
+            _WHO,
+        ),
+        Endpoint(
+            "GET",
+            "/{org}/decopilot/agents",
+            "listAgents",
+            "Show the agents that a message may name.",
+            choices.agents,
+            {200: ("The agents, the default one first.", "Agents")},
+            _WHO,
         ),
         Endpoint(
             "GET",

@@ -10,8 +10,9 @@ from aiohttp.typedefs import Handler
 from pydantic.json_schema import models_json_schema
 
 from decopilot.contracts.commands import Receipt, RunStatus, ThreadStatus
+from decopilot.contracts.configuration import TIERS
 from decopilot.contracts.events import FailureReason
-from decopilot.contracts.messages import UIMessage
+from decopilot.contracts.messages import ApprovalLevel, UIMessage
 from decopilot.contracts.problems import PROBLEMS
 from decopilot_gateway.facts import InteractionsBody
 from decopilot_gateway.posting import MessagesBody
@@ -141,6 +142,24 @@ def _schemas() -> dict[str, Any]:
             "message": _ref("UIMessage"),
             "queuedAt": {"type": "string", "format": "date-time"},
             "interrupts": flag,
+        },
+        "AllowedModels": {
+            "allowAll": flag,
+            "models": {"type": "object", "additionalProperties": {"type": "array", "items": text}},
+            "tiers": {
+                "type": "object",
+                "propertyNames": {"enum": [*TIERS]},
+                "additionalProperties": _ref("TierOfModels"),
+            },
+        },
+        "TierOfModels": {"title": text, "model": text, "vision": flag, "allowed": flag},
+        "Agents": {"agents": _list_of("Agent")},
+        "Agent": {
+            "id": text,
+            "title": text,
+            "description": text,
+            "tier": {"enum": [*TIERS]},
+            "toolApprovalLevel": {"enum": [*get_args(ApprovalLevel)]},
         },
         "Health": {"status": text},
         "Problem": {
