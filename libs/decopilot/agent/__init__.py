@@ -8,8 +8,9 @@ chunks inside (AI SDK names). Code behind a `yield` runs only after what was yie
 Ids of calls are the agent's to choose: unique in the thread, and the same in every attempt.
 """
 
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId
@@ -31,6 +32,9 @@ class AgentRequest:
 
     `message_id` is the answer's, the same in every attempt and continuation; `run_id` is a continuation's own.
 
+    `tools` are the functions that the configuration names for the agent, by their names: what one does stands in its
+    docstring, what it takes in its annotations.
+
     A run is cancelled by closing the generator: `asyncio.CancelledError` or `GeneratorExit` at its `await` or `yield`.
     """
 
@@ -43,6 +47,7 @@ class AgentRequest:
     partial: UIMessage | None = None
     resumed: bool = False
     in_step: bool = False
+    tools: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
 
 Agent = Callable[[AgentRequest], AsyncGenerator[Chunk, None]]

@@ -1,25 +1,36 @@
 """Reading `decopilot.toml`: what the operator decided, the environment before the file."""
 
 import os
+import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings.exceptions import SettingsError
 
 from decopilot.contracts.configuration import Configuration
 from decopilot.kit.program import ConfigurationError
+from decopilot.kit.toml_lines import line_of
 
 FILE = Path("decopilot.toml")
 _PREFIX, _DELIMITER = "DECOPILOT_", "__"
+_SAID = {"extra_forbidden": "there is no such key"}
+_KEYS = re.compile(r"[\w-]+(\.[\w-]+)*")
+_AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
 class ConfigurationFileError(ConfigurationError):
-    """The file can't be read, or says what makes no sense; `problems` has a line for each mistake."""
+    """The configuration can't be read, or says what makes no sense.
+
+    `problems` has a line for each mistake, with the place where it is to be mended.
+    """
 
     def __init__(self, source: str, problems: list[str]) -> None:
-        self.source, self.problems = source, problems
-        super().__init__(f"{source}: {'; '.join(problems)}")
+        self.source = source
+        self.problems = [f"{_place(source, problem)}: {problem}" for problem in problems]
+        super().__init__("; ".join(self.problems))
 
 
 class _Sources(Configuration, BaseSettings):
@@ -64,14 +75,46 @@ def read_configuration() -> Configuration:
         return Configuration.model_validate(_Sources().model_dump(by_alias=True, exclude_unset=True))
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationFileError(source, [f"is no TOML: {error}"]) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationFileError(source, [f"can't be read: {error}"]) from error
+    except SettingsError as error:
+        raise ConfigurationFileError("environment", [f"{error}: a table is given as JSON"]) from error
     except ValidationError as error:
         raise ConfigurationFileError(source, list(_lines(error))) from error
+
+
+def place_of(path: Sequence[str]) -> str:
+    """Tell where a key is to be mended: in which variable, or in which line of which file."""
+    for depth in range(len(path), 0, -1):
+        variable = _PREFIX + _DELIMITER.join(path[:depth]).upper()
+        if any(name.upper() == variable for name in os.environ):
+            return variable
+    file = configuration_file()
+    return "environment" if file is None else _line(file, line_of(_text(file), path))
 
 
 def _lines(error: ValidationError) -> list[str]:
     lines = []
     for entry in error.errors(include_url=False, include_context=False, include_input=False):
-        place = ".".join(str(step) for step in entry["loc"])
-        message = entry["msg"].removeprefix("Value error, ")
+        place = ".".join(str(step) for step in entry["loc"] if step != "[key]")
+        message = _SAID.get(entry["type"], entry["msg"].removeprefix("Value error, "))
         lines.append(f"{place}: {message}" if place else message)
     return lines
+
+
+def _place(source: str, problem: str) -> str:
+    if (said := _AT_LINE.search(problem)) is not None:
+        return f"{source}:{said[1]}"
+    key, colon, _ = problem.partition(": ")
+    return place_of(key.split(".")) if colon and _KEYS.fullmatch(key) else source
+
+
+def _line(file: Path, number: int | None) -> str:
+    return str(file) if number is None else f"{file}:{number}"
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -1,24 +1,15 @@
 """The agents that this runner drives: the default one, or one's own by its import path."""
 
-import importlib
 from collections.abc import Callable, Mapping
-from typing import cast
 
 from decopilot.agent import Agent
 from decopilot.contracts.configuration import DEFAULT_AGENT, TIERS, AgentEntry, Configuration
 from decopilot.kit.program import ConfigurationError
+from decopilot_runner.own_agents import own_agent
 from decopilot_runner.settings import RunnerSettings
 
 Agents = Mapping[str, Agent]
 """Agents by their ids."""
-
-
-class AgentImportError(ConfigurationError):
-    """What an import path of the configuration names can't be had."""
-
-    def __init__(self, path: str, why: str) -> None:
-        self.path, self.why = path, why
-        super().__init__(f"agent {path}: {why}")
 
 
 class ModelError(ConfigurationError):
@@ -33,7 +24,7 @@ def load_agents(settings: RunnerSettings, configuration: Configuration) -> Agent
     """Load every agent.
 
     Raises:
-        AgentImportError: there is no callable at an import path.
+        ImportPathError: there is no agent, or no tool, at an import path.
         ModelError: a model is unknown, or its provider's package or key is missing.
 
     """
@@ -44,22 +35,11 @@ def load_agents(settings: RunnerSettings, configuration: Configuration) -> Agent
         if entry is None:
             continue
         if entry.agent is not None:
-            found[agent_id] = _imported(entry.agent)
+            found[agent_id] = own_agent(entry.agent, entry)
             continue
         build = build or _builder(settings, configuration)
         found[agent_id] = build(entry)
     return found
-
-
-def _imported(path: str) -> Agent:
-    module, _, name = path.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise AgentImportError(path, str(error)) from error
-    if not callable(found):
-        raise AgentImportError(path, "that is not callable")
-    return cast("Agent", found)
 
 
 def _builder(settings: RunnerSettings, configuration: Configuration) -> Callable[[AgentEntry], Agent]:

@@ -30,6 +30,14 @@ UNFINISHED = "The call's input was not finished."
 log = structlog.get_logger()
 
 
+class BrokenProtocolError(Exception):
+    """The chunk that an attempt's agent yielded as its `number`th, counted from 1, is none that a viewer may see."""
+
+    def __init__(self, number: int, chunk_type: str, rule: str) -> None:
+        self.number, self.chunk_type, self.rule = number, chunk_type, rule
+        super().__init__(f"chunk {number} ({chunk_type}): {rule}")
+
+
 @dataclass(slots=True)
 class Progress:
     """How far an attempt is: what the log holds of the answer, and whether its agent may still add to it.
@@ -76,7 +84,7 @@ class AgentPump:
             raise
         except AgentError as error:
             return failure(fold.message(), _shown(error.category), _shown(error.text)), {}
-        except (FoldError, ProtocolError) as error:
+        except (BrokenProtocolError, ProtocolError) as error:
             log.warning("agent_broke_protocol", run_id=run, error=str(error))
             return failure(fold.message(), "protocol", f"The agent broke the chunk protocol: {error}."), {}
         except AnswerTooLargeError as error:
@@ -90,6 +98,7 @@ class AgentPump:
     async def _pump_agent(self, progress: Progress, history: Sequence[UIMessage]) -> Chunk:
         """Pump the agent's chunks; returns its `finish` chunk, or an empty one."""
         finish: Chunk = {}
+        number = 0
         checker = Checker(self._answer_bytes)
         if progress.partial is not None:
             checker.count(progress.partial)
@@ -101,16 +110,22 @@ class AgentPump:
                 if progress.is_stopped:
                     # It took its cancellation for something else: what it says now is nobody's answer.
                     raise asyncio.CancelledError
-                chunk = checker.check(yielded)
-                kind = chunk["type"]
-                # How a run begins and ends is the runner's to say; the agent only adds to it.
-                if kind == "finish":
-                    finish = chunk
-                if kind in {"start", "abort", "finish"}:
-                    continue
-                if kind == "error":
-                    raise AgentError("unknown", chunk["errorText"])
-                await self._take(progress, chunk)
+                number += 1
+                try:
+                    chunk = checker.check(yielded)
+                    kind = chunk["type"]
+                    # How a run begins and ends is the runner's to say; the agent only adds to it.
+                    if kind == "finish":
+                        finish = chunk
+                    if kind in {"start", "abort", "finish"}:
+                        continue
+                    if kind == "error":
+                        raise AgentError("unknown", chunk["errorText"])
+                    await self._take(progress, chunk)
+                except FoldError as error:
+                    raise BrokenProtocolError(number, error.chunk_type, f"{error.ref!r}: {error.rule}") from error
+                except ProtocolError as error:
+                    raise BrokenProtocolError(number, error.chunk_type, error.rule) from error
         return finish
 
     def _agent(self, attempt: Attempt) -> Agent:
@@ -134,8 +149,8 @@ class AgentPump:
     async def _take(self, progress: Progress, chunk: Chunk) -> None:
         """Have a chunk stored; where the agent acts behind it, wait until it is."""
         is_last = chunk["type"] == "finish-step"
-        if is_last:
-            # Behind it nobody can end what it left open: not every client, and no other attempt.
+        if is_last or chunk["type"] == "start-step":
+            # Behind it nobody can end what was left open: not every client, and no other attempt.
             await _write(progress, *progress.fold.stream_ends(UNFINISHED))
         await _write(progress, chunk)
         if is_cut(chunk):
