@@ -81,7 +81,7 @@ async def ported(yields: Sequence[object]) -> Ported:
 
 
 _IDS = st.sampled_from(["a", "b"])
-_JSON = st.sampled_from([None, 0, "", "x", [], {"q": 1}])
+_JSON: st.SearchStrategy[object] = st.sampled_from([None, 0, "", "x", [], {"q": 1}])
 _GARBAGE: st.SearchStrategy[object] = st.sampled_from(
     [None, 1, "text", [], {}, {"type": None}, {"type": "text"}, {"type": "data-run", "data": 1}, {"type": "text-end"}]
 )

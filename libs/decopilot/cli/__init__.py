@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -12,6 +13,7 @@ from decopilot.cli.tokens import Role
 from decopilot.cli.usage import (
     DEFAULT_DATA_DIR,
     AsJson,
+    ConfigFile,
     DataDir,
     OnConflict,
     OneLineUsage,
@@ -33,6 +35,8 @@ app = typer.Typer(
 ONE_MACHINE = "On one machine"
 ONE_SERVICE = "One service, configured by environment"
 app.add_typer(bench, rich_help_panel=ONE_MACHINE)
+config = typer.Typer(no_args_is_help=True, help="Check what `decopilot.toml` says, or write one to begin with.")
+app.add_typer(config, name="config", rich_help_panel=ONE_MACHINE)
 
 
 def main() -> None:
@@ -72,6 +76,7 @@ def up(
             min=1, max=65_535, show_default="8080, or the next free one", help="Where the web page is served."
         ),
     ] = None,
+    config: ConfigFile = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     scale: Annotated[
         list[str] | None, typer.Option(metavar="SERVICE=N,…", help="Copies per service, such as runner=2,gateway=2.")
@@ -85,12 +90,36 @@ def up(
 
     Data stays in --data-dir: the next `up` goes on with it. Nothing listens beyond 127.0.0.1.
     """
-    from decopilot.cli.plan import parse_scale  # noqa: PLC0415 - `--help` must not wait for it
+    from decopilot.cli.configuring import use  # noqa: PLC0415 - `--help` must not wait for it
+    from decopilot.cli.plan import parse_scale  # noqa: PLC0415 - as above
     from decopilot.cli.up import Options  # noqa: PLC0415 - as above
     from decopilot.cli.up import up as run_up  # noqa: PLC0415 - as above
 
+    use(config)
     options = Options(data_dir, port, parse_scale(scale or []), open_browser, ready_timeout)
     run_up(options, os.environ)
+
+
+@config.command("check")
+def config_check(*, config: ConfigFile = None) -> None:
+    """Read the configuration, import what it names, and print every mistake with its place; else what it says.
+
+    Exit codes: 0 usable, perhaps with warnings; 1 not.
+    """
+    from decopilot.cli.configuring import check, use  # noqa: PLC0415 - `--help` must not wait for it
+
+    use(config)
+    raise typer.Exit(check())
+
+
+@config.command("init")
+def config_init(
+    *, config: Annotated[Path, typer.Option(metavar="FILE", help="Where to write it.")] = Path("decopilot.toml")
+) -> None:
+    """Write a commented configuration to begin with; a file that is there stays as it is."""
+    from decopilot.cli.configuring import init  # noqa: PLC0415 - `--help` must not wait for it
+
+    typer.echo(init(config))
 
 
 @app.command(rich_help_panel=ONE_MACHINE)
@@ -154,7 +183,12 @@ def run(
     ] = OnConflict.QUEUE,
     tool_approval: Annotated[
         ToolApproval | None,
-        typer.Option(show_default="auto", help="Which tools run without asking: all, or those that only read."),
+        typer.Option(
+            show_default="as the agent has it", help="Which tools run without asking: all, or those that only read."
+        ),
+    ] = None,
+    agent: Annotated[
+        str | None, typer.Option(metavar="ID", show_default="default", help="Agent of the configuration to ask.")
     ] = None,
     as_json: AsJson = False,
     timeout: Timeout = None,
@@ -176,7 +210,7 @@ def run(
     from decopilot.cli.asking import Question, ask  # noqa: PLC0415 - `--help` must not wait for it
     from decopilot.cli.following import Terms  # noqa: PLC0415 - as above
 
-    question = Question(text, on_conflict.value, None if tool_approval is None else tool_approval.value)
+    question = Question(text, on_conflict.value, None if tool_approval is None else tool_approval.value, agent)
     terms = Terms(data_dir, org, thread, url, token, as_json, timeout)
     raise typer.Exit(ask(question, terms, os.environ))
 

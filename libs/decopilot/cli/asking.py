@@ -28,6 +28,7 @@ class Question:
     text: str
     on_conflict: OnConflict = "queue"
     tool_approval: Literal["auto", "readonly"] | None = None
+    agent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ def ask(question: Question, terms: Terms, environment: Mapping[str, str]) -> Exi
         options: SendOptions = {"on_conflict": question.on_conflict}
         if question.tool_approval is not None:
             options["tool_approval_level"] = question.tool_approval
+        if question.agent is not None:
+            options["agent"] = question.agent
 
         async def request(client: Client, thread: str, on_chunk: OnChunk, on_accepted: OnAccepted) -> RunResult:
             return await client.run_and_wait(thread, text, on_chunk=on_chunk, on_accepted=on_accepted, **options)

@@ -16,6 +16,7 @@ import typer
 from rich.status import Status
 
 from decopilot.cli.broker import EmbeddedBroker
+from decopilot.cli.configuring import ensure_usable
 from decopilot.cli.crew import Crew
 from decopilot.cli.errors import CliError
 from decopilot.cli.logs import Journal
@@ -244,6 +245,7 @@ class Up:
 
 def up(options: Options, environment: Mapping[str, str]) -> None:
     """Run `decopilot up` until a signal ends it; raises `CliError` where it can't start."""
+    ensure_usable()
     folder = DataFolder(options.data_dir)
     folder.create()
     with folder.locked():

@@ -12,6 +12,10 @@ from decopilot.cli.errors import CliError
 DEFAULT_DATA_DIR = Path(".decopilot")
 
 DataDir = Annotated[Path, typer.Option("--data-dir", metavar="DIR", help="Where `up` keeps its data.")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", show_default="decopilot.toml, if it is there", help="Configuration."),
+]
 Org = Annotated[str, typer.Option(show_default="local", help="Org to ask in.")]
 Url = Annotated[
     str | None,

@@ -1,8 +1,9 @@
 """What an operator decides in `decopilot.toml`: agents, models, providers, tools, who may use what, automations."""
 
+import re
 from typing import Annotated, Any, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from decopilot.contracts.commands import Role
 from decopilot.contracts.ids import ID_PATTERN, Org
@@ -15,9 +16,22 @@ TIERS: tuple[Tier, ...] = get_args(Tier)
 OPTIONAL_TIERS: frozenset[Tier] = frozenset({"image", "web_research"})
 """Tiers that `model` does not stand in for: what they are for, not every model can do."""
 
-ModelName = Annotated[str, StringConstraints(pattern=r"^(demo|[A-Za-z0-9_.-]+:\S{1,200})$")]
+
+def _of_form(pattern: str, wanted: str) -> AfterValidator:
+    form = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if form.fullmatch(text) is None:
+            msg = f"wanted is {wanted}"
+            raise ValueError(msg)
+        return text
+
+    return AfterValidator(check)
+
+
+ModelName = Annotated[str, _of_form(r"demo|[A-Za-z0-9_.-]+:\S{1,200}", "`demo`, or `provider:model`")]
 """`demo`, or `provider:model`, where the provider is one of pydantic-ai's or has a table of its own."""
-ImportPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
+ImportPath = Annotated[str, _of_form(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", "`package.module:name`")]
 """`package.module:name`."""
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """Name of an environment variable. Keys and tokens are named, never written down."""

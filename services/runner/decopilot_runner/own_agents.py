@@ -62,7 +62,7 @@ def _adapted(path: str, found: Any, entry: AgentEntry) -> Agent:  # noqa: ANN401
     return adapt(found, steps=entry.steps)
 
 
-def _objection(found: object) -> str | None:  # noqa: PLR0911  one case per mistake
+def _objection(found: object) -> str | None:
     """Tell what speaks against an object being an agent, as far as can be told without calling it."""
     if inspect.isclass(found):
         return "a class is no agent: name an instance, or an async generator function"
