@@ -19,6 +19,7 @@ from docker.utils.build import exclude_paths  # type: ignore[import-untyped]  # 
 from ruamel.yaml import YAML
 
 from decopilot.cli.nats_binary import find_binary
+from decopilot.contracts.configuration import Configuration
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
 from decopilot.log.topology import provision
@@ -143,7 +144,7 @@ def test_build_arguments_of_compose_are_those_of_the_dockerfile() -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_what_compose_sets_are_settings_that_exist(name: str) -> None:
-    fields = {PREFIX + field.upper() for field in SETTINGS[name].model_fields}
+    fields = {PREFIX + field.upper() for model in (SETTINGS[name], Configuration) for field in model.model_fields}
     ours = {key for key in service(name)["environment"] if key.startswith(PREFIX)}
     if name in stages():
         ours |= {key for key in image_environment(name) if key.startswith(PREFIX)}

@@ -2,16 +2,20 @@
 
 import asyncio
 import importlib.util
+import json
 import re
 import signal
 import sqlite3
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, closing
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from decopilot.agent import Agent, AgentRequest
 from decopilot.cli.broker import EmbeddedBroker
@@ -19,6 +23,7 @@ from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.events import RunCompleted, RunRequiresAction, RunStarted
 from decopilot.contracts.ids import MessageId
 from decopilot.contracts.interactions import Approval
+from decopilot.contracts.messages import RunConfig
 from decopilot.domain.fold import fold
 from decopilot.log.store import Store
 from support.driven import Driven, KilledError, calls_of
@@ -35,10 +40,19 @@ def blocks() -> list[str]:
     return [block.partition("```")[0] for block in PAGE.read_text(encoding="utf-8").split(MARK)[1:]]
 
 
+def modules() -> dict[str, str]:
+    """The programs of the page that are modules of their own, by their files."""
+    return dict(
+        re.findall(rf"{MARK.partition(' -->')[0]}: (\w+\.py) -->\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    )
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with the page's agents in it."""
     (tmp_path / "my_bots.py").write_text("\n\n".join(blocks()), encoding="utf-8")
+    for file, text in modules().items():
+        (tmp_path / file).write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -75,8 +89,9 @@ def booked(folder: Path) -> list[tuple[str, int]]:
 
 
 def test_the_example_is_short() -> None:
-    assert 2 == len(blocks())
-    assert len(blocks()[0].splitlines()) <= 30
+    assert 3 == len(blocks())
+    assert len(blocks()[0].splitlines()) <= 15
+    assert len(blocks()[1].splitlines()) <= 30
 
 
 async def test_a_runner_that_is_killed_behind_an_effect_leaves_each_effect_once(
@@ -163,8 +178,68 @@ async def test_wherever_it_is_killed_it_asks_and_goes_on_as_if_nobody_had_died(m
 
 def test_the_fields_that_the_page_names_are_those_of_a_request() -> None:
     named = set(re.findall(r"request\.(\w+)", PAGE.read_text(encoding="utf-8")))
-    assert {"partial", "in_step", "message_id", "run_id", "history", "config"} == named
+    assert {"partial", "in_step", "message_id", "run_id", "history", "config", "tools"} == named
     assert named | {"resumed"} <= set(AgentRequest.__slots__)
+
+
+async def completions(request: web.Request) -> web.StreamResponse:
+    """Answer as OpenAI's chat completions do; who brought tools is first asked to call one."""
+    body = await request.json()
+    said = [message["content"] for message in body["messages"] if message["role"] == "user"][-1]
+    choice: dict[str, Any] = {"index": 0, "finish_reason": None}
+    deltas: list[dict[str, Any]] = [{"content": word} for word in ("You ", "said: ", said)]
+    if "tools" in body and body["messages"][-1]["role"] != "tool":
+        call = {"name": body["tools"][0]["function"]["name"], "arguments": '{"word": "cat"}'}
+        deltas = [{"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": call}]}]
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    for delta in [*deltas, {}]:
+        end = {} if delta else {"finish_reason": "tool_calls" if "tool_calls" in deltas[0] else "stop"}
+        told = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
+        chunk = told | {"choices": [choice | {"delta": delta} | end]}
+        await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+    await response.write(b"data: [DONE]\n\n")
+    return response
+
+
+@pytest.fixture
+async def endpoint(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """An endpoint that speaks OpenAI's API, where both agents look for it."""
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", completions)
+    async with TestServer(app) as server:
+        for name in ("LLM_URL", "OPENAI_BASE_URL"):
+            monkeypatch.setenv(name, str(server.make_url("/v1")))
+        monkeypatch.setenv("OPENAI_API_KEY", "x")
+        yield
+
+
+@pytest.mark.usefixtures("endpoint")
+async def test_agents_that_are_there_already_answer_as_they_are(record: Record, services: Services) -> None:
+    assert {"poet.py", "wrapped.py"} == modules().keys()
+    named = {"plain": {"agent": "wrapped:plain"}, "poet": {"agent": "poet:poet"}}
+    await services.start("runner", agent="my_bots:support", agents=json.dumps(named)).ready()
+    ends = {}
+    for agent_id in ("default", "plain", "poet"):
+        run = await record.send(agent_id, "Hello there", config=RunConfig(agent_id=agent_id))
+        end = await record.end_of(agent_id, run)
+        assert isinstance(end, RunCompleted), end
+        assert end.message is not None
+        ends[agent_id] = end.message
+    assert "You asked: Hello there " == ends["default"].text
+    assert ["You said: Hello there"] * 2 == [ends[name].text for name in ("plain", "poet")]
+    assert [["bat", "dat", "fat"]] == [part["output"] for part in calls_of(ends["poet"])]
+    assert [] == services.started[0].complaints()
+
+
+async def test_wherever_the_shortest_is_killed_its_answer_is_whole(my_bots: ModuleType) -> None:
+    whole = Driven(ended(my_bots.support, "answer"), "Why?")
+    await whole.attempt()
+    for at in range(1, len(whole.chunks)):
+        run = Driven(ended(my_bots.support, "answer"), "Why?")
+        await run.killed_at(at)
+        await run.attempt()
+        assert whole.message == run.message
 
 
 def ended(agent: Agent, message_id: str) -> Agent:
