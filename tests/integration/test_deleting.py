@@ -18,6 +18,7 @@ from decopilot.contracts.views import StoredMessage
 from decopilot.domain.commands import RefusedError, StaleError
 from decopilot.domain.thread import FOLD_VERSION, INITIAL, ThreadState, evolve
 from decopilot.kit.settings import Settings
+from decopilot.log.blobs import Blobs
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.ending import Attempt, Ender
 from decopilot.log.erasing import Eraser
@@ -62,7 +63,7 @@ def services(own_broker: EmbeddedBroker, tmp_path: Path) -> Iterator[Services]:
 
 
 def eraser(record: Record) -> Eraser:
-    return Eraser(record.journal, record.views, record.frames)
+    return Eraser(record.journal, record.views, record.frames, Blobs(record.store))
 
 
 async def secrets(record: Record, thread: ThreadId) -> list[str]:

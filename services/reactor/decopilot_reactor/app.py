@@ -11,6 +11,7 @@ from decopilot.contracts import subjects
 from decopilot.kit.connection import connected
 from decopilot.kit.holding import Gaps, may_be_held
 from decopilot.kit.messaging import Messaging
+from decopilot.log.blobs import Blobs
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.ending import Ender
 from decopilot.log.erasing import Eraser
@@ -51,7 +52,7 @@ def build(settings: ReactorSettings) -> FastStream:
                 may_be_held=partial(may_be_held, nc, gaps),
                 at_once=max(settings.events_at_once // 2, 1),
             )
-            eraser = Eraser(journal, views, chunks)
+            eraser = Eraser(journal, views, chunks, Blobs(store))
             deleter = Deleter(journal, reactor, overseer, eraser, erase_again_s=settings.erase_again_s)
             purger = Purger(
                 chunks,
