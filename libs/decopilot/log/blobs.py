@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Self
 
 import structlog
+from nats.aio.msg import Msg
 from nats.js.errors import APIError
 
 from decopilot.contracts.ids import OrgId, ThreadId
@@ -72,6 +73,26 @@ class BlobDamagedError(Exception):
     def __init__(self, place: Place) -> None:
         self.place = place
         super().__init__(f"the blob {place.name} is damaged")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What was said of a blob at some time: that it is there, or (announced, or erased) that it is not."""
+
+    place: Place
+    sequence: int
+    is_there: bool
+    at: datetime
+
+
+def told(message: Msg) -> Told | None:
+    """Read what a consumer was handed; None for an object that is none of ours."""
+    delivered = message.metadata
+    try:
+        info = ObjectInfo.model_validate_json(message.data)
+        return Told(info.place, delivered.sequence.stream, not info.deleted, delivered.timestamp)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +220,29 @@ class Blobs:
         found = (await self._store.js.stream_info(STREAM, subjects_filter=filter_)).state.subjects or {}
         for blob in sorted({subject.split(".")[5] for subject in found}):
             await self._mark(Place(org, thread, blob))
-        await self._store.js.purge_stream(STREAM, subject=filter_)
+        await self._purge(filter_)
+
+    async def drop(self, blob: Told) -> None:
+        """Erase a blob, if nothing newer was said of it."""
+        there = await self._find(blob.place)
+        if there.sequence == blob.sequence and there.info is not None:
+            marker = _absent(blob.place, there.info.writing)
+            if await self._replace(blob.place, marker, blob.sequence) is not None:
+                await self._purge(blob.place.chunks(there.info.writing))
+
+    async def forget(self, blob: Told) -> None:
+        """Remove what is left of a blob that is not there, if nothing newer was said of it.
+
+        Whoever wrote when that was said must have stopped by now, and who begins later is not touched: what is removed
+        stood there before it was read that nobody had.
+        """
+        newest = (await self._store.js.stream_info(STREAM)).state.last_seq
+        if (await self._find(blob.place)).sequence == blob.sequence:
+            await self._purge(blob.place.chunks(), before=newest + 1)
+            await self._purge(blob.place.meta, before=blob.sequence + 1)
+
+    async def _purge(self, subject: str, *, before: int | None = None) -> None:
+        await self._store.js.purge_stream(STREAM, subject=subject, seq=before)
 
     async def _find(self, place: Place) -> _Found:
         stored = await self._store.last(STREAM, place.meta)
@@ -237,7 +280,7 @@ class Blobs:
             old = writing if info is None else there.present and there.present.writing
             if old:
                 with suppress(*UNCERTAIN):
-                    await self._store.js.purge_stream(STREAM, subject=place.chunks(old))
+                    await self._purge(place.chunks(old))
         return info
 
     async def _write_chunks(

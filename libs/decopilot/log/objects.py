@@ -11,7 +11,7 @@ from decopilot.contracts.ids import OrgId, ThreadId, is_id
 from decopilot.contracts.messages import Frozen
 from decopilot.log.store import Stored
 
-STREAM = f"OBJ_{subjects.BLOBS_BUCKET}"
+STREAM = subjects.BLOBS_STREAM
 CHUNK_BYTES = 128 * 1024
 """What the object store's own clients use: all but an object's last chunk have this size."""
 _DIGEST = "SHA-256="
