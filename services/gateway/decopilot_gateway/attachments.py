@@ -1,0 +1,117 @@
+"""Attachments: the files of a message that is posted; what a `data:` address holds becomes a file of the thread."""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from decopilot.contracts.files import FileRef, file_ref
+from decopilot.contracts.ids import ThreadId
+from decopilot.contracts.messages import Part, UIMessage
+from decopilot.log.blobs import Blob, Blobs
+from decopilot_gateway.auth import Caller
+from decopilot_gateway.links import Links
+from decopilot_gateway.problems import ProblemError
+from decopilot_gateway.uploading import Writers, filename, media_type
+
+_DATA = re.compile(
+    r"data:(?P<type>[^;,]*)(;[^;,=]+=[^;,]*)*(?P<base64>;base64)?,(?P<data>.*)", re.IGNORECASE | re.DOTALL
+)
+_FOREIGN = re.compile(r"https?://\S{1,2000}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """What a `data:` address holds. Its id is made of it: the same message twice is the same message."""
+
+    content: bytes
+    media_type: str
+    name: str | None
+
+    @property
+    def id(self) -> str:
+        digest = hashlib.sha256(f"{self.media_type}\n".encode() + self.content).hexdigest()
+        return f"file_{digest[:40]}"
+
+
+class Attachments:
+    """Makes a message's files the thread's own."""
+
+    def __init__(self, writers: Writers, blobs: Blobs, links: Links) -> None:
+        self._writers = writers
+        self._blobs = blobs
+        self._links = links
+
+    async def settle(self, message: UIMessage, caller: Caller, thread: ThreadId) -> UIMessage:
+        """Return the message with the addresses of files that are stored.
+
+        An address on another host stays as it is: nobody here ever asks for it. Where one file is refused, none that
+        the message brings is stored.
+
+        Raises:
+            ProblemError: a file is malformed, or none of this thread's; or the caller may not write to it.
+
+        """
+        given = [_given(part, caller, thread) if part.get("type") == "file" else None for part in message.parts]
+        if not any(given):
+            return message
+        await self._writers.check(caller, thread)
+        # All that may not be there is looked for before anything is stored.
+        known = {one: await self._known(one) for one in given if isinstance(one, FileRef)}
+        parts: list[Part] = []
+        for part, one in zip(message.parts, given, strict=True):
+            if isinstance(one, FileRef):
+                parts.append(self._part(part, one, known[one]))
+            elif isinstance(one, _Data):
+                ref = FileRef(caller.org, thread, one.id)
+                blob = await self._blobs.put(*ref, one.content, media_type=one.media_type, name=one.name)
+                parts.append(self._part(part, ref, blob))
+            else:
+                parts.append(part)
+        return message.model_copy(update={"parts": parts})
+
+    async def _known(self, ref: FileRef) -> Blob:
+        blob = await self._blobs.renew(*ref)
+        if blob is None:
+            raise ProblemError("file_not_found", f"The thread has no file {ref.file}, or no more.")
+        return blob
+
+    def _part(self, part: Part, ref: FileRef, blob: Blob) -> Part:
+        named = {} if part.get("filename") or blob.name is None else {"filename": blob.name}
+        return part | named | {"url": self._links.url(ref), "mediaType": blob.media_type}
+
+
+def _given(part: Mapping[str, Any], caller: Caller, thread: ThreadId) -> _Data | FileRef | None:
+    """Read what a file part holds; None for a file on another host."""
+    url = part.get("url")
+    if not isinstance(url, str):
+        raise ProblemError("invalid_file", "A file has a url.")
+    if _FOREIGN.fullmatch(url):
+        return None
+    if url[:5].lower() == "data:":
+        return _data(url, part)
+    ref = file_ref(url)
+    if ref is None:
+        raise ProblemError("invalid_file", "The url of a file is that of an upload, a data: URL, or http(s).")
+    if ref[:2] != (caller.org, thread):
+        raise ProblemError("file_not_found", f"The thread has no file {ref.file}.")
+    return ref
+
+
+def _data(url: str, part: Mapping[str, Any]) -> _Data:
+    found = _DATA.fullmatch(url)
+    if found is None:
+        raise ProblemError("invalid_file", "That is no data: URL.")
+    content = unquote_to_bytes(found["data"])
+    if found["base64"]:
+        try:
+            content = base64.b64decode(content, validate=True)
+        except binascii.Error as error:
+            raise ProblemError("invalid_file", "A data: URL is not base64, though it says so.") from error
+    said = part.get("mediaType") or found["type"] or "text/plain"
+    name = filename(str(part["filename"])) if part.get("filename") else None
+    return _Data(content, media_type(str(said)), name)
