@@ -8,12 +8,31 @@ chunks inside (AI SDK names). Code behind a `yield` runs only after what was yie
 Ids of calls are the agent's to choose: unique in the thread, and the same in every attempt.
 """
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId
 from decopilot.contracts.messages import RunConfig, UIMessage
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that a user attached, as it was stored."""
+
+    data: bytes
+    media_type: str
+    name: str | None = None
+
+
+ReadFile = Callable[[str, int], Awaitable[File | None]]
+"""Reads the file that the `url` of a `file` part names, unless it has more than so many bytes. None for what is too
+large, gone, or on another host: that is never asked for anything."""
+
+
+async def no_files(_url: str, _at_most_bytes: int) -> File | None:
+    """Read none."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +48,8 @@ class AgentRequest:
     and is said anew. With `in_step` the last step of `partial` is still open: its `finish-step` is among what is
     missing, and the finished steps are one less than there are `step-start`.
 
+    `read_file` reads what users attached: `await request.read_file(part["url"], at_most_bytes)`.
+
     `message_id` is the answer's, the same in every attempt and continuation; `run_id` is a continuation's own.
 
     A run is cancelled by closing the generator: `asyncio.CancelledError` or `GeneratorExit` at its `await` or `yield`.
@@ -43,6 +64,7 @@ class AgentRequest:
     partial: UIMessage | None = None
     resumed: bool = False
     in_step: bool = False
+    read_file: ReadFile = no_files
 
 
 Agent = Callable[[AgentRequest], AsyncGenerator[Chunk, None]]

@@ -13,6 +13,7 @@ from decopilot.cli.usage import (
     DEFAULT_DATA_DIR,
     AsJson,
     DataDir,
+    Files,
     OnConflict,
     OneLineUsage,
     Org,
@@ -156,6 +157,7 @@ def run(
         ToolApproval | None,
         typer.Option(show_default="auto", help="Which tools run without asking: all, or those that only read."),
     ] = None,
+    file: Files = None,
     as_json: AsJson = False,
     timeout: Timeout = None,
     org: Org = "local",
@@ -176,7 +178,7 @@ def run(
     from decopilot.cli.asking import Question, ask  # noqa: PLC0415 - `--help` must not wait for it
     from decopilot.cli.following import Terms  # noqa: PLC0415 - as above
 
-    question = Question(text, on_conflict.value, None if tool_approval is None else tool_approval.value)
+    question = Question(text, on_conflict.value, None if tool_approval is None else tool_approval.value, file or ())
     terms = Terms(data_dir, org, thread, url, token, as_json, timeout)
     raise typer.Exit(ask(question, terms, os.environ))
 

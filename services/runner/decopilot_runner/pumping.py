@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from decopilot.agent import Agent, AgentError, AgentRequest
+from decopilot.agent import Agent, AgentError, AgentRequest, ReadFile
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.frames import Outcome
 from decopilot.contracts.messages import UIMessage
@@ -17,11 +17,13 @@ from decopilot.domain.fold import Fold, FoldError
 from decopilot.domain.outcome import failure, resolve, usage_of
 from decopilot.domain.resuming import is_cut
 from decopilot.kit import telemetry
+from decopilot.log.blobs import Blobs
 from decopilot.log.ending import Attempt
 from decopilot.log.journal import Journal
 from decopilot.log.pump import FencedError, Pump
 from decopilot.log.store import patiently
 from decopilot_runner.checking import AnswerTooLargeError, Checker, ProtocolError
+from decopilot_runner.files import reading
 
 UNFINISHED = "The call's input was not finished."
 
@@ -49,10 +51,11 @@ class AgentPump:
     """Lets agents write the answers of runs, up to `answer_bytes` each."""
 
     def __init__(
-        self, journal: Journal, agents: Mapping[str, Agent], *, answer_bytes: int, questions_wait: bool
+        self, journal: Journal, agents: Mapping[str, Agent], blobs: Blobs, *, answer_bytes: int, questions_wait: bool
     ) -> None:
         self._journal = journal
         self._agents = agents
+        self._blobs = blobs
         self._answer_bytes = answer_bytes
         self._questions_wait = questions_wait
 
@@ -88,7 +91,7 @@ class AgentPump:
         agent = self._agents.get(agent_id)
         if agent is None:
             raise AgentError("agent_not_found", f"There is no agent {agent_id} any more.")
-        said = agent(_request(progress, history))
+        said = agent(_request(progress, history, reading(self._blobs, progress.attempt.org)))
         if not isinstance(said, AsyncGenerator):
             raise ProtocolError("agent", "must be an async generator function")
         async with aclosing(said) as chunks:
@@ -140,7 +143,7 @@ async def _write(progress: Progress, *chunks: Chunk) -> None:
         await progress.pump.write(chunk)
 
 
-def _request(progress: Progress, history: Sequence[UIMessage]) -> AgentRequest:
+def _request(progress: Progress, history: Sequence[UIMessage], read_file: ReadFile) -> AgentRequest:
     requested = progress.attempt.requested
     return AgentRequest(
         org=progress.attempt.org,
@@ -152,6 +155,7 @@ def _request(progress: Progress, history: Sequence[UIMessage]) -> AgentRequest:
         partial=progress.partial,
         resumed=progress.is_resumed,
         in_step=progress.fold.in_step,
+        read_file=read_file,
     )
 
 
