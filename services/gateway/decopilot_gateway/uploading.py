@@ -152,13 +152,15 @@ def filename(said: str | None) -> str | None:
 
 
 def media_type(said: str, name: str | None = None) -> str:
-    """Read a media type, without its parameters; where none is said, it is guessed by the name.
+    """Read a media type, without its parameters; where none is said, or nothing by it, it is guessed by the name.
 
     Raises:
         ProblemError: it is none.
 
     """
-    found = said.partition(";")[0].strip().lower() or mimetypes.guess_type(name or "")[0] or _UNKNOWN
+    found = said.partition(";")[0].strip().lower()
+    if found in {"", _UNKNOWN}:
+        found = mimetypes.guess_type(name or "")[0] or _UNKNOWN
     if not _MEDIA_TYPE.fullmatch(found):
         raise ProblemError("unsupported_media_type", "That is no media type.")
     return found
