@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from playwright.async_api import Browser, Locator, Page, Route, expect
+from playwright.async_api import Browser, FilePayload, Locator, Page, Route, expect
 
 from support.browser import chromium
 from support.stack import Stack
@@ -397,8 +397,8 @@ async def test_a_file_that_is_attached_is_seen_by_the_model_and_shown_with_the_m
         "0000000049454e44ae426082"
     )
     files = [
-        {"name": "pixel.png", "mimeType": "image/png", "buffer": pixel},
-        {"name": "notes.md", "mimeType": "", "buffer": b"# Notes"},
+        FilePayload(name="pixel.png", mimeType="image/png", buffer=pixel),
+        FilePayload(name="notes.md", mimeType="", buffer=b"# Notes"),
     ]
     await page.get_by_test_id("files").set_input_files(files)
     await expect(page.get_by_test_id("attached").locator("li:not(.uploading)")).to_have_count(2, timeout=SOON_MS)

@@ -321,6 +321,20 @@ async def test_a_message_may_name_what_was_uploaded_and_is_told_its_type(ann: Pe
 
 
 @pytest.mark.usefixtures("command")
+async def test_of_a_file_of_another_thread_a_message_brings_a_copy(ann: Person, store: Store) -> None:
+    _, file = await ann.upload(path=FILES.replace("t1", "t2"))
+    for _ in range(2):
+        status, _ = await ann.post({"url": file["url"], "mediaType": "image/png"})
+        assert 202 == status
+    await Blobs(store).erase(OrgId(ORG), ThreadId("t2"))
+    _, history, _ = await ann.ask("GET", f"/{ORG}/decopilot/threads/t1/messages")
+    own = history["messages"][0]["parts"][1]["url"]
+    assert f"{FILES}/{file['id']}" == own
+    status, body, _ = await ann.ask("GET", own)
+    assert (200, PNG) == (status, body)
+
+
+@pytest.mark.usefixtures("command")
 async def test_an_address_elsewhere_is_kept_as_it_is(ann: Person, store: Store) -> None:
     status, _ = await ann.post({"url": "https://example.org/cat.png", "mediaType": "image/png"})
     assert 202 == status

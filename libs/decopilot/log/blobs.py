@@ -168,6 +168,26 @@ class Blobs:
             if renewed is not None:
                 return Blob.of(renewed)
 
+    async def copy(self, org: OrgId, source: ThreadId, target: ThreadId, blob: str) -> Blob | None:
+        """Have a blob of one thread in another one, too, under its id; None where the first has none.
+
+        What the other one has under this id is taken for a copy that was made before.
+
+        Raises:
+            BlobNotFoundError: it went meanwhile.
+
+        """
+        copied = await self.renew(org, target, blob)
+        original = None if copied else await self.info(org, source, blob)
+        if original is None:
+            return copied
+        pieces = self.stream(org, source, blob)
+        try:
+            return await self.put(org, target, blob, pieces, media_type=original.media_type, name=original.name)
+        except BlobConflictError:
+            # Somebody did the same at the same time, or the thread is being erased.
+            return await self.renew(org, target, blob)
+
     async def read(self, org: OrgId, thread: ThreadId, blob: str) -> bytes:
         """Read a whole blob into memory.
 

@@ -49,43 +49,47 @@ class Attachments:
     async def settle(self, message: UIMessage, caller: Caller, thread: ThreadId) -> UIMessage:
         """Return the message with the addresses of files that are stored.
 
-        An address on another host stays as it is: nobody here ever asks for it. Where one file is refused, none that
-        the message brings is stored.
+        An address on another host stays as it is: nobody here ever asks for it. Of a file of another thread this one
+        gets its own. Where one file is refused, none that the message brings is stored.
 
         Raises:
-            ProblemError: a file is malformed, or none of this thread's; or the caller may not write to it.
+            ProblemError: a file is malformed, or not there; or the caller may not write to the thread.
 
         """
-        given = [_given(part, caller, thread) if part.get("type") == "file" else None for part in message.parts]
+        given = [_given(part, caller) if part.get("type") == "file" else None for part in message.parts]
         if not any(given):
             return message
         await self._writers.check(caller, thread)
         # All that may not be there is looked for before anything is stored.
-        known = {one: await self._known(one) for one in given if isinstance(one, FileRef)}
-        parts: list[Part] = []
-        for part, one in zip(message.parts, given, strict=True):
-            if isinstance(one, FileRef):
-                parts.append(self._part(part, one, known[one]))
-            elif isinstance(one, _Data):
-                ref = FileRef(caller.org, thread, one.id)
-                blob = await self._blobs.put(*ref, one.content, media_type=one.media_type, name=one.name)
-                parts.append(self._part(part, ref, blob))
-            else:
-                parts.append(part)
+        for one in given:
+            if isinstance(one, FileRef) and await self._blobs.info(*one) is None:
+                raise _missing(one)
+        parts = [
+            part if one is None else await self._own(part, one, caller, thread)
+            for part, one in zip(message.parts, given, strict=True)
+        ]
         return message.model_copy(update={"parts": parts})
 
-    async def _known(self, ref: FileRef) -> Blob:
-        blob = await self._blobs.renew(*ref)
-        if blob is None:
-            raise ProblemError("file_not_found", f"The thread has no file {ref.file}, or no more.")
-        return blob
-
-    def _part(self, part: Part, ref: FileRef, blob: Blob) -> Part:
+    async def _own(self, part: Part, given: _Data | FileRef, caller: Caller, thread: ThreadId) -> Part:
+        """Store a file with the thread, or find it there, and return the part that names it."""
+        blob: Blob | None
+        if isinstance(given, _Data):
+            ref = FileRef(caller.org, thread, given.id)
+            blob = await self._blobs.put(*ref, given.content, media_type=given.media_type, name=given.name)
+        else:
+            ref = given._replace(thread=thread)
+            blob = await self._blobs.copy(caller.org, given.thread, thread, given.file)
+            if blob is None:
+                raise _missing(given)
         named = {} if part.get("filename") or blob.name is None else {"filename": blob.name}
         return part | named | {"url": self._links.url(ref), "mediaType": blob.media_type}
 
 
-def _given(part: Mapping[str, Any], caller: Caller, thread: ThreadId) -> _Data | FileRef | None:
+def _missing(ref: FileRef) -> ProblemError:
+    return ProblemError("file_not_found", f"Thread {ref.thread} has no file {ref.file}, or no more.")
+
+
+def _given(part: Mapping[str, Any], caller: Caller) -> _Data | FileRef | None:
     """Read what a file part holds; None for a file on another host."""
     url = part.get("url")
     if not isinstance(url, str):
@@ -97,8 +101,8 @@ def _given(part: Mapping[str, Any], caller: Caller, thread: ThreadId) -> _Data |
     ref = file_ref(url)
     if ref is None:
         raise ProblemError("invalid_file", "The url of a file is that of an upload, a data: URL, or http(s).")
-    if ref[:2] != (caller.org, thread):
-        raise ProblemError("file_not_found", f"The thread has no file {ref.file}.")
+    if ref.org != caller.org:
+        raise _missing(ref)
     return ref
 
 
