@@ -25,7 +25,7 @@ _FOREIGN = re.compile(r"https?://\S{1,2000}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class _Data:
+class Data:
     """What a `data:` address holds. Its id is made of it: the same message twice is the same message."""
 
     content: bytes
@@ -34,6 +34,7 @@ class _Data:
 
     @property
     def id(self) -> str:
+        """The file's id."""
         digest = hashlib.sha256(f"{self.media_type}\n".encode() + self.content).hexdigest()
         return f"file_{digest[:40]}"
 
@@ -56,7 +57,7 @@ class Attachments:
             ProblemError: a file is malformed, or not there; or the caller may not write to the thread.
 
         """
-        given = [_given(part, caller) if part.get("type") == "file" else None for part in message.parts]
+        given = [given_in(part, caller) if part.get("type") == "file" else None for part in message.parts]
         if not any(given):
             return message
         await self._writers.check(caller, thread)
@@ -70,10 +71,10 @@ class Attachments:
         ]
         return message.model_copy(update={"parts": parts})
 
-    async def _own(self, part: Part, given: _Data | FileRef, caller: Caller, thread: ThreadId) -> Part:
+    async def _own(self, part: Part, given: Data | FileRef, caller: Caller, thread: ThreadId) -> Part:
         """Store a file with the thread, or find it there, and return the part that names it."""
         blob: Blob | None
-        if isinstance(given, _Data):
+        if isinstance(given, Data):
             ref = FileRef(caller.org, thread, given.id)
             blob = await self._blobs.put(*ref, given.content, media_type=given.media_type, name=given.name)
         else:
@@ -89,8 +90,13 @@ def _missing(ref: FileRef) -> ProblemError:
     return ProblemError("file_not_found", f"Thread {ref.thread} has no file {ref.file}, or no more.")
 
 
-def _given(part: Mapping[str, Any], caller: Caller) -> _Data | FileRef | None:
-    """Read what a file part holds; None for a file on another host."""
+def given_in(part: Mapping[str, Any], caller: Caller) -> Data | FileRef | None:
+    """Read what a file part holds; None for a file on another host.
+
+    Raises:
+        ProblemError: it holds no file, or one of another org.
+
+    """
     url = part.get("url")
     if not isinstance(url, str):
         raise ProblemError("invalid_file", "A file has a url.")
@@ -106,7 +112,7 @@ def _given(part: Mapping[str, Any], caller: Caller) -> _Data | FileRef | None:
     return ref
 
 
-def _data(url: str, part: Mapping[str, Any]) -> _Data:
+def _data(url: str, part: Mapping[str, Any]) -> Data:
     found = _DATA.fullmatch(url)
     if found is None:
         raise ProblemError("invalid_file", "That is no data: URL.")
@@ -118,4 +124,4 @@ def _data(url: str, part: Mapping[str, Any]) -> _Data:
             raise ProblemError("invalid_file", "A data: URL is not base64, though it says so.") from error
     said = part.get("mediaType") or found["type"] or "text/plain"
     name = filename(str(part["filename"])) if part.get("filename") else None
-    return _Data(content, media_type(str(said)), name)
+    return Data(content, media_type(str(said)), name)
