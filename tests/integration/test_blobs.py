@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -114,6 +115,24 @@ async def test_what_breaks_off_leaves_no_blob_and_no_chunks(store: Store, blobs:
         await blobs.put(ORG, THREAD, BLOB, broken())
     assert await blobs.info(ORG, THREAD, BLOB) is None
     assert 0 == await chunks_left(store)
+
+
+async def test_whoever_is_cancelled_as_the_blob_is_there_leaves_it_whole(
+    store: Store, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = store.publish
+
+    async def cancelled(stream: str, subject: str, body: bytes, *rest: Any, **more: Any) -> int:  # noqa: ANN401
+        sequence = await publish(stream, subject, body, *rest, **more)
+        if b'"deleted":false' in body:
+            raise asyncio.CancelledError
+        return sequence
+
+    monkeypatch.setattr(store, "publish", cancelled)
+    with pytest.raises(asyncio.CancelledError):
+        await blobs.put(ORG, THREAD, BLOB, MUCH)
+    monkeypatch.undo()
+    assert MUCH == await blobs.read(ORG, THREAD, BLOB)
 
 
 async def test_erasing_a_thread_erases_its_blobs_and_no_others(store: Store, blobs: Blobs) -> None:

@@ -10,6 +10,7 @@ from decopilot.contracts import subjects
 from decopilot.contracts.events import ThreadDeleted
 from decopilot.contracts.ids import OrgId, ThreadId, UserId
 from decopilot.log.blobs import Blobs
+from decopilot.log.leftovers import Leftovers
 from decopilot.log.objects import CHUNK_BYTES, STREAM, ObjectInfo, Place, nuid
 from decopilot.log.store import Store
 from decopilot_reactor.handling import NotYetError
@@ -26,7 +27,7 @@ class Sweeping:
 
     def __init__(self, store: Store) -> None:
         self._record = Record.of(store)
-        self.blobs = Blobs(store)
+        self.blobs, self.leftovers = Blobs(store), Leftovers(store)
 
     async def items(self, store: Store) -> list[Msg]:
         """Take all that the consumer has at this moment."""
@@ -39,7 +40,7 @@ class Sweeping:
     def sweeper(self, *, unused_s: float = 3600, writing_s: float = 3600) -> Sweeper:
         """Make one."""
         journal, views = self._record.journal, self._record.views
-        return Sweeper(self.blobs, journal, views, unused_s=unused_s, writing_s=writing_s)
+        return Sweeper(self.leftovers, journal, views, unused_s=unused_s, writing_s=writing_s)
 
 
 @pytest.fixture

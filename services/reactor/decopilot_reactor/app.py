@@ -17,6 +17,7 @@ from decopilot.log.ending import Ender
 from decopilot.log.erasing import Eraser
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
+from decopilot.log.leftovers import Leftovers
 from decopilot.log.readers import Readers
 from decopilot.log.store import Store
 from decopilot.log.views import Views
@@ -76,7 +77,7 @@ def build(settings: ReactorSettings) -> FastStream:
                     handling(reaction),
                     workers=settings.events_at_once,
                 )
-            sweeper = Sweeper(blobs, journal, views, unused_s=settings.unused_files_s)
+            sweeper = Sweeper(Leftovers(store), journal, views, unused_s=settings.unused_files_s)
             messaging.consume(
                 subjects.BLOBS_STREAM,
                 subjects.SWEEPER_CONSUMER,

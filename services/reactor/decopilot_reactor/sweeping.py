@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import structlog
 from nats.aio.msg import Msg
 
-from decopilot.log.blobs import PUT_LIMIT_S, Blobs, told
+from decopilot.log.blobs import PUT_LIMIT_S
 from decopilot.log.journal import Journal
+from decopilot.log.leftovers import Leftovers, told
 from decopilot.log.views import Views
 from decopilot_reactor.handling import NotYetError
 
@@ -24,14 +25,14 @@ class Sweeper:
 
     def __init__(
         self,
-        blobs: Blobs,
+        leftovers: Leftovers,
         journal: Journal,
         views: Views,
         *,
         unused_s: float,
         writing_s: float = PUT_LIMIT_S + MARGIN_S,
     ) -> None:
-        self._blobs = blobs
+        self._leftovers = leftovers
         self._journal = journal
         self._views = views
         self._unused_s = unused_s
@@ -52,14 +53,14 @@ class Sweeper:
         age_s = (datetime.now(UTC) - blob.at).total_seconds()
         if not blob.is_there:
             _wait(self._writing_s - age_s)
-            await self._blobs.forget(blob)
+            await self._leftovers.forget(blob)
         elif await self._views.is_deleted(org, thread):
             # It came behind the erasing of all that the thread had.
-            await self._blobs.drop(blob)
+            await self._leftovers.drop(blob)
             log.info("blob_dropped", org=org, thread=thread, reason="thread_deleted")
         elif not await self._journal.newest(org, thread):
             _wait(self._unused_s - age_s)
-            await self._blobs.drop(blob)
+            await self._leftovers.drop(blob)
             log.info("blob_dropped", org=org, thread=thread, reason="no_thread")
 
 
