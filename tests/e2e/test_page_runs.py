@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from playwright.async_api import Browser, Locator, Page, Route, expect
+from playwright.async_api import Browser, FilePayload, Locator, Page, Route, expect
 
 from support.browser import chromium
 from support.stack import Stack
@@ -388,3 +388,26 @@ async def test_a_thread_is_deleted_after_a_question_and_gone_in_every_tab(tab: O
 async def _reload_anyway(page: Page) -> None:
     await page.reload()
     await expect(page.locator("#loading")).to_be_hidden(timeout=SOON_MS)
+
+
+async def test_a_file_that_is_attached_is_seen_by_the_model_and_shown_with_the_message(tab: Opener) -> None:
+    page = await tab()
+    pixel = b"\x89PNG\r\n\x1a\n" + bytes.fromhex(
+        "0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360f8cf500f00048101803a5d5a4a"
+        "0000000049454e44ae426082"
+    )
+    files = [
+        FilePayload(name="pixel.png", mimeType="image/png", buffer=pixel),
+        FilePayload(name="notes.md", mimeType="", buffer=b"# Notes"),
+    ]
+    await page.get_by_test_id("files").set_input_files(files)
+    await expect(page.get_by_test_id("attached").locator("li:not(.uploading)")).to_have_count(2, timeout=SOON_MS)
+    await page.get_by_role("button", name="Remove notes.md").click()
+    await _send(page, "Look at this")
+    await expect(_answer(page)).to_contain_text(f"I got a file of {len(pixel)} bytes", timeout=SOON_MS)
+    await expect(page.get_by_test_id("attached")).to_be_hidden()
+    for _ in range(2):
+        shown = page.locator('[data-testid="message"][data-role="user"] img.file')
+        await expect(shown).to_have_js_property("naturalWidth", 1)
+        await expect(_questions(page)).to_have_text("Look at this")
+        await _reload(page)

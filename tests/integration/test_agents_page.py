@@ -178,7 +178,7 @@ async def test_wherever_it_is_killed_it_asks_and_goes_on_as_if_nobody_had_died(m
 
 def test_the_fields_that_the_page_names_are_those_of_a_request() -> None:
     named = set(re.findall(r"request\.(\w+)", PAGE.read_text(encoding="utf-8")))
-    assert {"partial", "in_step", "message_id", "run_id", "history", "config", "tools"} == named
+    assert {"partial", "in_step", "message_id", "run_id", "history", "config", "tools", "read_file"} == named
     assert named | {"resumed"} <= set(AgentRequest.__slots__)
 
 

@@ -18,6 +18,7 @@ from decopilot.contracts.views import StoredMessage
 from decopilot.domain.commands import RefusedError, StaleError
 from decopilot.domain.thread import FOLD_VERSION, INITIAL, ThreadState, evolve
 from decopilot.kit.settings import Settings
+from decopilot.log.blobs import Blobs
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.ending import Attempt, Ender
 from decopilot.log.erasing import Eraser
@@ -41,6 +42,7 @@ STREAMS = (
     subjects.WATCH_STREAM,
     f"KV_{subjects.THREADS_BUCKET}",
     f"KV_{subjects.MESSAGES_BUCKET}",
+    subjects.BLOBS_STREAM,
 )
 
 
@@ -62,7 +64,7 @@ def services(own_broker: EmbeddedBroker, tmp_path: Path) -> Iterator[Services]:
 
 
 def eraser(record: Record) -> Eraser:
-    return Eraser(record.journal, record.views, record.frames)
+    return Eraser(record.journal, record.views, record.frames, Blobs(record.store))
 
 
 async def secrets(record: Record, thread: ThreadId) -> list[str]:
@@ -109,6 +111,9 @@ async def test_of_a_deleted_thread_a_tombstone_and_closing_frames_without_conten
 ) -> None:
     other = ByHand(record, ThreadId("other"))
     kept = await other.whole_run()
+    blobs = Blobs(record.store)
+    for thread in (T1, ThreadId("other")):
+        await blobs.put(ORG, thread, "file", b"a secret")
     async with reactors(settings, 3, erase_again_s=1.5, purge_grace_s=1):
         runs = [await hand.whole_run("m1"), await hand.whole_run("m2", FAILED)]
         await record.drained("reactor")
@@ -134,6 +139,7 @@ async def test_of_a_deleted_thread_a_tombstone_and_closing_frames_without_conten
     with pytest.raises(RefusedError, match="thread_not_found"):
         await hand.post("m3")
     assert "run_completed" == (await record.end_of("other", kept)).type
+    assert b"a secret" == await blobs.read(ORG, ThreadId("other"), "file")
     history = await Histories(record.journal, record.views).read(ORG, ThreadId("other"))
     assert ["secret of m1", "secret"] == [message.text for message in history.messages]
     assert [] == (await Histories(record.journal, record.views).read(ORG, T1)).messages

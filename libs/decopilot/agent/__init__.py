@@ -8,13 +8,32 @@ chunks inside (AI SDK names). Code behind a `yield` runs only after what was yie
 Ids of calls are the agent's to choose: unique in the thread, and the same in every attempt.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId
 from decopilot.contracts.messages import RunConfig, UIMessage
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that a user attached, as it was stored."""
+
+    data: bytes
+    media_type: str
+    name: str | None = None
+
+
+ReadFile = Callable[[str, int], Awaitable[File | None]]
+"""Reads the file that the `url` of a `file` part names, unless it has more than so many bytes. None for what is too
+large, gone, or on another host: that is never asked for anything."""
+
+
+async def no_files(_url: str, _at_most_bytes: int) -> File | None:
+    """Read none."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +48,8 @@ class AgentRequest:
     call without output may have happened, or not. What is behind the last finished step, whole call or output is gone,
     and is said anew. With `in_step` the last step of `partial` is still open: its `finish-step` is among what is
     missing, and the finished steps are one less than there are `step-start`.
+
+    `read_file` reads what users attached: `await request.read_file(part["url"], at_most_bytes)`.
 
     `message_id` is the answer's, the same in every attempt and continuation; `run_id` is a continuation's own.
 
@@ -48,6 +69,7 @@ class AgentRequest:
     resumed: bool = False
     in_step: bool = False
     tools: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    read_file: ReadFile = no_files
 
 
 Agent = Callable[[AgentRequest], AsyncGenerator[Chunk, None]]

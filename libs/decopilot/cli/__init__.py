@@ -15,6 +15,7 @@ from decopilot.cli.usage import (
     AsJson,
     ConfigFile,
     DataDir,
+    Files,
     OnConflict,
     OneLineUsage,
     Org,
@@ -190,6 +191,7 @@ def run(
     agent: Annotated[
         str | None, typer.Option(metavar="ID", show_default="default", help="Agent of the configuration to ask.")
     ] = None,
+    file: Files = None,
     as_json: AsJson = False,
     timeout: Timeout = None,
     org: Org = "local",
@@ -210,7 +212,8 @@ def run(
     from decopilot.cli.asking import Question, ask  # noqa: PLC0415 - `--help` must not wait for it
     from decopilot.cli.following import Terms  # noqa: PLC0415 - as above
 
-    question = Question(text, on_conflict.value, None if tool_approval is None else tool_approval.value, agent)
+    level = None if tool_approval is None else tool_approval.value
+    question = Question(text, on_conflict.value, level, agent, file or ())
     terms = Terms(data_dir, org, thread, url, token, as_json, timeout)
     raise typer.Exit(ask(question, terms, os.environ))
 

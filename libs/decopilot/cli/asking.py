@@ -5,6 +5,7 @@ import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from decopilot.cli.door import find_door
@@ -12,9 +13,10 @@ from decopilot.cli.errors import CliError
 from decopilot.cli.following import Following, Terms
 from decopilot.cli.printing import Paper
 from decopilot.cli.telling import ExitCode
-from decopilot.client import Answer, Approval, Client, Interaction, RunResult, SendOptions, Thread
+from decopilot.client import Answer, Approval, Client, Interaction, RunResult, SendOptions, Thread, UIMessage
 from decopilot.client.api import OnAccepted, OnChunk
 from decopilot.contracts.commands import OnConflict
+from decopilot.contracts.ids import MessageId
 from decopilot.contracts.interactions import Resolution
 
 USER_ASK = "user_ask"
@@ -29,6 +31,15 @@ class Question:
     on_conflict: OnConflict = "queue"
     tool_approval: Literal["auto", "readonly"] | None = None
     agent: str | None = None
+    files: Sequence[Path] = ()
+
+    async def message(self, client: Client, thread: str, text: str) -> str | UIMessage:
+        """Make the message, whose files are uploaded first."""
+        if not self.files:
+            return text
+        files = [(await client.upload(thread, path)).part for path in self.files]
+        parts = [{"type": "text", "text": text}, *files]
+        return UIMessage(id=MessageId(f"msg_{uuid.uuid4().hex}"), role="user", parts=parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +77,8 @@ def ask(question: Question, terms: Terms, environment: Mapping[str, str]) -> Exi
             options["agent"] = question.agent
 
         async def request(client: Client, thread: str, on_chunk: OnChunk, on_accepted: OnAccepted) -> RunResult:
-            return await client.run_and_wait(thread, text, on_chunk=on_chunk, on_accepted=on_accepted, **options)
+            message = await question.message(client, thread, text)
+            return await client.run_and_wait(thread, message, on_chunk=on_chunk, on_accepted=on_accepted, **options)
 
         return following.run(door, request)
 

@@ -33,6 +33,12 @@ Timeout = Annotated[
     float | None,
     typer.Option(min=0.1, metavar="SECONDS", show_default="none", help="Leave after so long; the run goes on."),
 ]
+Files = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--file", metavar="PATH", exists=True, dir_okay=False, readable=True, help="Attach a file; may be repeated."
+    ),
+]
 
 
 class OnConflict(StrEnum):

@@ -9,7 +9,7 @@ from decopilot.client.api import Client
 from decopilot.client.attaching import Event
 from decopilot.client.bodies import SendOptions
 from decopilot.client.errors import ApiError, ArgumentError, ClientError, UnreachableError
-from decopilot.client.models import Accepted, ActiveRun, History, Queued, Receipt, RunResult, Thread
+from decopilot.client.models import Accepted, ActiveRun, File, History, Queued, Receipt, RunResult, Thread
 from decopilot.contracts.interactions import Answer, Approval, Interaction
 from decopilot.contracts.messages import UIMessage
 
@@ -23,6 +23,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Event",
+    "File",
     "History",
     "Interaction",
     "Queued",

@@ -1,7 +1,9 @@
 """The client: what one may ask of a gateway, asked for as often as it takes."""
 
+import mimetypes
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -10,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 from decopilot.client import attaching
 from decopilot.client.attaching import Event
 from decopilot.client.bodies import SendOptions, messages_body, resolutions_body, user_message
-from decopilot.client.calling import Caller, Token, checked_id
+from decopilot.client.calling import Caller, Content, Token, checked_id
 from decopilot.client.errors import ApiError
-from decopilot.client.models import Accepted, History, Queued, Receipt, RunResult, Thread
+from decopilot.client.models import Accepted, File, History, Queued, Receipt, RunResult, Thread
 from decopilot.client.waiting import Waiter
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.interactions import Resolution
@@ -112,6 +114,24 @@ class Client:
         path = f"decopilot/cancel/{checked_id(thread, 'thread')}"
         # Asked for again without its id, another run could have become the active one.
         return _read(Receipt, await self._caller.call("POST", path, body, may_repeat=run_id is not None))
+
+    async def upload(
+        self, thread: str, content: bytes | Path, *, name: str | None = None, media_type: str | None = None
+    ) -> File:
+        """Upload a file for a message: `UIMessage(…, parts=[{"type": "text", "text": …}, file.part])`.
+
+        A path is read while it is sent. The type is guessed by the name, unless it is given.
+
+        Raises:
+            OSError: the path can't be read.
+
+        """
+        name = name or (content.name if isinstance(content, Path) else None)
+        kind = media_type or mimetypes.guess_type(name or "")[0] or "application/octet-stream"
+        query = {} if name is None else {"filename": name}
+        return _read(
+            File, await self._caller.call("POST", f"{_path(thread)}/files", Content(content, kind), query=query)
+        )
 
     async def messages(self, thread: str) -> History:
         """Read a thread's finished messages."""

@@ -3,8 +3,11 @@
 import asyncio
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -21,11 +24,33 @@ LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionErr
 BACKOFF_S, BACKOFF_MAX_S = 0.25, 5.0
 CONNECT_S = 5.0
 ANSWER_S = 15.0
+UPLOAD_S = 600.0
+"""A file may take so long."""
 SILENCE_S = 45.0
 """Three keepalives missed: the connection is dead, whatever TCP believes."""
+_PIECE_BYTES = 256 * 1024
 _OK = range(200, 300)
 
 Token = str | Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A body that is a file's, read while it is sent."""
+
+    source: bytes | Path
+    media_type: str
+
+    def headers(self) -> dict[str, str]:
+        """Tell what it is, and how much, so that it can be refused before it is sent."""
+        size = len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
+        return {"Content-Type": self.media_type, "Content-Length": str(size)}
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield it."""
+        with BytesIO(self.source) if isinstance(self.source, bytes) else self.source.open("rb") as opened:
+            while piece := await asyncio.to_thread(opened.read, _PIECE_BYTES):
+                yield piece
 
 
 class Caller:
@@ -62,15 +87,26 @@ class Caller:
             raise RuntimeError(msg)
         token = self._token if isinstance(self._token, str) else self._token()
         headers = {"Authorization": f"Bearer {token}"}
-        data = None
-        if body is not None:
+        data: bytes | AsyncIterator[bytes] | None = None
+        if isinstance(body, Content):
+            headers |= body.headers()
+            data = body.pieces()
+        elif body is not None:
             headers["Content-Type"] = "application/json"
             data = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
         return self._session.request(
             method, f"{self._root}/{path}", params=query, data=data, headers=headers, allow_redirects=False
         )
 
-    async def call(self, method: str, path: str, body: object = None, *, may_repeat: bool = True) -> Any:  # noqa: ANN401  any JSON
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        may_repeat: bool = True,
+    ) -> Any:  # noqa: ANN401  any JSON
         """Call, and return the decoded answer.
 
         What time may cure is asked again until the deadline, if it `may_repeat`; else only where nothing can have
@@ -82,13 +118,14 @@ class Caller:
 
         """
         clock = asyncio.get_running_loop().time
-        deadline = clock() + self._deadline_s
+        answer_s, in_all_s = (UPLOAD_S, UPLOAD_S) if isinstance(body, Content) else (ANSWER_S, self._deadline_s)
+        deadline = clock() + in_all_s
         for pause_s in backoff():
             retry_after_s = 0.0
             try:
                 async with (
-                    asyncio.timeout_at(min(clock() + ANSWER_S, deadline)),
-                    self.open(method, path, body=body) as got,
+                    asyncio.timeout_at(min(clock() + answer_s, deadline)),
+                    self.open(method, path, query=query, body=body) as got,
                 ):
                     if got.status in _OK:
                         return _decoded(got.status, await got.read())

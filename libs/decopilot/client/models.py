@@ -82,6 +82,22 @@ class History(_Answer):
     pending: tuple[_Pending, ...] = ()
 
 
+class File(_Answer):
+    """A file of a thread; its `part` belongs into a message."""
+
+    id: str
+    url: str
+    media_type: str
+    size: int
+    filename: str | None = None
+
+    @property
+    def part(self) -> dict[str, Any]:
+        """What a message refers to it by."""
+        named = {} if self.filename is None else {"filename": self.filename}
+        return {"type": "file", "url": self.url, "mediaType": self.media_type} | named
+
+
 class Queued(_Answer):
     """A message that waits its turn."""
 

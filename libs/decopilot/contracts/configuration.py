@@ -176,5 +176,5 @@ class Configuration(_Table):
         """Find the model of a tier; None where it has none."""
         entry = self.tiers.get(tier)
         if entry is None and tier not in OPTIONAL_TIERS:
-            return ModelEntry(model=self.model, vision=self.model != DEMO)
+            return ModelEntry(model=self.model)
         return entry

@@ -14,7 +14,7 @@ from decopilot.contracts.events import (
     ThreadDeleted,
     ThreadTitled,
 )
-from decopilot.contracts.ids import MessageId, RunId
+from decopilot.contracts.ids import MessageId, RunId, UserId
 from decopilot.contracts.interactions import Resolution
 from decopilot.domain.commands import Cancel, Delete, RefusedError, Resolve, Retitle, Send, UserCommand, Withdraw
 from decopilot.domain.thread import ThreadState, Waiting
@@ -60,9 +60,21 @@ def decide(command: UserCommand, state: ThreadState) -> Event | None:  # noqa: P
 def _check_rights(command: UserCommand, state: ThreadState) -> None:
     if state.is_deleted and isinstance(command, Delete):
         return
-    if state.is_deleted or (state.owner is None and not isinstance(command, Send)):
+    if state.owner is None and not isinstance(command, Send):
         raise RefusedError("thread_not_found", "There is no such thread, or no more.")
-    if state.owner is not None and state.owner != command.user_id and not command.may_write_all:
+    check_writer(state, command.user_id, may_write_all=command.may_write_all)
+
+
+def check_writer(state: ThreadState, user: UserId, *, may_write_all: bool) -> None:
+    """Check that a user may write to a thread, or begin it.
+
+    Raises:
+        RefusedError: it is somebody else's, or deleted.
+
+    """
+    if state.is_deleted:
+        raise RefusedError("thread_not_found", "There is no such thread, or no more.")
+    if state.owner is not None and state.owner != user and not may_write_all:
         raise RefusedError("forbidden", "Only the thread's owner and the org's owners write to it.")
 
 

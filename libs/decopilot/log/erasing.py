@@ -1,6 +1,7 @@
 """Erasing: what a deleted thread held goes, and nobody who was held up in the middle of a write brings it back."""
 
 from decopilot.contracts.ids import OrgId, ThreadId
+from decopilot.log.blobs import Blobs
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.history import messages_of
 from decopilot.log.journal import Journal
@@ -10,10 +11,11 @@ from decopilot.log.views import Views
 class Eraser:
     """Erases deleted threads whose last run has ended."""
 
-    def __init__(self, journal: Journal, views: Views, chunks: ChunkLog) -> None:
+    def __init__(self, journal: Journal, views: Views, chunks: ChunkLog, blobs: Blobs) -> None:
         self._journal = journal
         self._views = views
         self._chunks = chunks
+        self._blobs = blobs
 
     async def erase(self, org: OrgId, thread: ThreadId, *, tombstone: int) -> None:
         """Erase all but the tombstone, which is the event of that sequence, and what stands behind it.
@@ -27,4 +29,5 @@ class Eraser:
         }
         await self._views.erase(org, thread, messages)
         await self._chunks.erase(org, thread)
+        await self._blobs.erase(org, thread)
         await self._journal.erase(org, thread, before=tombstone)

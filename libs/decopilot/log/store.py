@@ -14,7 +14,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
-from decopilot.log.direct import DirectGet
+from decopilot.log.direct import BATCH, DirectGet
 
 _PAUSE_S, _PAUSE_MAX_S = 0.02, 0.5
 _NO_MESSAGE = 10037
@@ -134,9 +134,9 @@ class Store:
         return _stored(found[0]) if found else None
 
     async def read(
-        self, stream: str, subject: str, after: int, *, until: int = 0, timeout_s: float = 5.0
+        self, stream: str, subject: str, after: int, *, until: int = 0, timeout_s: float = 5.0, count: int = BATCH
     ) -> AsyncGenerator[list[Stored], None]:
-        """Yield all messages behind a sequence whose subjects match, in order, in batches of about 1 MiB.
+        """Yield all messages behind a sequence whose subjects match, in order, in batches of `count` or about 1 MiB.
 
         Ends at the end of what the answering replica holds, but not before `until`, the sequence of a
         matching message that the leader held, unless that one is gone by now.
@@ -148,7 +148,7 @@ class Store:
         clock = asyncio.get_running_loop().time
         behind_since = clock()
         while True:
-            messages, is_more = await self._direct.batch(stream, subject, after, timeout_s=timeout_s)
+            messages, is_more = await self._direct.batch(stream, subject, after, timeout_s=timeout_s, count=count)
             if messages:
                 batch = [_stored(msg) for msg in messages]
                 after = batch[-1].sequence

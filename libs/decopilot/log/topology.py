@@ -103,25 +103,30 @@ def buckets(sizes: Sizes) -> list[KeyValueConfig]:
 
 def consumers() -> list[ConsumerConfig]:
     """Every durable consumer of the event log. Deliveries are not limited: attempts are counted from the log."""
-
-    def consumer(name: str, *filters: str, max_ack_pending: int = MAX_ACK_PENDING) -> ConsumerConfig:
-        return ConsumerConfig(
-            name=name,
-            durable_name=name,
-            filter_subjects=list(filters),
-            ack_policy=AckPolicy.EXPLICIT,
-            ack_wait=ACK_WAIT_S,
-            max_deliver=UNLIMITED,
-            max_ack_pending=max_ack_pending,
-        )
-
     looked_after = [subjects.events_of_type(name) for name in JANITOR_TYPES]
     return [
-        consumer(subjects.RUNNER_CONSUMER, subjects.events_of_type("run_requested")),
-        consumer(subjects.REACTOR_CONSUMER, f"{subjects.EVENT_PREFIX}.>"),
+        _consumer(subjects.RUNNER_CONSUMER, subjects.events_of_type("run_requested")),
+        _consumer(subjects.REACTOR_CONSUMER, f"{subjects.EVENT_PREFIX}.>"),
         # Every item of it waits most of its time: a limit would be one on runs, queues and graces at once.
-        consumer(subjects.JANITOR_CONSUMER, *looked_after, max_ack_pending=UNLIMITED),
+        _consumer(subjects.JANITOR_CONSUMER, *looked_after, max_ack_pending=UNLIMITED),
     ]
+
+
+def sweeper() -> ConsumerConfig:
+    """Make the durable consumer of what is said of blobs: each waits there until it is certain what becomes of it."""
+    return _consumer(subjects.SWEEPER_CONSUMER, subjects.BLOBS_FILTER, max_ack_pending=UNLIMITED)
+
+
+def _consumer(name: str, *filters: str, max_ack_pending: int = MAX_ACK_PENDING) -> ConsumerConfig:
+    return ConsumerConfig(
+        name=name,
+        durable_name=name,
+        filter_subjects=list(filters),
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=ACK_WAIT_S,
+        max_deliver=UNLIMITED,
+        max_ack_pending=max_ack_pending,
+    )
 
 
 class TopologyError(Exception):
@@ -146,10 +151,11 @@ async def provision(nc: Client, sizes: Sizes | None = None) -> None:
     for bucket in buckets(sizes):
         if not await _has_bucket(js, f"KV_{bucket.bucket}", sizes.replicas, bucket.ttl or 0):
             await js.create_key_value(bucket)
-    if not await _has_bucket(js, f"OBJ_{subjects.BLOBS_BUCKET}", sizes.replicas, 0):
+    if not await _has_bucket(js, subjects.BLOBS_STREAM, sizes.replicas, 0):
         await js.create_object_store(subjects.BLOBS_BUCKET, ObjectStoreConfig(replicas=sizes.replicas))
     for consumer in consumers():
         await js.add_consumer(subjects.EVENTS_STREAM, consumer)
+    await js.add_consumer(subjects.BLOBS_STREAM, sweeper())
 
 
 async def _has_bucket(js: JetStreamContext, stream: str, replicas: int, ttl_s: float) -> bool:

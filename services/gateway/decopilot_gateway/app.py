@@ -13,6 +13,7 @@ from decopilot.contracts.frames import Frame
 from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connecting
 from decopilot.kit.health import broker_answers
+from decopilot.log.blobs import Blobs
 from decopilot.log.blocks import Memory
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.history import Histories
@@ -23,10 +24,12 @@ from decopilot.log.tail import Stretch, Tails
 from decopilot.log.views import Views
 from decopilot_gateway.admitting import Admission
 from decopilot_gateway.attaching import Attach
+from decopilot_gateway.attachments import Attachments
 from decopilot_gateway.auth import Doorman
 from decopilot_gateway.choices import Choices
 from decopilot_gateway.commanding import Commander
 from decopilot_gateway.endpoints import endpoints
+from decopilot_gateway.links import Links
 from decopilot_gateway.locating import Locators
 from decopilot_gateway.openapi import route
 from decopilot_gateway.page import WEB, Files, Page, harden
@@ -34,9 +37,11 @@ from decopilot_gateway.posting import Posting
 from decopilot_gateway.problems import problems
 from decopilot_gateway.process import allow_files, spare_the_collector
 from decopilot_gateway.reading import Reading
+from decopilot_gateway.serving import Serving
 from decopilot_gateway.settings import GatewaySettings
 from decopilot_gateway.streaming import Leaving, Pulse
 from decopilot_gateway.tracing import tracing
+from decopilot_gateway.uploading import Uploading, Writers
 from decopilot_gateway.watching import Watch
 from decopilot_gateway.wishing import Wishing
 
@@ -85,8 +90,12 @@ async def build(
             per_user=settings.streams_per_user, per_org=settings.streams_per_org, in_all=settings.streams
         )
         commander = Commander(nc)
+        blobs, writers = Blobs(store), Writers(journal)
+        links = Links(settings.jwt_secret.get_secret_value(), prefix, lasts_s=settings.file_link_s)
         table = endpoints(
-            posting=Posting(doorman, commander),
+            posting=Posting(doorman, commander, Attachments(writers, blobs, links)),
+            uploading=Uploading(doorman, writers, blobs, links, limit_bytes=settings.file_limit_bytes),
+            serving=Serving(doorman, blobs, links),
             wishing=Wishing(doorman, commander),
             attach=Attach(
                 doorman,

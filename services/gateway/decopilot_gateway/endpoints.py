@@ -16,6 +16,8 @@ from decopilot_gateway.page import Page
 from decopilot_gateway.posting import Posting
 from decopilot_gateway.reading import LIMIT_MAX, Reading
 from decopilot_gateway.replaying import Replay
+from decopilot_gateway.serving import Serving
+from decopilot_gateway.uploading import Uploading
 from decopilot_gateway.watching import Watch
 from decopilot_gateway.wishing import Wishing
 
@@ -25,6 +27,7 @@ _WISH = (*_READ, "command_unavailable", "thread_not_found")
 _BODY = ("invalid_json", "invalid_body", "body_too_large", "unsupported_media_type")
 _CHOICE = ("agent_not_found", "tier_unavailable", "model_not_allowed", "files_not_supported")
 _RESOLUTION = ("agent_not_found", "model_not_allowed", "interaction_not_found", "interaction_resolved", "storage_full")
+_POST = ("thread_mismatch", "message_conflict", "run_active", "queue_full", "invalid_file", "file_not_found")
 _THREAD = "/{org}/decopilot/threads/{thread}"
 _CURSOR = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}$"}
 
@@ -32,6 +35,8 @@ _CURSOR = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}$"}
 def endpoints(
     *,
     posting: Posting,
+    uploading: Uploading,
+    serving: Serving,
     wishing: Wishing,
     attach: Attach,
     watch: Watch,
@@ -50,8 +55,42 @@ def endpoints(
             "Send a message: its run is in the log when this answers.",
             posting.handle,
             {202: ("The run is in the log; cursor is the position before its first chunk.", "Accepted")},
-            (*_WISH, *_BODY, *_CHOICE, *_RESOLUTION, "thread_mismatch", "message_conflict", "run_active", "queue_full"),
+            (*_WISH, *_BODY, *_CHOICE, *_RESOLUTION, *_POST),
             body="MessagesBody",
+        ),
+        Endpoint(
+            "POST",
+            f"{_THREAD}/files",
+            "uploadFile",
+            "Upload a file for a message: as the field `file` of a form, or as the body itself.",
+            uploading.handle,
+            {201: ("It is stored; its url belongs in a `file` part of a message.", "File")},
+            (*_READ, "thread_not_found", "invalid_body", "body_too_large", "body_too_slow", "unsupported_media_type"),
+            query={"filename": {"type": "string", "description": "The file's name, where it is the body itself."}},
+            body="*/*",
+        ),
+        Endpoint(
+            "GET",
+            f"{_THREAD}/files/{{file}}",
+            "readFile",
+            "Read a file, or one range of it; with a link's query nobody needs a token.",
+            serving.handle,
+            {
+                200: ("The file.", "*/*"),
+                206: ("The range that was asked for.", "*/*"),
+                304: ("It is the one that the caller has.", None),
+            },
+            (*_READ, "file_not_found", "link_invalid", "range_not_satisfiable"),
+            query={"expires": {"type": "string"}, "signature": {"type": "string"}},
+        ),
+        Endpoint(
+            "POST",
+            f"{_THREAD}/files/{{file}}/link",
+            "linkFile",
+            "Make a link to a file that is good for a while without a token.",
+            serving.link,
+            {200: ("The link.", "FileLink")},
+            (*_READ, "file_not_found"),
         ),
         Endpoint(
             "POST",

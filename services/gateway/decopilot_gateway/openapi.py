@@ -23,12 +23,25 @@ _ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
 PATIENCE_S = 1.0
 _REF = "#/components/schemas/"
 _BODIES = (MessagesBody, InteractionsBody, CancelBody, TitleBody)
+_FILE_BODY: dict[str, dict[str, Any]] = {
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "properties": {"file": {"type": "string", "contentMediaType": "application/octet-stream"}},
+            "required": ["file"],
+        }
+    },
+    "*/*": {},
+}
 _OPTIONAL = {"Problem": {"outcome"}}
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One endpoint: what it is, and who handles it. `answers` maps a status to its description and schema."""
+    """One endpoint: what it is, and who handles it. `answers` maps a status to its description and schema.
+
+    A `body` of a media type is a file's; any other is the name of a schema.
+    """
 
     method: str
     path: str
@@ -76,7 +89,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "security": [{"bearer": []}, {"cookie": []}] if endpoint.secured else [],
     }
     if endpoint.body is not None:
-        content = {"application/json": {"schema": _ref(endpoint.body)}}
+        is_file = "/" in endpoint.body
+        content = _FILE_BODY if is_file else {"application/json": {"schema": _ref(endpoint.body)}}
         operation["requestBody"] = {"required": endpoint.needs_body, "content": content}
     return operation
 
@@ -161,6 +175,8 @@ def _schemas() -> dict[str, Any]:
             "tier": {"enum": [*TIERS]},
             "toolApprovalLevel": {"enum": [*get_args(ApprovalLevel)]},
         },
+        "File": {"id": text, "url": text, "mediaType": text, "size": number, "filename": maybe_text},
+        "FileLink": {"url": text, "expiresAt": {"type": "string", "format": "date-time"}},
         "Health": {"status": text},
         "Problem": {
             "type": text,

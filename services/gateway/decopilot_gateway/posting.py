@@ -16,6 +16,7 @@ from decopilot.contracts.commands import (
 )
 from decopilot.contracts.ids import Message, MessageId, ThreadId
 from decopilot.contracts.messages import ApprovalLevel, AskedConfig, Mode, Tier, UIMessage
+from decopilot_gateway.attachments import Attachments
 from decopilot_gateway.auth import Caller, Doorman, thread_in_path
 from decopilot_gateway.bodies import read_body
 from decopilot_gateway.commanding import Commander
@@ -134,16 +135,21 @@ class MessagesBody(BaseModel):
 class Posting:
     """Handles `POST /{org}/decopilot/threads/{thread}/messages`."""
 
-    def __init__(self, doorman: Doorman, commander: Commander) -> None:
+    def __init__(self, doorman: Doorman, commander: Commander, attachments: Attachments) -> None:
         self._doorman = doorman
         self._commander = commander
+        self._attachments = attachments
 
     async def handle(self, request: web.Request) -> web.Response:
         """Accept a message: 202 once its run is in the log."""
         caller = self._doorman.caller(request)
         thread = thread_in_path(request)
         command = (await read_body(request, MessagesBody)).to_command(caller, thread)
-        name = SEND_MESSAGE if isinstance(command, SendMessage) else RESOLVE_INTERACTIONS
+        name = RESOLVE_INTERACTIONS
+        if isinstance(command, SendMessage):
+            name = SEND_MESSAGE
+            message = await self._attachments.settle(command.message, caller, thread)
+            command = command.model_copy(update={"message": message})
         return accepted_response(await self._commander.ask(name, command, Accepted))
 
 

@@ -10,7 +10,8 @@ class GatewaySettings(Settings):
 
     `memory_bytes` is what may be remembered of threads and orgs that are followed, and of those that were until
     `linger_s` ago; `streams`, in all, per org and per
-    user, are what may be open at once of attach and watch together.
+    user, are what may be open at once of attach and watch together. `file_limit_bytes` is the largest file that is
+    taken, `file_link_s` how long a link to one is good.
     """
 
     jwt_secret: SecretStr = Field(min_length=32)
@@ -18,6 +19,8 @@ class GatewaySettings(Settings):
     http_port: int = Field(default=8080, ge=0, le=65535)
     path_prefix: str = Field(default="", pattern=r"^(/[A-Za-z0-9_-]+)*$")
     body_limit_bytes: int = Field(default=4 << 20, ge=1024)
+    file_limit_bytes: int = Field(default=25 << 20, ge=1024, le=1 << 30)
+    file_link_s: float = Field(default=3_600.0, gt=0, le=7 * 86_400)
     keepalive_s: float = Field(default=15.0, gt=0)
     memory_bytes: int = Field(default=64 << 20, ge=1 << 20)
     linger_s: float = Field(default=15.0, ge=0)

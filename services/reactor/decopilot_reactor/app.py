@@ -11,24 +11,29 @@ from decopilot.contracts import subjects
 from decopilot.kit.connection import connected
 from decopilot.kit.holding import Gaps, may_be_held
 from decopilot.kit.messaging import Messaging
+from decopilot.log.blobs import Blobs
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.ending import Ender
 from decopilot.log.erasing import Eraser
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
+from decopilot.log.leftovers import Leftovers
 from decopilot.log.readers import Readers
 from decopilot.log.store import Store
 from decopilot.log.views import Views
 from decopilot.log.watchlog import WatchLog
 from decopilot_reactor.deleting import Deleter
-from decopilot_reactor.handling import handling
+from decopilot_reactor.handling import handling, handling_messages
 from decopilot_reactor.janitor import Janitor
 from decopilot_reactor.overseeing import Overseer
 from decopilot_reactor.projecting import Projector
 from decopilot_reactor.purging import Purger
 from decopilot_reactor.reacting import Reactor
 from decopilot_reactor.settings import ReactorSettings
+from decopilot_reactor.sweeping import Sweeper
 from decopilot_reactor.telling import Teller
+
+SWEEPS_AT_ONCE = 4
 
 
 def build(settings: ReactorSettings) -> FastStream:
@@ -40,7 +45,7 @@ def build(settings: ReactorSettings) -> FastStream:
         gaps = Gaps()
         async with connected(settings, "reactor", on_gap=gaps.note) as nc, Store(nc) as store:
             await gaps.note()
-            views, chunks = Views(store), ChunkLog(store)
+            views, chunks, blobs = Views(store), ChunkLog(store), Blobs(store)
             journal = Journal(store, views)
             ender = Ender(store, journal, Histories(journal, views))
             reactor = Reactor(Projector(journal, views), Teller(journal, WatchLog(store)), ender)
@@ -51,7 +56,7 @@ def build(settings: ReactorSettings) -> FastStream:
                 may_be_held=partial(may_be_held, nc, gaps),
                 at_once=max(settings.events_at_once // 2, 1),
             )
-            eraser = Eraser(journal, views, chunks)
+            eraser = Eraser(journal, views, chunks, blobs)
             deleter = Deleter(journal, reactor, overseer, eraser, erase_again_s=settings.erase_again_s)
             purger = Purger(
                 chunks,
@@ -72,6 +77,14 @@ def build(settings: ReactorSettings) -> FastStream:
                     handling(reaction),
                     workers=settings.events_at_once,
                 )
+            sweeper = Sweeper(Leftovers(store), journal, views, unused_s=settings.unused_files_s)
+            messaging.consume(
+                subjects.BLOBS_STREAM,
+                subjects.SWEEPER_CONSUMER,
+                subjects.BLOBS_FILTER,
+                handling_messages(sweeper.look),
+                workers=SWEEPS_AT_ONCE,
+            )
             yield nc
 
     return messaging.program(lifespan)

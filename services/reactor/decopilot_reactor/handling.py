@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from faststream.nats.annotations import NatsMessage
+from nats.aio.msg import Msg
 
 from decopilot.contracts.events import Recorded, UnknownEventError
 from decopilot.log.journal import delivered
@@ -24,11 +25,16 @@ class NotYetError(Exception):
 
 def handling(react: Callable[[Recorded], Awaitable[None]]) -> Callable[[NatsMessage], Awaitable[None]]:
     """Make the handler of a reaction, which may run twice for one event."""
+    return handling_messages(lambda message: react(delivered(message)))
+
+
+def handling_messages(react: Callable[[Msg], Awaitable[None]]) -> Callable[[NatsMessage], Awaitable[None]]:
+    """Make the handler of a reaction to what is no event."""
 
     async def handle(message: NatsMessage) -> None:
         subject = message.raw_message.subject
         try:
-            await react(delivered(message.raw_message))
+            await react(message.raw_message)
         except NotYetError as error:
             await message.nack(delay=error.delay_s)
         except UnknownEventError as error:

@@ -19,6 +19,7 @@ class ReactorSettings(Settings):
     first attempt. `idle_limit_s`: how long a run that is driven may say nothing. `run_limit_s`: how long a run may
     take; less than its chunks are kept for. `attempts`: how many attempts at a run may die (the runner is told the
     same). `erase_again_s`: when a deleted thread is erased once more; longer than any write may be on its way.
+    `unused_files_s`: how long a file waits for the first message of its thread; then it goes.
     `look_s`: how often what waits for none of these times is looked at.
     """
 
@@ -31,6 +32,7 @@ class ReactorSettings(Settings):
     idle_limit_s: float = Field(default=_DEFAULT.idle_limit_s, gt=0, le=_DAY_S)
     run_limit_s: float = Field(default=_DEFAULT.run_limit_s, gt=0, le=_DAY_S)
     erase_again_s: float = Field(default=60.0, ge=0, le=_DAY_S)
+    unused_files_s: float = Field(default=_DAY_S, ge=0, le=30 * _DAY_S)
     look_s: float = Field(default=_DEFAULT.look_s, gt=0, le=600)
 
     @property

@@ -12,6 +12,7 @@ from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connected
 from decopilot.kit.holding import Gaps
 from decopilot.kit.messaging import Messaging
+from decopilot.log.blobs import Blobs
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.ending import Ender
 from decopilot.log.history import Histories
@@ -49,6 +50,7 @@ def build(settings: RunnerSettings, configuration: Configuration | None = None) 
                 journal,
                 agents,
                 configuration,
+                Blobs(store),
                 answer_bytes=nc.max_payload - EVENT_RESERVE_BYTES,
                 questions_wait=settings.questions_wait,
             )

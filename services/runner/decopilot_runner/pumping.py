@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from decopilot.agent import Agent, AgentError, AgentRequest
+from decopilot.agent import Agent, AgentError, AgentRequest, ReadFile
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.frames import Outcome
@@ -19,11 +19,13 @@ from decopilot.domain.fold import Fold, FoldError
 from decopilot.domain.outcome import failure, resolve, usage_of
 from decopilot.domain.resuming import is_cut
 from decopilot.kit import telemetry
+from decopilot.log.blobs import Blobs
 from decopilot.log.ending import Attempt
 from decopilot.log.journal import Journal
 from decopilot.log.pump import FencedError, Pump
 from decopilot.log.store import patiently
 from decopilot_runner.checking import AnswerTooLargeError, Checker, ProtocolError
+from decopilot_runner.files import reading
 
 UNFINISHED = "The call's input was not finished."
 
@@ -63,6 +65,7 @@ class AgentPump:
         journal: Journal,
         agents: Mapping[str, Agent],
         configuration: Configuration,
+        blobs: Blobs,
         *,
         answer_bytes: int,
         questions_wait: bool,
@@ -70,6 +73,7 @@ class AgentPump:
         self._journal = journal
         self._agents = agents
         self._configuration = configuration
+        self._blobs = blobs
         self._answer_bytes = answer_bytes
         self._questions_wait = questions_wait
 
@@ -102,7 +106,8 @@ class AgentPump:
         checker = Checker(self._answer_bytes)
         if progress.partial is not None:
             checker.count(progress.partial)
-        said = self._agent(progress.attempt)(_request(progress, history))
+        request = _request(progress, history, reading(self._blobs, progress.attempt.org))
+        said = self._agent(progress.attempt)(request)
         if not isinstance(said, AsyncGenerator):
             raise ProtocolError("agent", "must be an async generator function")
         async with aclosing(said) as chunks:
@@ -178,7 +183,7 @@ async def _write(progress: Progress, *chunks: Chunk) -> None:
         await progress.pump.write(chunk)
 
 
-def _request(progress: Progress, history: Sequence[UIMessage]) -> AgentRequest:
+def _request(progress: Progress, history: Sequence[UIMessage], read_file: ReadFile) -> AgentRequest:
     requested = progress.attempt.requested
     return AgentRequest(
         org=progress.attempt.org,
@@ -190,6 +195,7 @@ def _request(progress: Progress, history: Sequence[UIMessage]) -> AgentRequest:
         partial=progress.partial,
         resumed=progress.is_resumed,
         in_step=progress.fold.in_step,
+        read_file=read_file,
     )
 
 

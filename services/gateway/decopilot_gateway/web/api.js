@@ -1,6 +1,7 @@
 /** The gateway's HTTP calls, relative to wherever the page is served. */
 
 const TIMEOUT_MS = 20_000;
+const UPLOAD_MS = 600_000;
 
 /** A refusal, or no answer at all (`status` 0). */
 export class ApiError extends Error {
@@ -32,6 +33,12 @@ export async function getQueue(thread, signal) {
 /** `options`: `onConflict`, `toolApprovalLevel`. */
 export function postMessage(thread, message, options = {}) {
   return request(`${threadPath(thread)}/messages`, sending("POST", { messages: [message], ...options }));
+}
+
+export function uploadFile(thread, file) {
+  const headers = { "Content-Type": file.type || "application/octet-stream" };
+  const path = `${threadPath(thread)}/files?filename=${encodeURIComponent(file.name)}`;
+  return request(path, { method: "POST", headers, body: file, timeout_ms: UPLOAD_MS });
 }
 
 export function postResolution(thread, resolution) {
@@ -67,8 +74,8 @@ export async function refusal(response) {
   return new ApiError(response.status, problem ?? undefined, retryAfter(response.headers.get("Retry-After")));
 }
 
-async function request(path, { signal, ...init } = {}) {
-  const signals = [AbortSignal.timeout(TIMEOUT_MS), ...(signal ? [signal] : [])];
+async function request(path, { signal, timeout_ms = TIMEOUT_MS, ...init } = {}) {
+  const signals = [AbortSignal.timeout(timeout_ms), ...(signal ? [signal] : [])];
   let response;
   try {
     response = await fetch(apiUrl(path), { ...init, signal: AbortSignal.any(signals), cache: "no-store" });

@@ -1,6 +1,7 @@
 /** Puts the page together: the thread that the URL names, the list of threads, the composer. */
 
 import { newId } from "./api.js";
+import { Attachments } from "./attachments.js";
 import { confirmed, isDialogOpen } from "./dialogs.js";
 import { MOVED_ON, NEVER, Notices, REACHED, SUCCEEDED } from "./notices.js";
 import { QueueView, textOf } from "./queue.js";
@@ -47,6 +48,10 @@ const threads = new ThreadList($("threads"), {
   onRename: rename,
   onDelete: remove,
 });
+const attachments = new Attachments($("attached"), {
+  onChange: () => session && showComposer(),
+  onError: (error) => notices.refused(error),
+});
 const drafts = new Map();
 /** The threads that took the place of deleted ones, for what was on its way to those. */
 const successors = new Map();
@@ -75,6 +80,7 @@ function route() {
     onDeleted: mine(showDeleted),
   });
   session = opened;
+  attachments.select(thread);
   session.open();
   threads.select(thread);
   write(drafts.get(thread) ?? "");
@@ -119,7 +125,7 @@ function draw() {
 const lastQuestion = () => textOf(session.conversation.messages.findLast(({ role }) => role === "user"));
 
 /** Send a text; behind a run that goes on it waits in line, or `interrupts` it. */
-async function send(text, { interrupts = false } = {}) {
+async function send(text, { interrupts = false, files = [] } = {}) {
   if (!canSend() || !text.trim()) return;
   const { thread } = session;
   const again = unsent?.thread === thread && unsent.text === text ? unsent.id : undefined;
@@ -128,13 +134,15 @@ async function send(text, { interrupts = false } = {}) {
   history.replaceState(null, "", `#${thread}`);
   view.scrollToEnd();
   try {
-    await session.send(text, { id: again, interrupts, toolApprovalLevel: askFirst.checked ? "readonly" : "auto" });
+    const toolApprovalLevel = askFirst.checked ? "readonly" : "auto";
+    await session.send(text, { id: again, interrupts, toolApprovalLevel, files });
     notices.happened(SUCCEEDED);
     threads.refresh();
   } catch (error) {
     // Another message under this id is stored: said again, this one needs an id of its own.
     if (error.code !== "message_conflict") unsent = { thread, text, id: error.messageId };
     giveBack(thread, text);
+    attachments.giveBack(thread, files);
     const isGone = error.code === "thread_not_found";
     if (isGone && thread === session.thread) moveOn();
     if (isGone && successors.has(thread)) return;
@@ -147,9 +155,9 @@ const canSend = () => session.loaded && !session.deleted;
 
 function submit(options) {
   const text = composer.value;
-  if (!text.trim() || !canSend()) return;
+  if (!text.trim() || !canSend() || attachments.uploading) return;
   write("");
-  send(text, options);
+  send(text, { ...options, files: attachments.take() });
 }
 
 /** What is wished of a thread other than a message; a refusal is said. */
@@ -236,7 +244,7 @@ function showComposer() {
   const { active, runId, stopping, asks } = session.conversation;
   const hasText = composer.value.trim() !== "";
   const busy = active && !session.deleted;
-  $("send").disabled = !canSend() || !hasText;
+  $("send").disabled = !canSend() || !hasText || attachments.uploading;
   $("send").setAttribute("aria-label", busy ? "Send when the answer is done" : "Send");
   $("interrupt").hidden = !busy || !hasText;
   $("stop").hidden = !busy;
@@ -335,6 +343,16 @@ composer.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
   submit({ interrupts: (event.ctrlKey || event.metaKey) && session.conversation.active });
+});
+$("files").addEventListener("change", ({ target }) => {
+  attachments.add(target.files);
+  target.value = "";
+  composer.focus();
+});
+composer.addEventListener("paste", (event) => {
+  if (event.clipboardData.files.length === 0) return;
+  event.preventDefault();
+  attachments.add(event.clipboardData.files);
 });
 $("interrupt").addEventListener("click", () => {
   submit({ interrupts: session.conversation.active });

@@ -13,6 +13,8 @@ import { drawMarkdown } from "./markdown.js";
 
 const SHOWN_CHARS = 20_000;
 const SNIPPET_CHARS = 100;
+/** A file of a thread, on this host: a path, and no other host's address in short. */
+const OWN_FILE = /^(\/[\w-]+)*\/[\w-]+\/decopilot\/threads\/[\w-]+\/files\/[\w-]+$/;
 /** Drawing may take one part in so many of the time; the longer a text, the rarer it is drawn. */
 const IDLE_PER_WORK = 4;
 
@@ -142,9 +144,10 @@ function toolState(part, { live, waits, asked }) {
 
 const withReason = (verdict, approval) => (approval?.reason ? `${verdict}: ${snippet(approval.reason)}` : verdict);
 
-function fileView({ url, mediaType, filename }) {
+export function fileView({ url, mediaType, filename }) {
   const label = String(filename || mediaType || "File");
-  if (/^data:image\/(png|jpe?g|gif|webp|avif)[;,]/i.test(url)) {
+  const isOwn = OWN_FILE.test(url);
+  if (/^data:image\/(png|jpe?g|gif|webp|avif)[;,]/i.test(url) || (isOwn && /^image\//i.test(mediaType))) {
     return { element: h("img", { className: "file", src: url, alt: label }), update: () => false };
   }
   return { element: link(url, label, "file"), update: () => false };
@@ -155,7 +158,7 @@ function sourceView({ url, title }) {
 }
 
 function link(url, text, className) {
-  if (!/^https?:\/\//i.test(url)) return h("span", { className }, text);
+  if (!/^https?:\/\//i.test(url) && !OWN_FILE.test(url)) return h("span", { className }, text);
   return h("a", { className, href: url, target: "_blank", rel: "noopener noreferrer" }, text);
 }
 

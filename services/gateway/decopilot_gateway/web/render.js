@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { interruptedIn } from "./interactions.js";
-import { createView, identityOf } from "./parts.js";
+import { createView, fileView, identityOf } from "./parts.js";
 
 const NEAR_END_PX = 80;
 
@@ -113,10 +113,16 @@ function shell(message, role, ...children) {
 /** A person's own words are shown as typed. */
 function question(message) {
   const body = h("div", { className: "bubble" });
-  const element = shell(message, "user", body);
+  const files = h("div", { className: "files" });
+  const element = shell(message, "user", body, files);
+  let attached = "";
   return {
     element,
     update({ parts }, { sent }) {
+      const given = parts.filter((part) => part?.type === "file");
+      const now = given.map(identityOf).join("\n");
+      if (attached !== now) files.replaceChildren(...given.map((part) => fileView(part).element));
+      attached = now;
       const text = parts.filter((part) => part?.type === "text").map((part) => String(part.text)).join("\n");
       if (body.textContent !== text) body.textContent = text;
       element.classList.toggle("unconfirmed", !sent);

@@ -27,6 +27,7 @@ from decopilot_runner.default_agent.continuing import Begun, begun
 from decopilot_runner.default_agent.demo_tools import demo_tools
 from decopilot_runner.default_agent.encoder import Encoder
 from decopilot_runner.default_agent.failures import early_end
+from decopilot_runner.default_agent.files import Attached, read_attached
 from decopilot_runner.default_agent.history import begun_messages, earlier_messages, prompt, window
 from decopilot_runner.default_agent.models import Models
 from decopilot_runner.default_agent.tools import USER_ASK
@@ -111,12 +112,14 @@ def _broken_off(encoder: Encoder, error: Exception) -> Iterator[Chunk]:
 async def _steps(loop: _Loop, request: AgentRequest, so_far: Begun, encoder: Encoder) -> AsyncGenerator[Chunk, None]:
     config = request.config
     messages = window(request.history, config.window_size)
+    sees = loop.models is None or loop.models.sees(config)
+    attached = await read_attached(messages, request.read_file, sees=sees)
     asking = Asking(so_far.verdicts(), only_reading=config.tool_approval_level == "readonly")
     async with loop.agent.iter(
-        prompt(messages) if so_far.message is None else None,
+        prompt(messages, attached) if so_far.message is None else None,
         model=None if loop.models is None else loop.models.of_run(config),
         output_type=OUTPUT,
-        message_history=_history(messages, so_far),
+        message_history=_history(messages, so_far, attached),
         deferred_tool_results=so_far.deferred(),
         conversation_id=request.thread,
         run_id=request.run_id,
@@ -140,7 +143,7 @@ async def _steps(loop: _Loop, request: AgentRequest, so_far: Begun, encoder: Enc
                 yield chunk
 
 
-def _history(messages: Sequence[UIMessage], so_far: Begun) -> list[ModelMessage]:
+def _history(messages: Sequence[UIMessage], so_far: Begun, attached: Attached) -> list[ModelMessage]:
     if so_far.message is None:
-        return earlier_messages(messages)
-    return begun_messages(messages, so_far.message)
+        return earlier_messages(messages, attached)
+    return begun_messages(messages, so_far.message, attached)

@@ -58,10 +58,16 @@ class DemoModel(Model):
     ) -> AsyncGenerator[StreamedResponse]:
         """Stream the answer."""
         _, parameters = self.prepare_request(model_settings, model_request_parameters)
-        words = sum(len(str(getattr(part, "content", "")).split()) for message in messages for part in message.parts)
+        words = sum(_words_of(getattr(part, "content", "")) for message in messages for part in message.parts)
         play = script(messages, None if run_context is None else run_context.run_id)
         delay_ms = self._delay_ms if play.delay_ms is None else play.delay_ms
         yield DemoResponse(parameters, script=play, delay_ms=delay_ms, words=words)
+
+
+def _words_of(content: object) -> int:
+    if isinstance(content, list):
+        return sum(_words_of(item) for item in content if isinstance(item, str))
+    return len(str(content).split())
 
 
 @dataclass

@@ -14,9 +14,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pydantic_ai.exceptions import ModelHTTPError, ModelUnavailableError
-from pydantic_ai.messages import FinishReason, ModelMessage, ModelResponse, ToolReturnPart, UserPromptPart
+from pydantic_ai.messages import (
+    BinaryContent,
+    FinishReason,
+    ModelMessage,
+    ModelResponse,
+    ToolReturnPart,
+    UserPromptPart,
+)
 
 from decopilot_runner.default_agent.demo_tools import Notebook, get_weather, take_time
+from decopilot_runner.default_agent.history import ATTACHED
 from decopilot_runner.default_agent.tools import user_ask
 
 NAME = "demo"
@@ -65,6 +73,7 @@ class Turn:
     text: str
     returns: Sequence[ToolReturnPart]
     call: str
+    files: Sequence[str] = ()
 
 
 def script(messages: Sequence[ModelMessage], run_id: str | None = None) -> Script:
@@ -79,22 +88,38 @@ def script(messages: Sequence[ModelMessage], run_id: str | None = None) -> Scrip
         if match := re.fullmatch(directive.arguments, line.removeprefix(name)):
             return directive.follow(match, turn)
         return Script(_words(f"That is not how this directive is written. Its form: {directive.form}"))
-    return Script(_words(_answer(turn.text)))
+    return Script(_words(_answer(turn.text, turn.files)))
 
 
 def _turn(messages: Sequence[ModelMessage], run_id: str | None) -> Turn:
-    text, returns, responses = "", list[ToolReturnPart](), 0
+    text, files, returns, responses = "", list[str](), list[ToolReturnPart](), 0
     for message in messages:
         responses += isinstance(message, ModelResponse)
         for part in message.parts:
-            if isinstance(part, UserPromptPart) and isinstance(part.content, str):
+            if isinstance(part, UserPromptPart):
                 # An output that stands before is of an earlier run, which may have ended before it was reported.
-                text, returns, responses = part.content.strip(), [], 0
+                (text, files), returns, responses = _said(part), [], 0
             elif isinstance(part, ToolReturnPart):
                 returns.append(part)
     # Short, because histories outlive their model, and others have limits.
     run = hashlib.blake2s((run_id or "").encode(), digest_size=6).hexdigest()
-    return Turn(text, returns, f"call_{run}_{responses + 1}")
+    return Turn(text, returns, f"call_{run}_{responses + 1}", files)
+
+
+def _said(part: UserPromptPart) -> tuple[str, list[str]]:
+    """Take the text out of what a user said, and what is to be told of the files."""
+    content = [part.content] if isinstance(part.content, str) else list(part.content)
+    text, files = "", list[str]()
+    for item in content:
+        if isinstance(item, BinaryContent):
+            files.append(f"I got a file of **{len(item.data)}** bytes, `{item.media_type}`.")
+        elif not isinstance(item, str):
+            continue
+        elif not item.startswith(ATTACHED):
+            text = item.strip()
+        elif "\n" in item:
+            files.append(f"I got a text of **{len(item.partition(chr(10))[2])}** characters.")
+    return text, files
 
 
 def _count(match: re.Match[str], _turn: Turn) -> Script:
@@ -231,8 +256,9 @@ def _weather_report(result: ToolReturnPart) -> str:
     return f"In **{_quote(str(weather['city']))}** it is {weather['sky']}, {weather['temperature_c']} °C."
 
 
-def _answer(text: str) -> str:
+def _answer(text: str, files: Sequence[str]) -> str:
     words = len(text.split())
+    got = "".join(f"- {file}\n" for file in files)
     return f"""\
 You wrote:
 
@@ -241,7 +267,7 @@ You wrote:
 I am the **demo** model and answer without a network. What I can tell about your text:
 
 - It has **{words}** {"word" if words == 1 else "words"} and **{len(text)}** characters.
-- The same text always gets the same answer.
+{got}- The same text always gets the same answer.
 - A message that starts with `/count 20`, `/weather Oslo` or `/steps 3` makes me do more.
 
 ```python

@@ -1,6 +1,7 @@
 """Stored messages as what a model is sent: lenient, because they come from any client of any version."""
 
 from collections.abc import Collection, Iterator, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pydantic_ai.messages import (
@@ -12,17 +13,21 @@ from pydantic_ai.messages import (
     TextPart,
     ToolCallPart,
     ToolReturnPart,
+    UserContent,
     UserPromptPart,
 )
 from pydantic_core import to_json
 
 from decopilot.contracts.messages import Part, UIMessage
+from decopilot_runner.default_agent.files import Attached, named
 
 INTERRUPTED_CALL = "data-interrupted-call"
 NOT_APPROVED = "The user sent a new message without approving this tool call."
 DENIED = "The user denied this tool call."
 NOT_REPEATED = "This tool call was interrupted and may have happened; the user did not want it to be repeated."
 TOOL_FAILED = "The tool failed."
+ATTACHED = "[The user attached "
+NO_FILES: Attached = MappingProxyType({})
 _OPEN = ("input-available", "approval-requested", "approval-responded")
 
 
@@ -35,22 +40,24 @@ def window(history: Sequence[UIMessage], size: int) -> Sequence[UIMessage]:
     return latest
 
 
-def prompt(messages: Sequence[UIMessage]) -> str | None:
-    """Give the user's text that is to be answered, if the last message is one."""
-    return _user_text(messages[-1]) if messages and messages[-1].role == "user" else None
+def prompt(messages: Sequence[UIMessage], attached: Attached = NO_FILES) -> str | list[UserContent] | None:
+    """Give the user's message that is to be answered, if the last one is a user's."""
+    return _user_content(messages[-1], attached) if messages and messages[-1].role == "user" else None
 
 
-def earlier_messages(messages: Sequence[UIMessage]) -> list[ModelMessage]:
+def earlier_messages(messages: Sequence[UIMessage], attached: Attached = NO_FILES) -> list[ModelMessage]:
     """Convert what stands before the prompt: reasoning and unfinished tool calls are left out."""
-    earlier = messages[:-1] if prompt(messages) is not None else messages
-    return [converted for message in earlier for converted in _convert(message)]
+    earlier = messages[:-1] if messages and messages[-1].role == "user" else messages
+    return [converted for message in earlier for converted in _convert(message, attached)]
 
 
-def begun_messages(messages: Sequence[UIMessage], partial: UIMessage) -> list[ModelMessage]:
+def begun_messages(
+    messages: Sequence[UIMessage], partial: UIMessage, attached: Attached = NO_FILES
+) -> list[ModelMessage]:
     """Convert everything, and behind it an answer that has begun: unfinished calls of its last step are kept."""
     interrupted = _interrupted(partial.parts)
     *finished, last = _steps(partial.parts)
-    converted = [converted for message in messages for converted in _convert(message)]
+    converted = [converted for message in messages for converted in _convert(message, attached)]
     converted += [part for step in finished for part in _convert_step(step, interrupted)]
     return [*converted, *_convert_step(last, interrupted, keeps_open=True)]
 
@@ -80,9 +87,9 @@ def denial(part: Part, interrupted: Collection[object] = ()) -> str:
     return str(reason or DENIED)
 
 
-def _convert(message: UIMessage) -> Iterator[ModelMessage]:
+def _convert(message: UIMessage, attached: Attached) -> Iterator[ModelMessage]:
     if message.role == "user":
-        yield ModelRequest(parts=[UserPromptPart(_user_text(message))])
+        yield ModelRequest(parts=[UserPromptPart(_user_content(message, attached))])
     elif message.role == "system":
         if message.text:
             yield ModelRequest(parts=[SystemPromptPart(message.text)])
@@ -92,14 +99,22 @@ def _convert(message: UIMessage) -> Iterator[ModelMessage]:
             yield from _convert_step(step, interrupted)
 
 
-def _user_text(message: UIMessage) -> str:
+def _user_content(message: UIMessage, attached: Attached) -> str | list[UserContent]:
+    """Give a user's text, and behind it the files; one that can't be read is named in the text."""
     lines = [message.text] if message.text else []
-    lines += [
-        f"[The user attached {part.get('filename') or 'a file'} ({part.get('mediaType')}), which you can't read.]"
-        for part in message.parts
-        if part.get("type") == "file"
-    ]
-    return "\n".join(lines)
+    files: list[UserContent] = []
+    for part in message.parts:
+        if part.get("type") != "file":
+            continue
+        content = attached.get(str(part.get("url")))
+        if content is None:
+            lines.append(f"[The user attached {named(part)}, which you can't read.]")
+        elif isinstance(content, str):
+            files.append(f"{ATTACHED}{named(part)}:]\n{content}")
+        else:
+            files += [f"{ATTACHED}{named(part)}:]", content]
+    text = "\n".join(lines)
+    return [*([text] if text else []), *files] if files else text
 
 
 def _steps(parts: Sequence[Part]) -> Iterator[list[Part]]:

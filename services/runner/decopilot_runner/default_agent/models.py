@@ -37,6 +37,11 @@ class Models:
             name = entry.model
         return self.named(name)
 
+    def sees(self, config: RunConfig) -> bool:
+        """Tell whether a run's model reads images and documents: as its tier says, or another that has that model."""
+        entries = [self._configuration.tier_entry(tier) for tier in (config.tier, *TIERS)]
+        return next((e.vision for e in entries if e is not None and config.model in {e.model, None}), True)
+
     def named(self, name: str) -> Model:
         """Give a model by its name.
 

@@ -1,0 +1,86 @@
+/** The files that go with the next message of a thread: uploaded as they are chosen, shown in a row with their names. */
+
+import { uploadFile } from "./api.js";
+import { h } from "./dom.js";
+
+export class Attachments {
+  #list;
+  #onChange;
+  #onError;
+  #files = new Map();
+  #thread;
+
+  constructor(list, { onChange, onError }) {
+    this.#list = list;
+    this.#onChange = onChange;
+    this.#onError = onError;
+  }
+
+  /** Show those of a thread. */
+  select(thread) {
+    this.#thread = thread;
+    this.#draw();
+  }
+
+  get uploading() {
+    return this.#of(this.#thread).some(({ part }) => !part);
+  }
+
+  add(files) {
+    const thread = this.#thread;
+    return Promise.all([...files].map((file) => this.#upload(thread, file)));
+  }
+
+  /** Take the parts out that go into a message. */
+  take() {
+    const parts = this.#of(this.#thread).map(({ part }) => part);
+    this.#set(this.#thread, []);
+    return parts;
+  }
+
+  /** Give back what a refused message had. */
+  giveBack(thread, parts) {
+    if (parts.length === 0) return;
+    this.#set(thread, [...parts.map((part) => ({ name: part.filename, part })), ...this.#of(thread)]);
+  }
+
+  async #upload(thread, file) {
+    const entry = { name: file.name };
+    this.#set(thread, [...this.#of(thread), entry]);
+    try {
+      const { url, mediaType, filename } = await uploadFile(thread, file);
+      entry.part = { type: "file", url, mediaType, filename: filename ?? mediaType };
+      this.#set(thread, this.#of(thread));
+    } catch (error) {
+      this.#remove(thread, entry);
+      this.#onError(error);
+    }
+  }
+
+  #remove(thread, entry) {
+    this.#set(thread, this.#of(thread).filter((other) => other !== entry));
+  }
+
+  #of = (thread) => this.#files.get(thread) ?? [];
+
+  #set(thread, files) {
+    this.#files.set(thread, files);
+    if (thread === this.#thread) this.#draw();
+  }
+
+  #draw() {
+    const files = this.#of(this.#thread);
+    this.#list.hidden = files.length === 0;
+    this.#list.replaceChildren(...files.map((entry) => this.#row(entry)));
+    this.#onChange();
+  }
+
+  #row(entry) {
+    const remove = h("button", { type: "button", "aria-label": `Remove ${entry.name}` }, "✕");
+    const thread = this.#thread;
+    remove.addEventListener("click", () => this.#remove(thread, entry));
+    const row = h("li", {}, h("span", {}, entry.name), remove);
+    row.classList.toggle("uploading", !entry.part);
+    return row;
+  }
+}
