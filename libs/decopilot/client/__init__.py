@@ -9,7 +9,18 @@ from decopilot.client.api import Client
 from decopilot.client.attaching import Event
 from decopilot.client.bodies import SendOptions
 from decopilot.client.errors import ApiError, ArgumentError, ClientError, UnreachableError
-from decopilot.client.models import Accepted, ActiveRun, History, Queued, Receipt, RunResult, Thread
+from decopilot.client.models import (
+    Accepted,
+    ActiveRun,
+    Automation,
+    Fired,
+    History,
+    Queued,
+    Receipt,
+    RunResult,
+    Skipped,
+    Thread,
+)
 from decopilot.contracts.interactions import Answer, Approval, Interaction
 from decopilot.contracts.messages import UIMessage
 
@@ -20,15 +31,18 @@ __all__ = [
     "ApiError",
     "Approval",
     "ArgumentError",
+    "Automation",
     "Client",
     "ClientError",
     "Event",
+    "Fired",
     "History",
     "Interaction",
     "Queued",
     "Receipt",
     "RunResult",
     "SendOptions",
+    "Skipped",
     "Thread",
     "UIMessage",
     "UnreachableError",

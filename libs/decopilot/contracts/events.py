@@ -20,6 +20,8 @@ class ThreadCreated(Frozen):
     owner: User
     agent_id: str
     title: str
+    is_titled: bool = False
+    """Whether it was given that title, and does not go by its first words until it is given one."""
     visibility: Literal["org", "private"] = "org"
 
 

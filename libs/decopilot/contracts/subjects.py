@@ -9,6 +9,7 @@ THREADS_BUCKET = "decopilot_threads"
 MESSAGES_BUCKET = "decopilot_messages"
 READERS_BUCKET = "decopilot_readers"
 BLOBS_BUCKET = "decopilot_blobs"
+AUTOMATIONS_BUCKET = "decopilot_automations"
 
 RUNNER_CONSUMER = "runner"
 REACTOR_CONSUMER = "reactor"
@@ -96,6 +97,11 @@ def thread_key(org: OrgId, thread: ThreadId) -> str:
 def message_key(org: OrgId, thread: ThreadId, message: MessageId) -> str:
     """Key of a finished message."""
     return f"{org}.{thread}.{message}"
+
+
+def automation_key(org: OrgId, name: str) -> str:
+    """Key of what was decided for an automation."""
+    return f"{org}.{name}"
 
 
 def bucket_key(bucket: str, key: str) -> str:

@@ -2,12 +2,14 @@
 
 import os
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from decopilot.contracts.configuration import Configuration
+from decopilot.domain.schedules import Schedule, ScheduleError
 from decopilot.kit.program import ConfigurationError
 
 FILE = Path("decopilot.toml")
@@ -61,11 +63,23 @@ def read_configuration() -> Configuration:
     if path is not None and not path.is_file():
         raise ConfigurationFileError(source, ["there is no such file"])
     try:
-        return Configuration.model_validate(_Sources().model_dump(by_alias=True, exclude_unset=True))
+        configuration = Configuration.model_validate(_Sources().model_dump(by_alias=True, exclude_unset=True))
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationFileError(source, [f"is no TOML: {error}"]) from error
     except ValidationError as error:
         raise ConfigurationFileError(source, list(_lines(error))) from error
+    if problems := list(_schedule_problems(configuration)):
+        raise ConfigurationFileError(source, problems)
+    return configuration
+
+
+def _schedule_problems(configuration: Configuration) -> Iterator[str]:
+    for name, automation in configuration.automations.items():
+        if automation.schedule is not None:
+            try:
+                Schedule.read(automation.schedule, automation.timezone)
+            except ScheduleError as error:
+                yield f"automations.{name}.schedule: {error}"
 
 
 def _lines(error: ValidationError) -> list[str]:

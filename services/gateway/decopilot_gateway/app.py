@@ -8,9 +8,13 @@ from contextlib import asynccontextmanager
 import structlog
 from aiohttp import web
 
+from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.frames import Frame
+from decopilot.domain.automating import plans
+from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connecting
 from decopilot.kit.health import broker_answers
+from decopilot.log.automations import Automations
 from decopilot.log.blocks import Memory
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.history import Histories
@@ -22,6 +26,7 @@ from decopilot.log.views import Views
 from decopilot_gateway.admitting import Admission
 from decopilot_gateway.attaching import Attach
 from decopilot_gateway.auth import Doorman
+from decopilot_gateway.automating import Automating
 from decopilot_gateway.commanding import Commander
 from decopilot_gateway.endpoints import endpoints
 from decopilot_gateway.locating import Locators
@@ -47,11 +52,15 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def build(settings: GatewaySettings) -> AsyncIterator[tuple[web.Application, Leaving]]:
+async def build(
+    settings: GatewaySettings, configuration: Configuration | None = None
+) -> AsyncIterator[tuple[web.Application, Leaving]]:
     """Build the application, which may be served at once: it is alive before it has found the broker.
 
-    The connection, and what is followed over it, are held while the context is open.
+    The connection, and what is followed over it, are held while the context is open. Without a configuration it reads
+    that of the environment.
     """
+    configuration = configuration or read_configuration()
     followed: list[Tails[Frame, Stretch] | Tails[Stored, str]] = []
     found_broker = asyncio.Event()
 
@@ -81,6 +90,7 @@ async def build(settings: GatewaySettings) -> AsyncIterator[tuple[web.Applicatio
         table = endpoints(
             posting=Posting(doorman, commander),
             wishing=Wishing(doorman, commander),
+            automating=Automating(doorman, commander, Automations(store, journal), plans(configuration)),
             attach=Attach(
                 doorman,
                 admission,
@@ -116,9 +126,9 @@ async def build(settings: GatewaySettings) -> AsyncIterator[tuple[web.Applicatio
 
 
 @asynccontextmanager
-async def listening(settings: GatewaySettings) -> AsyncIterator[int]:
+async def listening(settings: GatewaySettings, configuration: Configuration | None = None) -> AsyncIterator[int]:
     """Serve while the context is open, on the port that it yields; then end every stream cleanly."""
-    async with build(settings) as (app, leaving):
+    async with build(settings, configuration) as (app, leaving):
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=DRAIN_S)
         await runner.setup()
         try:

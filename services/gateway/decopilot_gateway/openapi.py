@@ -13,6 +13,7 @@ from decopilot.contracts.commands import Receipt, RunStatus, ThreadStatus
 from decopilot.contracts.events import FailureReason
 from decopilot.contracts.messages import UIMessage
 from decopilot.contracts.problems import PROBLEMS
+from decopilot_gateway.automating import FireBody
 from decopilot_gateway.facts import InteractionsBody
 from decopilot_gateway.posting import MessagesBody
 from decopilot_gateway.problems import ProblemError
@@ -21,7 +22,7 @@ from decopilot_gateway.wishing import CancelBody, TitleBody
 _ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
 PATIENCE_S = 1.0
 _REF = "#/components/schemas/"
-_BODIES = (MessagesBody, InteractionsBody, CancelBody, TitleBody)
+_BODIES = (MessagesBody, InteractionsBody, CancelBody, TitleBody, FireBody)
 _OPTIONAL = {"Problem": {"outcome"}}
 
 
@@ -142,6 +143,19 @@ def _schemas() -> dict[str, Any]:
             "queuedAt": {"type": "string", "format": "date-time"},
             "interrupts": flag,
         },
+        "Automations": {"automations": _list_of("Automation")},
+        "Automation": {
+            "name": text,
+            "schedule": maybe_text,
+            "timezone": text,
+            "isActive": flag,
+            "nextDueAt": maybe_text,
+            "lastFired": {"anyOf": [_ref("Fired"), {"type": "null"}]},
+            "lastSkipped": {"anyOf": [_ref("Skipped"), {"type": "null"}]},
+            "threads": {"type": "array", "items": text, "description": "Those of its runs that go on."},
+        },
+        "Fired": {"at": text, "taskId": text},
+        "Skipped": {"dueAt": text, "reason": text},
         "Health": {"status": text},
         "Problem": {
             "type": text,
