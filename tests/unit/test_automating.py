@@ -134,23 +134,23 @@ HAND = by_hand("hand")
 @pytest.mark.parametrize(
     ("claim", "found", "after", "kept", "reason"),
     [
-        (DUE, "running", timedelta(days=9), True, None),
-        (DUE, "ended", timedelta(0), False, None),
-        (DUE, "taken", timedelta(0), False, "thread_taken"),
+        (DUE, "running", timedelta(days=9), 1, None),
+        (DUE, "ended", timedelta(0), 0, None),
+        (DUE, "taken", timedelta(0), 0, "thread_taken"),
         # Its message is asked for until there is no more point in it.
-        (DUE, "absent", GRACE - HOUR, True, None),
-        (DUE, "absent", GRACE, False, "too_late"),
-        (HAND, "running", timedelta(days=9), True, None),
-        (HAND, "absent", BY_HAND / 2, True, None),
+        (DUE, "absent", GRACE - HOUR, 1, None),
+        (DUE, "absent", GRACE, 0, "too_late"),
+        (HAND, "running", timedelta(days=9), 1, None),
+        (HAND, "absent", BY_HAND / 2, 1, None),
         # Whoever fired it has given up.
-        (HAND, "absent", BY_HAND, False, None),
+        (HAND, "absent", BY_HAND, 0, None),
     ],
 )
 def test_a_claim_holds_its_place_until_its_run_has_ended(
-    claim: Claim, found: Standing, after: timedelta, kept: bool, reason: str | None
+    claim: Claim, found: Standing, after: timedelta, kept: int, reason: str | None
 ) -> None:
     ledger = settle(Ledger(claims=(claim,)), {claim.thread: found}, EIGHT + after)
-    assert ((claim,) if kept else ()) == ledger.claims
+    assert (claim,) * kept == ledger.claims
     assert reason == (ledger.skipped.reason if ledger.skipped else None)
     assert (claim if found in {"running", "ended"} else None) == ledger.fired
 

@@ -6,6 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from decopilot.cli.automations import automations
 from decopilot.cli.bench import bench
 from decopilot.cli.errors import CliError
 from decopilot.cli.tokens import Role
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 ONE_MACHINE = "On one machine"
 ONE_SERVICE = "One service, configured by environment"
+app.add_typer(automations, rich_help_panel=ONE_MACHINE)
 app.add_typer(bench, rich_help_panel=ONE_MACHINE)
 
 
