@@ -1,12 +1,14 @@
 """When something is due: as cron says it, through every shift of the clock."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from decopilot.domain.schedules import Schedule, ScheduleError
+from decopilot.kit.configuration import ConfigurationFileError, read_configuration
 
 BERLIN = "Europe/Berlin"
 FORWARD = datetime(2026, 3, 29, 1, tzinfo=UTC)
@@ -103,3 +105,18 @@ def test_what_can_not_be_read_is_refused_and_says_why(cron: str, zone: str, why:
     with pytest.raises(ScheduleError) as caught:
         Schedule.read(cron, zone)
     assert why == caught.value.why
+
+
+def test_a_file_with_a_schedule_that_can_not_be_read_is_refused_and_says_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "decopilot.toml"
+    wrong = 'schedule = "61 * * * *"', 'schedule = "0 8 * * *"\ntimezone = "Mars/Olympus"'
+    path.write_text("".join(f'[automations.a{n}]\norg = "o"\nmessage = "m"\n{line}\n' for n, line in enumerate(wrong)))
+    monkeypatch.setenv("DECOPILOT_CONFIG", str(path))
+    with pytest.raises(ConfigurationFileError) as caught:
+        read_configuration()
+    assert [
+        "automations.a0.schedule: '61 * * * *': Bad minute",
+        "automations.a1.schedule: 'Mars/Olympus': there is no such time zone",
+    ] == caught.value.problems

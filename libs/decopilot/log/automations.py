@@ -1,6 +1,7 @@
 """What was decided for automations, in a bucket: whoever writes in the place of what all have read decides for all."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,17 +15,19 @@ from decopilot.log.store import Store
 
 ASK_AGAIN = timedelta(seconds=3)
 """So long whoever claimed a due time has for its message; then any copy of the reactor asks for it."""
+_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What came of a look: the ledger before and behind it, the claims that have no thread yet.
+    """What came of a look: the ledger before and behind it, what was claimed, the claims that have no thread yet.
 
-    `asked` are those of them whose message is to be asked for now.
+    `asked` are those of these whose message is to be asked for now. A look that claims does no more: look again.
     """
 
     before: Ledger
     ledger: Ledger
+    new: tuple[Claim, ...]
     absent: tuple[Claim, ...]
     asked: tuple[Claim, ...]
 
@@ -39,7 +42,7 @@ class Automations:
     async def show(self, plan: Plan, now: datetime) -> Ledger:
         """Read how an automation stands, its ended runs left out."""
         ledger, _ = await self._read(plan)
-        return settle(ledger, await self._standings(plan, ledger), now)
+        return settle(ledger, await self._standings(plan, ledger.claims), now)
 
     async def look(self, plan: Plan, now: datetime) -> Looked:
         """Decide what is due, once however many look; a claim without a thread is to be asked for until it has one.
@@ -50,15 +53,19 @@ class Automations:
         """
         while True:
             before, revision = await self._read(plan)
-            standings = await self._standings(plan, before)
-            ledger = decide_due(settle(before, standings, now), plan, now)
+            ledger, standings = decide_due(before, plan, now), dict[ThreadId, Standing]()
+            if ledger.claims == before.claims:
+                # Nothing is due, or there is no place for it; but some of those who hold one may have ended.
+                standings = await self._standings(plan, before.claims)
+                ledger = decide_due(settle(before, standings, now), plan, now)
             if ledger == before or await self._write(plan, ledger, revision):
-                # The thread of a new claim may be somebody else's already.
-                standings = await self._standings(plan, ledger)
-                due = [claim for claim in ledger.claims if claim.due is not None]
-                absent = tuple(claim for claim in due if standings[claim.thread] == "absent")
-                asked = tuple(c for c in absent if c not in before.claims or abs(now - c.at) >= ASK_AGAIN)
-                return Looked(before, ledger, absent, asked)
+                break
+        new = tuple(claim for claim in ledger.claims if claim not in before.claims)
+        # Its thread may be somebody else's.
+        standings |= await self._standings(plan, new)
+        absent = tuple(claim for claim in ledger.claims if claim.due and standings.get(claim.thread) == "absent")
+        asked = tuple(claim for claim in absent if claim in new or abs(now - claim.at) >= ASK_AGAIN)
+        return Looked(before, ledger, new, absent, asked)
 
     async def claim(self, plan: Plan, thread: ThreadId, now: datetime) -> None:
         """Claim a thread for one who fires; one that is there has its place, or had it.
@@ -86,7 +93,7 @@ class Automations:
     async def _change(self, plan: Plan, change: Callable[[Ledger, dict[ThreadId, Standing]], Ledger]) -> None:
         while True:
             before, revision = await self._read(plan)
-            ledger = change(before, await self._standings(plan, before))
+            ledger = change(before, await self._standings(plan, before.claims))
             if ledger == before or await self._write(plan, ledger, revision):
                 return
 
@@ -102,8 +109,13 @@ class Automations:
         body = ledger.model_dump_json(exclude_defaults=True).encode()
         return await self._store.replace(subjects.AUTOMATIONS_BUCKET, _key(plan), body, revision)
 
-    async def _standings(self, plan: Plan, ledger: Ledger) -> dict[ThreadId, Standing]:
-        return {claim.thread: await self._standing(plan, claim.thread) for claim in ledger.claims}
+    async def _standings(self, plan: Plan, claims: Sequence[Claim]) -> dict[ThreadId, Standing]:
+        found: dict[ThreadId, Standing] = {}
+        for some in range(0, len(claims), _AT_ONCE):
+            threads = [claim.thread for claim in claims[some : some + _AT_ONCE]]
+            standings = await asyncio.gather(*(self._standing(plan, thread) for thread in threads))
+            found |= dict(zip(threads, standings, strict=True))
+        return found
 
     async def _standing(self, plan: Plan, thread: ThreadId) -> Standing:
         return standing(plan, (await self._journal.load(plan.org, thread)).state)

@@ -70,6 +70,8 @@ class Clockwork:
         _log_decided(plan, looked)
         for claim in looked.asked:
             await self._fire(plan, claim)
+        if looked.new:
+            return 0.0
         # Whoever claimed it may die before its message is there.
         pause_s = min(self._look_s, ASK_AGAIN.total_seconds()) if looked.absent else self._look_s
         if (due := plan.next_due(now)) is not None:
