@@ -17,6 +17,7 @@ from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId, UserId
 from decopilot.contracts.messages import RunConfig
 from decopilot.domain.fold import Fold
 from decopilot.domain.margins import closing
+from decopilot.log.blobs import Blobs
 from decopilot.log.ending import Attempt
 from decopilot.log.journal import Journal
 from decopilot.log.pump import Pump
@@ -68,7 +69,12 @@ async def ported(yields: Sequence[object]) -> Ported:
     progress = Progress(Attempt(OrgId("o"), ThreadId("t"), requested, 1, 0), cast("Pump", log), Fold(ANSWER))
     progress.fold.add(START)
     agents = AgentPump(
-        cast("Journal", log), {"default": agent}, Configuration(), answer_bytes=1 << 20, questions_wait=True
+        cast("Journal", log),
+        {"default": agent},
+        Configuration(),
+        cast("Blobs", None),
+        answer_bytes=1 << 20,
+        questions_wait=True,
     )
     outcome, finish = await agents.run(progress, [])
     taken = len(log.chunks) - 1

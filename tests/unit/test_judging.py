@@ -122,6 +122,17 @@ def test_how_long_a_run_takes_is_told_by_the_brokers_clock_and_by_nobody_else() 
     assert Seal("timed_out") == judge(DRIVEN, replace(STARTED, frame=at(1000), requested=BEGIN), at(1000), LIMITS)
 
 
+@pytest.mark.parametrize(("own_s", "limit_s"), [(7, 7), (1_000, 100), (None, 100)])
+def test_a_run_may_have_less_time_than_every_run_has_and_not_more(own_s: float | None, limit_s: float) -> None:
+    assert DRIVEN.active is not None
+    config = RunConfig(time_limit_s=own_s)
+    requested = DRIVEN.active.requested.model_copy(update={"config": config})
+    state = thread(attempt=1).model_copy(update={"active": DRIVEN.active.model_copy(update={"requested": requested})})
+    told = Times(requested=BEGIN, driven=at(5), frame=at(limit_s - 0.5))
+    assert Wait(0.5) == judge(state, told, at(limit_s - 0.5), LIMITS)
+    assert Seal("timed_out") == judge(state, told, at(limit_s), LIMITS)
+
+
 def test_a_thread_without_an_active_run_is_not_judged() -> None:
     with pytest.raises(ValueError, match="active"):
         judge(ThreadState(owner="ann"), Times(), BEGIN, LIMITS)

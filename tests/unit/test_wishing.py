@@ -1,6 +1,7 @@
 """What users may wish of a thread, and what each wish says in the log."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -88,6 +89,16 @@ def test_the_first_message_creates_the_thread_and_requests_its_run() -> None:
 def test_a_thread_goes_by_the_first_words_of_its_first_message(said: str, title: str) -> None:
     assert title == thread_after(send(said=said)).title
     assert len(title) <= TITLE_LENGTH
+
+
+def test_a_thread_that_is_given_a_title_goes_by_that_and_is_known_to_have_been() -> None:
+    given = decide(replace(send(), title="Automation: report"), INITIAL)
+    by_itself = decide(send(), INITIAL)
+    assert isinstance(given, RunRequested)
+    assert isinstance(by_itself, RunRequested)
+    assert [("Automation: report", True), ("Hello", False)] == [
+        (event.thread.title, event.thread.is_titled) for event in (given, by_itself) if event.thread is not None
+    ]
 
 
 @pytest.mark.parametrize("given", [ENDED, APPROVAL])

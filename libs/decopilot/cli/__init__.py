@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from decopilot.cli.automations import automations
 from decopilot.cli.bench import bench
 from decopilot.cli.errors import CliError
 from decopilot.cli.tokens import Role
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 ONE_MACHINE = "On one machine"
 ONE_SERVICE = "One service, configured by environment"
+app.add_typer(automations, rich_help_panel=ONE_MACHINE)
 app.add_typer(bench, rich_help_panel=ONE_MACHINE)
 config = typer.Typer(no_args_is_help=True, help="Check what `decopilot.toml` says, or write one to begin with.")
 app.add_typer(config, name="config", rich_help_panel=ONE_MACHINE)
@@ -212,8 +214,9 @@ def run(
     from decopilot.cli.asking import Question, ask  # noqa: PLC0415 - `--help` must not wait for it
     from decopilot.cli.following import Terms  # noqa: PLC0415 - as above
 
-    level = None if tool_approval is None else tool_approval.value
-    question = Question(text, on_conflict.value, level, agent, file or ())
+    question = Question(
+        text, on_conflict.value, None if tool_approval is None else tool_approval.value, agent, file or ()
+    )
     terms = Terms(data_dir, org, thread, url, token, as_json, timeout)
     raise typer.Exit(ask(question, terms, os.environ))
 

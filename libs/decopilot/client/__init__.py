@@ -9,7 +9,19 @@ from decopilot.client.api import Client
 from decopilot.client.attaching import Event
 from decopilot.client.bodies import SendOptions
 from decopilot.client.errors import ApiError, ArgumentError, ClientError, UnreachableError
-from decopilot.client.models import Accepted, ActiveRun, File, History, Queued, Receipt, RunResult, Thread
+from decopilot.client.models import (
+    Accepted,
+    ActiveRun,
+    Automation,
+    File,
+    Fired,
+    History,
+    Queued,
+    Receipt,
+    RunResult,
+    Skipped,
+    Thread,
+)
 from decopilot.contracts.interactions import Answer, Approval, Interaction
 from decopilot.contracts.messages import UIMessage
 
@@ -20,16 +32,19 @@ __all__ = [
     "ApiError",
     "Approval",
     "ArgumentError",
+    "Automation",
     "Client",
     "ClientError",
     "Event",
     "File",
+    "Fired",
     "History",
     "Interaction",
     "Queued",
     "Receipt",
     "RunResult",
     "SendOptions",
+    "Skipped",
     "Thread",
     "UIMessage",
     "UnreachableError",

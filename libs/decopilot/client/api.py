@@ -11,10 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 from decopilot.client import attaching
 from decopilot.client.attaching import Event
-from decopilot.client.bodies import SendOptions, messages_body, resolutions_body, user_message
+from decopilot.client.bodies import SendOptions, fire_body, messages_body, resolutions_body, user_message
 from decopilot.client.calling import Caller, Content, Token, checked_id
 from decopilot.client.errors import ApiError
-from decopilot.client.models import Accepted, File, History, Queued, Receipt, RunResult, Thread
+from decopilot.client.models import Accepted, Automation, File, History, Queued, Receipt, RunResult, Thread
 from decopilot.client.waiting import Waiter
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.interactions import Resolution
@@ -81,7 +81,7 @@ class Client:
         miss some. The result is whole all the same.
         """
         body = messages_body(user_message(message, message_id), options)
-        return await self._wait(thread, partial(self._post, thread, body), on_chunk, on_accepted)
+        return await self._wait(partial(self._post, thread, body), on_chunk, on_accepted)
 
     async def resolve(self, thread: str, resolutions: Iterable[Resolution]) -> Accepted:
         """Resolve what a thread waits for: all of it, and the run goes on; some of it, and it waits for the rest."""
@@ -97,7 +97,32 @@ class Client:
     ) -> RunResult:
         """Resolve what a thread waits for, and wait for the end of the run that goes on, as `run_and_wait` does."""
         body = resolutions_body(resolutions)
-        return await self._wait(thread, partial(self._resolve, thread, body), on_chunk, on_accepted)
+        return await self._wait(partial(self._resolve, thread, body), on_chunk, on_accepted)
+
+    async def automations(self) -> tuple[Automation, ...]:
+        """Read the org's automations, by name."""
+        body = await self._caller.call("GET", "decopilot/automations")
+        return tuple(_read(Automation, automation) for automation in body["automations"])
+
+    async def fire(self, name: str, context: str = "", *, id_: str | None = None) -> Accepted:
+        """Have an automation begin on a fresh thread; `context` is a text that its message is followed by.
+
+        Its id, a letter and up to 25 letters or digits, is made once per call, unless it is given: firing under the
+        same id again tells how that run stands.
+        """
+        return await self._fire(name, fire_body(context, id_))
+
+    async def fire_and_wait(
+        self,
+        name: str,
+        context: str = "",
+        *,
+        id_: str | None = None,
+        on_chunk: OnChunk | None = None,
+        on_accepted: OnAccepted | None = None,
+    ) -> RunResult:
+        """Have an automation begin, and wait for the end of its run, as `run_and_wait` does."""
+        return await self._wait(partial(self._fire, name, fire_body(context, id_)), on_chunk, on_accepted)
 
     def attach(self, thread: str, cursor: str | None = None) -> AsyncGenerator[Event, None]:
         """Yield the thread's chunks from a cursor on, across runs, each once, over as many connections as it takes.
@@ -165,9 +190,12 @@ class Client:
     async def _resolve(self, thread: str, body: dict[str, Any]) -> Accepted:
         return _read(Accepted, await self._caller.call("POST", f"{_path(thread)}/interactions", body))
 
+    async def _fire(self, name: str, body: dict[str, Any]) -> Accepted:
+        path = f"decopilot/automations/{checked_id(name, 'automation')}/fire"
+        return _read(Accepted, await self._caller.call("POST", path, body))
+
     async def _wait(
         self,
-        thread: str,
         ask: Callable[[], Awaitable[Accepted]],
         on_chunk: OnChunk | None,
         on_accepted: OnAccepted | None,
@@ -177,9 +205,9 @@ class Client:
             on_accepted(accepted)
         waiter = Waiter(
             accepted,
-            attach=partial(self.attach, thread),
+            attach=partial(self.attach, accepted.thread),
             ask=ask,
-            read=partial(self.messages, thread),
+            read=partial(self.messages, accepted.thread),
             on_chunk=on_chunk,
             silence_s=self._silence_s,
         )

@@ -69,6 +69,12 @@ def resolutions_body(resolutions: Iterable[Resolution]) -> dict[str, Any]:
     return {"resolutions": [_resolution(resolution) for resolution in resolutions]}
 
 
+def fire_body(context: str, id_: str | None) -> dict[str, Any]:
+    """Make the body that fires an automation, under a new id unless one is given."""
+    body = {"id": id_ or f"f{uuid.uuid4().hex[:24]}"}
+    return body | {"context": context} if context else body
+
+
 def _resolution(resolution: Resolution) -> dict[str, Any]:
     if isinstance(resolution, Approval):
         reason = {} if resolution.reason is None else {"reason": resolution.reason}

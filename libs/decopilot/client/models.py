@@ -108,6 +108,33 @@ class Queued(_Answer):
     interrupts: bool = False
 
 
+class Fired(_Answer):
+    """When an automation was fired last, and the thread that came of it."""
+
+    at: str
+    thread: ThreadId = Field(alias="taskId")
+
+
+class Skipped(_Answer):
+    """The last due time of an automation that came to nothing, and why (docs/automations.md)."""
+
+    due_at: str
+    reason: str
+
+
+class Automation(_Answer):
+    """An automation: when it is due, and which of its runs go on, by their threads."""
+
+    name: str
+    schedule: str | None = None
+    timezone: str
+    is_active: bool
+    next_due_at: str | None = None
+    last_fired: Fired | None = None
+    last_skipped: Skipped | None = None
+    threads: tuple[ThreadId, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """How a run ended.

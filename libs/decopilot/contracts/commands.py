@@ -31,11 +31,16 @@ class _Request(Frozen):
 
 
 class SendMessage(_Request):
-    """Ask for a run that answers a user's message. The same message twice is one run."""
+    """Ask for a run that answers a user's message. The same message twice is one run.
+
+    `title` is that of a thread which begins with it. With `is_tracked` product analytics hears of a user's message.
+    """
 
     message: UIMessage
     config: AskedConfig
     on_conflict: OnConflict = "queue"
+    title: str | None = None
+    is_tracked: bool = True
 
 
 class CancelRun(_Request):

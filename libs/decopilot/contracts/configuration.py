@@ -36,6 +36,8 @@ ImportPath = Annotated[str, _of_form(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", "`packa
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """Name of an environment variable. Keys and tokens are named, never written down."""
 Name = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+AutomationName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+"""It is part of its threads' ids."""
 
 
 class _Table(BaseModel):
@@ -147,7 +149,7 @@ class Configuration(_Table):
     search: Search | None = None
     roles: dict[Role, tuple[str, ...]] = Field(default_factory=dict)
     """The models that a role may use: names, `provider:*`, `*`. A role without a line may use all; with none, none."""
-    automations: dict[Name, Automation] = Field(default_factory=dict)
+    automations: dict[AutomationName, Automation] = Field(default_factory=dict)
     titles: bool = True
     """Whether the `fast` tier gives new threads their titles."""
 

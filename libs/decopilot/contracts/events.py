@@ -12,15 +12,20 @@ from decopilot.contracts.interactions import Interaction, Resolution
 from decopilot.contracts.messages import Frozen, RunConfig, UIMessage, Usage
 
 FailureReason = Literal["cancelled", "error", "crashed", "timed_out", "superseded", "undeliverable"]
+Visibility = Literal["org", "private"]
 
 
 class ThreadCreated(Frozen):
-    """What the first `run_requested` of a thread also says."""
+    """What the first event of a thread also says.
+
+    With `is_titled` the title was given; otherwise it is made of the first message, and a model may find a better one.
+    """
 
     owner: User
     agent_id: str
     title: str
-    visibility: Literal["org", "private"] = "org"
+    visibility: Visibility = "org"
+    is_titled: bool = False
 
 
 class RunRequested(Frozen):

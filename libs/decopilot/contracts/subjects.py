@@ -12,6 +12,7 @@ BLOBS_BUCKET = "decopilot_blobs"
 BLOBS_STREAM = f"OBJ_{BLOBS_BUCKET}"
 BLOBS_FILTER = f"$O.{BLOBS_BUCKET}.M.*"
 """What the object store says of each blob."""
+AUTOMATIONS_BUCKET = "decopilot_automations"
 
 RUNNER_CONSUMER = "runner"
 REACTOR_CONSUMER = "reactor"
@@ -100,6 +101,11 @@ def thread_key(org: OrgId, thread: ThreadId) -> str:
 def message_key(org: OrgId, thread: ThreadId, message: MessageId) -> str:
     """Key of a finished message."""
     return f"{org}.{thread}.{message}"
+
+
+def automation_key(org: OrgId, name: str) -> str:
+    """Key of what was decided for an automation."""
+    return f"{org}.{name}"
 
 
 def bucket_key(bucket: str, key: str) -> str:

@@ -24,6 +24,8 @@ class Send:
     assistant_id: MessageId
     on_conflict: OnConflict = "queue"
     traceparent: str | None = None
+    title: str | None = None
+    """Of a thread that begins with it, in place of its first words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,9 @@ def _deadlines(active: ActiveRun, times: Times, limits: Limits) -> Iterator[tupl
         deadline_s = limits.cancel_deadline_s if is_driven else 0.0
         yield Seal(active.cancel), times.cancel or requested, deadline_s
     if times.requested is not None:
-        yield Seal("timed_out"), requested, limits.run_limit_s
+        own_s = active.requested.config.time_limit_s
+        run_limit_s = limits.run_limit_s if own_s is None else min(own_s, limits.run_limit_s)
+        yield Seal("timed_out"), requested, run_limit_s
     if active.attempt == 0:
         if times.frame is None and times.requested is not None:
             yield SealBehind("undeliverable"), requested, limits.start_limit_s

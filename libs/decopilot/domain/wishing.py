@@ -92,7 +92,12 @@ def _send(command: Send, state: ThreadState) -> RunRequested | RunQueued | None:
         return _queue(command, state)
     created = None
     if state.owner is None:
-        created = ThreadCreated(owner=command.user_id, agent_id=command.config.agent_id, title=_title_of(message.text))
+        created = ThreadCreated(
+            owner=command.user_id,
+            agent_id=command.config.agent_id,
+            title=command.title or _title_of(message.text),
+            is_titled=command.title is not None,
+        )
     return RunRequested(
         at=command.now,
         run_id=command.run_id,

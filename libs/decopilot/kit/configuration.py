@@ -3,7 +3,7 @@
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.exceptions import SettingsError
 
 from decopilot.contracts.configuration import Configuration
+from decopilot.domain.schedules import Schedule, ScheduleError
 from decopilot.kit.program import ConfigurationError
 from decopilot.kit.toml_lines import line_of
 
@@ -72,7 +73,7 @@ def read_configuration() -> Configuration:
     if path is not None and not path.is_file():
         raise ConfigurationFileError(source, ["there is no such file"])
     try:
-        return Configuration.model_validate(_Sources().model_dump(by_alias=True, exclude_unset=True))
+        configuration = Configuration.model_validate(_Sources().model_dump(by_alias=True, exclude_unset=True))
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationFileError(source, [f"is no TOML: {error}"]) from error
     except (OSError, UnicodeDecodeError) as error:
@@ -81,6 +82,18 @@ def read_configuration() -> Configuration:
         raise ConfigurationFileError("environment", [f"{error}: a table is given as JSON"]) from error
     except ValidationError as error:
         raise ConfigurationFileError(source, list(_lines(error))) from error
+    if problems := list(_schedule_problems(configuration)):
+        raise ConfigurationFileError(source, problems)
+    return configuration
+
+
+def _schedule_problems(configuration: Configuration) -> Iterator[str]:
+    for name, automation in configuration.automations.items():
+        if automation.schedule is not None:
+            try:
+                Schedule.read(automation.schedule, automation.timezone)
+            except ScheduleError as error:
+                yield f"automations.{name}.schedule: {error}"
 
 
 def place_of(path: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
+from decopilot.contracts import subjects
 from decopilot.log.direct import BATCH, DirectGet
 
 _PAUSE_S, _PAUSE_MAX_S = 0.02, 0.5
@@ -93,6 +94,22 @@ class Store:
         if size > limit:
             raise MessageTooLargeError(subject, size, limit)
         return (await self.js.publish(subject, body, timeout=timeout_s, stream=stream, headers=headers)).seq
+
+    async def replace(self, bucket: str, key: str, body: bytes, revision: int, **headers: str) -> bool:
+        """Write a bucket's key in the place of a revision (0: never written); False where it is no longer at that one.
+
+        Raises:
+            MessageTooLargeError, nats.errors.Error, TimeoutError, OSError: as `publish` says.
+
+        """
+        headers[EXPECTED] = str(revision)
+        try:
+            await self.publish(f"KV_{bucket}", subjects.bucket_key(bucket, key), body, headers)
+        except APIError as error:
+            if is_conflict(error):
+                return False
+            raise
+        return True
 
     async def last(self, stream: str, subject: str) -> Stored | None:
         """Read the last message whose subject matches, from the stream's leader: never stale.

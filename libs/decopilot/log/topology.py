@@ -96,6 +96,7 @@ def buckets(sizes: Sizes) -> list[KeyValueConfig]:
     return [
         bucket(subjects.THREADS_BUCKET),
         bucket(subjects.MESSAGES_BUCKET),
+        bucket(subjects.AUTOMATIONS_BUCKET),
         # Never truth, and yet not in memory: a server that restarts by itself forgets such a bucket whole (2.15.1).
         bucket(subjects.READERS_BUCKET, ttl=sizes.readers_ttl_s),
     ]

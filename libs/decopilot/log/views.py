@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 
-from nats.js.errors import APIError
 from pydantic import ValidationError
 
 from decopilot.contracts import subjects
@@ -11,7 +10,7 @@ from decopilot.contracts.ids import MessageId, OrgId, ThreadId
 from decopilot.contracts.messages import Frozen
 from decopilot.contracts.views import StoredMessage, ThreadSummary
 from decopilot.domain.thread import FOLD_VERSION, ThreadState
-from decopilot.log.store import EXPECTED, Store, Stored, is_conflict
+from decopilot.log.store import Store, Stored
 
 _OPERATION = "KV-Operation"
 _ERASURES_AT_ONCE = 32
@@ -53,7 +52,7 @@ class Views:
 
         """
         body = view.model_dump_json(exclude_defaults=True).encode()
-        if not await self._put(subjects.THREADS_BUCKET, subjects.thread_key(org, thread), body, revision):
+        if not await self._store.replace(subjects.THREADS_BUCKET, subjects.thread_key(org, thread), body, revision):
             raise ViewConflictError
 
     async def read_message(self, org: OrgId, thread: ThreadId, message: MessageId) -> StoredMessage | None:
@@ -134,18 +133,7 @@ class Views:
         return await self._store.last(f"KV_{bucket}", subjects.bucket_key(bucket, key))
 
     async def _replace(self, bucket: str, key: str, body: bytes, there: Stored | None, **headers: str) -> bool:
-        return await self._put(bucket, key, body, 0 if there is None else there.sequence, **headers)
-
-    async def _put(self, bucket: str, key: str, body: bytes, revision: int, **headers: str) -> bool:
-        """Write in the place of a revision; False where it is no longer at that one."""
-        headers[EXPECTED] = str(revision)
-        try:
-            await self._store.publish(f"KV_{bucket}", subjects.bucket_key(bucket, key), body, headers)
-        except APIError as error:
-            if is_conflict(error):
-                return False
-            raise
-        return True
+        return await self._store.replace(bucket, key, body, 0 if there is None else there.sequence, **headers)
 
 
 def summary(thread: ThreadId, state: ThreadState) -> ThreadSummary:

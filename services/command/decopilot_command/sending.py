@@ -47,6 +47,7 @@ class Sender:
             assistant_id=MessageId(f"msg_{run}"),
             on_conflict=request.on_conflict,
             traceparent=telemetry.inject({}).get("traceparent"),
+            title=request.title,
         )
         executed = await self._executor.execute(request, command, check=check)
         state = executed.state
@@ -60,7 +61,7 @@ class Sender:
             status=record.status,
             repeated=executed.appended is None,
         )
-        if executed.appended is not None:
+        if executed.appended is not None and request.is_tracked:
             await self._tracker.chat_message_started(request, config)
         if request.on_conflict == "interrupt" and state.active is not None and state.active.cancel is not None:
             await self._bell.ring(request.org, state.active.run_id)

@@ -10,9 +10,11 @@ from aiohttp import web
 
 from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.frames import Frame
+from decopilot.domain.automating import plans
 from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connecting
 from decopilot.kit.health import broker_answers
+from decopilot.log.automations import Automations
 from decopilot.log.blobs import Blobs
 from decopilot.log.blocks import Memory
 from decopilot.log.chunklog import ChunkLog
@@ -26,6 +28,7 @@ from decopilot_gateway.admitting import Admission
 from decopilot_gateway.attaching import Attach
 from decopilot_gateway.attachments import Attachments
 from decopilot_gateway.auth import Doorman
+from decopilot_gateway.automating import Automating
 from decopilot_gateway.choices import Choices
 from decopilot_gateway.commanding import Commander
 from decopilot_gateway.endpoints import endpoints
@@ -60,8 +63,8 @@ async def build(
 ) -> AsyncIterator[tuple[web.Application, Leaving]]:
     """Build the application, which may be served at once: it is alive before it has found the broker.
 
-    Without a configuration it reads that of the environment.
-    The connection, and what is followed over it, are held while the context is open.
+    The connection, and what is followed over it, are held while the context is open. Without a configuration it reads
+    that of the environment.
     """
     configuration = configuration or read_configuration()
     followed: list[Tails[Frame, Stretch] | Tails[Stored, str]] = []
@@ -97,6 +100,7 @@ async def build(
             uploading=Uploading(doorman, writers, blobs, links, limit_bytes=settings.file_limit_bytes),
             serving=Serving(doorman, blobs, links),
             wishing=Wishing(doorman, commander),
+            automating=Automating(doorman, commander, Automations(store, journal), plans(configuration)),
             attach=Attach(
                 doorman,
                 admission,

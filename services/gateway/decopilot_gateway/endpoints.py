@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler
 from decopilot.contracts.ids import ID_PATTERN
 from decopilot.kit.health import Check, livez, readyz
 from decopilot_gateway.attaching import Attach
+from decopilot_gateway.automating import Automating
 from decopilot_gateway.choices import Choices
 from decopilot_gateway.openapi import Endpoint, document
 from decopilot_gateway.page import Page
@@ -38,6 +39,7 @@ def endpoints(
     uploading: Uploading,
     serving: Serving,
     wishing: Wishing,
+    automating: Automating,
     attach: Attach,
     watch: Watch,
     reading: Reading,
@@ -221,6 +223,36 @@ def endpoints(
             choices.agents,
             {200: ("The agents, the default one first.", "Agents")},
             _WHO,
+        ),
+        Endpoint(
+            "GET",
+            "/{org}/decopilot/automations",
+            "listAutomations",
+            "List the org's automations: when each is due, and what it does now.",
+            automating.list,
+            {200: ("The automations, by name.", "Automations")},
+            _READ,
+        ),
+        Endpoint(
+            "POST",
+            "/{org}/decopilot/automations/{name}/fire",
+            "fireAutomation",
+            "Have an automation begin on a fresh thread now; the same id twice is one run.",
+            automating.fire,
+            {202: ("The run is in the log; taskId is its thread.", "Accepted")},
+            (
+                *_WISH,
+                *_BODY,
+                "automation_not_found",
+                "automation_busy",
+                "automation_inactive",
+                "agent_not_found",
+                "tier_unavailable",
+                "message_conflict",
+                "storage_full",
+            ),
+            body="FireBody",
+            needs_body=False,
         ),
         Endpoint(
             "GET",

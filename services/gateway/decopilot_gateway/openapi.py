@@ -14,6 +14,7 @@ from decopilot.contracts.configuration import TIERS
 from decopilot.contracts.events import FailureReason
 from decopilot.contracts.messages import ApprovalLevel, UIMessage
 from decopilot.contracts.problems import PROBLEMS
+from decopilot_gateway.automating import FireBody
 from decopilot_gateway.facts import InteractionsBody
 from decopilot_gateway.posting import MessagesBody
 from decopilot_gateway.problems import ProblemError
@@ -22,7 +23,6 @@ from decopilot_gateway.wishing import CancelBody, TitleBody
 _ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
 PATIENCE_S = 1.0
 _REF = "#/components/schemas/"
-_BODIES = (MessagesBody, InteractionsBody, CancelBody, TitleBody)
 _FILE_BODY: dict[str, dict[str, Any]] = {
     "multipart/form-data": {
         "schema": {
@@ -33,6 +33,7 @@ _FILE_BODY: dict[str, dict[str, Any]] = {
     },
     "*/*": {},
 }
+_BODIES = (MessagesBody, InteractionsBody, CancelBody, TitleBody, FireBody)
 _OPTIONAL = {"Problem": {"outcome"}}
 
 
@@ -177,6 +178,19 @@ def _schemas() -> dict[str, Any]:
         },
         "File": {"id": text, "url": text, "mediaType": text, "size": number, "filename": maybe_text},
         "FileLink": {"url": text, "expiresAt": {"type": "string", "format": "date-time"}},
+        "Automations": {"automations": _list_of("Automation")},
+        "Automation": {
+            "name": text,
+            "schedule": maybe_text,
+            "timezone": text,
+            "isActive": flag,
+            "nextDueAt": maybe_text,
+            "lastFired": {"anyOf": [_ref("Fired"), {"type": "null"}]},
+            "lastSkipped": {"anyOf": [_ref("Skipped"), {"type": "null"}]},
+            "threads": {"type": "array", "items": text, "description": "Those of its runs that go on."},
+        },
+        "Fired": {"at": text, "taskId": text},
+        "Skipped": {"dueAt": text, "reason": text},
         "Health": {"status": text},
         "Problem": {
             "type": text,

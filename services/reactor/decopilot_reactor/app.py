@@ -1,5 +1,6 @@
 """Where the parts of `reactor` meet."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -8,9 +9,13 @@ from faststream import FastStream
 from nats.aio.client import Client
 
 from decopilot.contracts import subjects
+from decopilot.contracts.configuration import Configuration
+from decopilot.domain.automating import plans
+from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connected
 from decopilot.kit.holding import Gaps, may_be_held
 from decopilot.kit.messaging import Messaging
+from decopilot.log.automations import Automations
 from decopilot.log.blobs import Blobs
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.ending import Ender
@@ -22,6 +27,7 @@ from decopilot.log.readers import Readers
 from decopilot.log.store import Store
 from decopilot.log.views import Views
 from decopilot.log.watchlog import WatchLog
+from decopilot_reactor.automating import Clockwork
 from decopilot_reactor.deleting import Deleter
 from decopilot_reactor.handling import handling, handling_messages
 from decopilot_reactor.janitor import Janitor
@@ -36,9 +42,10 @@ from decopilot_reactor.telling import Teller
 SWEEPS_AT_ONCE = 4
 
 
-def build(settings: ReactorSettings) -> FastStream:
-    """Build the program."""
+def build(settings: ReactorSettings, configuration: Configuration | None = None) -> FastStream:
+    """Build the program; without a configuration it reads that of the environment."""
     messaging = Messaging(settings, "reactor")
+    automated = plans(configuration or read_configuration()).values()
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[Client]:
@@ -85,6 +92,10 @@ def build(settings: ReactorSettings) -> FastStream:
                 handling_messages(sweeper.look),
                 workers=SWEEPS_AT_ONCE,
             )
-            yield nc
+            clockwork = Clockwork(nc, Automations(store, journal), automated, look_s=settings.look_s)
+            async with asyncio.TaskGroup() as group:
+                keeping = group.create_task(clockwork.run())
+                yield nc
+                keeping.cancel()
 
     return messaging.program(lifespan)
