@@ -11,6 +11,7 @@ READERS_BUCKET = "decopilot_readers"
 BLOBS_BUCKET = "decopilot_blobs"
 
 RUNNER_CONSUMER = "runner"
+TITLER_CONSUMER = "titler"
 REACTOR_CONSUMER = "reactor"
 JANITOR_CONSUMER = "janitor"
 

@@ -11,6 +11,7 @@ from decopilot.kit.connection import connected
 from decopilot.kit.messaging import Messaging
 from decopilot.kit.settings import Settings
 from decopilot.log.capacity import Capacity
+from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.views import Views
@@ -30,8 +31,10 @@ def build(settings: Settings) -> FastStream:
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[Client]:
         async with connected(settings, "command") as nc, Store(nc) as store:
-            executor = Executor(Journal(store, Views(store)), Capacity(store))
-            for wish in wishes(executor, Tracker(nc), Bell(nc)):
+            views = Views(store)
+            journal = Journal(store, views)
+            executor = Executor(journal, Capacity(store))
+            for wish in wishes(executor, Tracker(nc), Bell(nc), Histories(journal, views)):
                 messaging.answer(
                     subjects.command(wish.name),
                     subjects.COMMAND_QUEUE,

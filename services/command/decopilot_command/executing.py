@@ -7,6 +7,8 @@ from typing import TypedDict
 from decopilot.contracts.commands import (
     CancelRun,
     DeleteThread,
+    ForkThread,
+    RegenerateAnswer,
     ResolveInteractions,
     RetitleThread,
     SendMessage,
@@ -14,14 +16,26 @@ from decopilot.contracts.commands import (
 )
 from decopilot.contracts.events import RunQueued, RunRequested
 from decopilot.contracts.ids import UserId
-from decopilot.domain.commands import RefusedError, Resolve, Send, UserCommand
+from decopilot.domain.commands import RefusedError, Regenerate, Resolve, Send, UserCommand
 from decopilot.domain.decider import decide
+from decopilot.domain.thread import ThreadState
 from decopilot.log.capacity import Capacity
 from decopilot.log.journal import Executed, Journal
 
 DEADLINE_S = 4.0
 
-Request = SendMessage | ResolveInteractions | CancelRun | WithdrawMessage | RetitleThread | DeleteThread
+Request = (
+    SendMessage
+    | RegenerateAnswer
+    | ResolveInteractions
+    | CancelRun
+    | WithdrawMessage
+    | RetitleThread
+    | ForkThread
+    | DeleteThread
+)
+Runs = Send | Regenerate | Resolve
+"""Wishes that a run may come of."""
 
 
 class Wisher(TypedDict):
@@ -55,11 +69,21 @@ class Executor:
         if request.role == "viewer":
             raise RefusedError("forbidden", "Viewers read; they change nothing.")
         async with asyncio.timeout(DEADLINE_S):
-            if isinstance(command, Send | Resolve) and await self._capacity.is_nearly_full():
+            if isinstance(command, Runs) and await self._capacity.is_nearly_full():
                 await self._check_starts_no_run(request, command)
             return await self._journal.execute(request.org, request.thread, command)
 
-    async def _check_starts_no_run(self, request: Request, command: Send | Resolve) -> None:
+    async def state(self, request: Request) -> ThreadState:
+        """Read how the thread that a request is about stands.
+
+        Raises:
+            TimeoutError, nats.errors.Error: the broker does not say.
+
+        """
+        async with asyncio.timeout(DEADLINE_S):
+            return (await self._journal.load(request.org, request.thread)).state
+
+    async def _check_starts_no_run(self, request: Request, command: Runs) -> None:
         loaded = await self._journal.load(request.org, request.thread)
         if isinstance(decide(command, loaded.state), RunRequested | RunQueued):
             raise RefusedError("storage_full", "The chunk log has no room for new runs at the moment.")

@@ -22,6 +22,7 @@ from decopilot.log.views import Views
 from decopilot_gateway.admitting import Admission
 from decopilot_gateway.attaching import Attach
 from decopilot_gateway.auth import Doorman
+from decopilot_gateway.branching import Branching
 from decopilot_gateway.commanding import Commander
 from decopilot_gateway.endpoints import endpoints
 from decopilot_gateway.locating import Locators
@@ -81,6 +82,7 @@ async def build(settings: GatewaySettings) -> AsyncIterator[tuple[web.Applicatio
         table = endpoints(
             posting=Posting(doorman, commander),
             wishing=Wishing(doorman, commander),
+            branching=Branching(doorman, commander),
             attach=Attach(
                 doorman,
                 admission,

@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler
 from decopilot.contracts.ids import ID_PATTERN
 from decopilot.kit.health import Check, livez, readyz
 from decopilot_gateway.attaching import Attach
+from decopilot_gateway.branching import Branching
 from decopilot_gateway.openapi import Endpoint, document
 from decopilot_gateway.page import Page
 from decopilot_gateway.posting import Posting
@@ -31,6 +32,7 @@ def endpoints(
     *,
     posting: Posting,
     wishing: Wishing,
+    branching: Branching,
     attach: Attach,
     watch: Watch,
     reading: Reading,
@@ -47,7 +49,10 @@ def endpoints(
             "Send a message: its run is in the log when this answers.",
             posting.handle,
             {202: ("The run is in the log; cursor is the position before its first chunk.", "Accepted")},
-            (*_WISH, *_BODY, *_RESOLUTION, "thread_mismatch", "message_conflict", "run_active", "queue_full"),
+            (
+                *(*_WISH, *_BODY, *_RESOLUTION, "thread_mismatch", "message_conflict", "run_active", "queue_full"),
+                "message_not_found",
+            ),
             body="MessagesBody",
         ),
         Endpoint(
@@ -89,6 +94,28 @@ def endpoints(
             wishing.withdraw,
             {202: ("Its run will not start.", "Receipt")},
             (*_WISH, "message_not_queued", "run_started"),
+        ),
+        Endpoint(
+            "POST",
+            f"{_THREAD}/regenerate",
+            "regenerateAnswer",
+            "Have a message answered anew, the last one unless it is named; what stands behind it leaves the thread.",
+            branching.regenerate,
+            {202: ("The run is in the log; messageId is the question's.", "Accepted")},
+            (*_WISH, *_BODY, "thread_mismatch", "message_not_found", "run_active", "storage_full"),
+            body="RegenerateBody",
+            needs_body=False,
+        ),
+        Endpoint(
+            "POST",
+            f"{_THREAD}/fork",
+            "forkThread",
+            "Begin another thread with what this one holds, up to a message of it.",
+            branching.fork,
+            {201: ("The thread is in the log.", "Fork")},
+            (*_WISH, *_BODY, "message_not_found", "thread_conflict"),
+            body="ForkBody",
+            needs_body=False,
         ),
         Endpoint(
             "GET",

@@ -13,6 +13,7 @@ from decopilot.contracts.commands import Receipt, RunStatus, ThreadStatus
 from decopilot.contracts.events import FailureReason
 from decopilot.contracts.messages import UIMessage
 from decopilot.contracts.problems import PROBLEMS
+from decopilot_gateway.branching import ForkBody, RegenerateBody
 from decopilot_gateway.facts import InteractionsBody
 from decopilot_gateway.posting import MessagesBody
 from decopilot_gateway.problems import ProblemError
@@ -21,7 +22,7 @@ from decopilot_gateway.wishing import CancelBody, TitleBody
 _ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
 PATIENCE_S = 1.0
 _REF = "#/components/schemas/"
-_BODIES = (MessagesBody, InteractionsBody, CancelBody, TitleBody)
+_BODIES = (MessagesBody, InteractionsBody, CancelBody, TitleBody, RegenerateBody, ForkBody)
 _OPTIONAL = {"Problem": {"outcome"}}
 
 
@@ -124,7 +125,17 @@ def _schemas() -> dict[str, Any]:
             "status": {"enum": [*get_args(Receipt.model_fields["status"].annotation)]},
         },
         "ThreadSummary": summary,
-        "Thread": summary | pending | {"activeRun": {"anyOf": [_ref("ActiveRun"), {"type": "null"}]}, "queued": number},
+        "Thread": summary
+        | pending
+        | {
+            "activeRun": {"anyOf": [_ref("ActiveRun"), {"type": "null"}]},
+            "queued": number,
+            "usage": _ref("Usage"),
+            "forkedFrom": {"anyOf": [_ref("ForkedFrom"), {"type": "null"}]},
+        },
+        "Usage": dict.fromkeys(("inputTokens", "outputTokens", "totalTokens"), number),
+        "ForkedFrom": {"taskId": text, "messageId": text},
+        "Fork": {"taskId": text, "forkedFrom": _ref("ForkedFrom")},
         "ActiveRun": {"runId": text, "attempt": number, "cancelRequested": flag},
         "Interaction": {
             "kind": {"enum": ["approval", "answer"]},

@@ -209,6 +209,9 @@ export class Conversation {
         this.#run = chunk.data?.runId;
         if (this.#awaitedRun === this.#run) this.#awaitedRun = undefined;
         return undefined;
+      case "data-messages-dropped":
+        this.#drop(chunk.data?.after);
+        return undefined;
       case "data-run-rewind":
         this.#rewind(chunk);
         return undefined;
@@ -287,6 +290,14 @@ export class Conversation {
       const place = this.#fold ? this.messages.indexOf(this.#fold.message) : this.messages.length;
       this.messages.splice(place, 0, message);
     }
+  }
+
+  /** A message is answered anew: what stood behind it has left the thread, all but what is sent or said right now. */
+  #drop(after) {
+    const last = this.messages.findIndex(({ id }) => id === after);
+    if (last < 0) return;
+    const stays = ({ id }, place) => place <= last || id === this.#fold?.message.id || this.#offers.has(id);
+    this.messages = this.messages.filter(stays);
   }
 
   #enqueue(queued) {
