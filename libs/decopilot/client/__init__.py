@@ -7,9 +7,20 @@ async with Client("http://127.0.0.1:8080", token, "local") as client:
 
 from decopilot.client.api import Client
 from decopilot.client.attaching import Event
-from decopilot.client.bodies import SendOptions
+from decopilot.client.bodies import AnswerOptions, SendOptions
 from decopilot.client.errors import ApiError, ArgumentError, ClientError, UnreachableError
-from decopilot.client.models import Accepted, ActiveRun, History, Queued, Receipt, RunResult, Thread
+from decopilot.client.models import (
+    Accepted,
+    ActiveRun,
+    Fork,
+    ForkedFrom,
+    History,
+    Queued,
+    Receipt,
+    RunResult,
+    Thread,
+    Usage,
+)
 from decopilot.contracts.interactions import Answer, Approval, Interaction
 from decopilot.contracts.messages import UIMessage
 
@@ -17,12 +28,15 @@ __all__ = [
     "Accepted",
     "ActiveRun",
     "Answer",
+    "AnswerOptions",
     "ApiError",
     "Approval",
     "ArgumentError",
     "Client",
     "ClientError",
     "Event",
+    "Fork",
+    "ForkedFrom",
     "History",
     "Interaction",
     "Queued",
@@ -32,4 +46,5 @@ __all__ = [
     "Thread",
     "UIMessage",
     "UnreachableError",
+    "Usage",
 ]

@@ -52,16 +52,17 @@ def messages_body(message: UIMessage, options: SendOptions) -> dict[str, Any]:
     """Make the body that posts a message: the same for the same arguments, so that a repeat is recognised."""
     body = _options(options)
     body["messages"] = [*body.get("messages", ()), message.model_dump(mode="json", exclude_none=True)]
+    if (on_conflict := options.get("on_conflict")) is not None:
+        body["onConflict"] = on_conflict
     return body
 
 
-def _options(options: SendOptions) -> dict[str, Any]:
+def _options(options: AnswerOptions) -> dict[str, Any]:
     systems = [
         {"role": "system", "parts": [{"type": "text", "text": text}]} for text in options.get("instructions", ())
     ]
     body: dict[str, Any] = {"messages": systems} if systems else {}
     plain = {
-        "onConflict": options.get("on_conflict"),
         "tier": options.get("tier"),
         "mode": options.get("mode"),
         "toolApprovalLevel": options.get("tool_approval_level"),
@@ -75,7 +76,7 @@ def _options(options: SendOptions) -> dict[str, Any]:
     return body
 
 
-def regenerate_body(message_id: str | None, options: SendOptions) -> dict[str, Any]:
+def regenerate_body(message_id: str | None, options: AnswerOptions) -> dict[str, Any]:
     """Make the body that has a message answered anew: made once, it is one run however often it is sent."""
     named = {} if message_id is None else {"messageId": message_id}
     return _options(options) | named | {"requestId": f"req_{uuid.uuid4().hex}"}

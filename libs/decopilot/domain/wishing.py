@@ -95,7 +95,7 @@ def _send(command: Send, state: ThreadState) -> RunRequested | RunQueued | None:
         return _queue(command, state)
     created = None
     if state.owner is None:
-        created = ThreadCreated(owner=command.user_id, agent_id=command.config.agent_id, title=_title_of(message.text))
+        created = ThreadCreated(owner=command.user_id, agent_id=command.config.agent_id, title=title_of(message.text))
     return RunRequested(
         at=command.now,
         run_id=command.run_id,
@@ -117,7 +117,7 @@ def _others(state: ThreadState) -> set[str]:
     return others | {queued.assistant_id for queued in state.queue}
 
 
-def _title_of(text: str) -> str:
+def title_of(text: str) -> str:
     """Until a thread is given a title, it goes by the first words of its first message."""
     words = " ".join(text.split())
     if not words:

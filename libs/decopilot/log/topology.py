@@ -8,6 +8,7 @@ from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
+    DeliverPolicy,
     DiscardPolicy,
     KeyValueConfig,
     ObjectStoreConfig,
@@ -104,7 +105,7 @@ def buckets(sizes: Sizes) -> list[KeyValueConfig]:
 def consumers() -> list[ConsumerConfig]:
     """Every durable consumer of the event log. Deliveries are not limited: attempts are counted from the log."""
 
-    def consumer(name: str, *filters: str, max_ack_pending: int = MAX_ACK_PENDING) -> ConsumerConfig:
+    def consumer(name: str, *filters: str, max_ack_pending: int = MAX_ACK_PENDING, **rest: Any) -> ConsumerConfig:  # noqa: ANN401  fields of the broker's
         return ConsumerConfig(
             name=name,
             durable_name=name,
@@ -113,11 +114,14 @@ def consumers() -> list[ConsumerConfig]:
             ack_wait=ACK_WAIT_S,
             max_deliver=UNLIMITED,
             max_ack_pending=max_ack_pending,
+            **rest,
         )
 
     looked_after = [subjects.events_of_type(name) for name in JANITOR_TYPES]
     return [
         consumer(subjects.RUNNER_CONSUMER, subjects.events_of_type("run_requested")),
+        # From now on: threads that were there before it keep the titles they have.
+        consumer(subjects.TITLER_CONSUMER, subjects.events_of_type("run_requested"), deliver_policy=DeliverPolicy.NEW),
         consumer(subjects.REACTOR_CONSUMER, f"{subjects.EVENT_PREFIX}.>"),
         # Every item of it waits most of its time: a limit would be one on runs, queues and graces at once.
         consumer(subjects.JANITOR_CONSUMER, *looked_after, max_ack_pending=UNLIMITED),

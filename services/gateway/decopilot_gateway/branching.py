@@ -14,7 +14,6 @@ from decopilot_gateway.commanding import Commander
 from decopilot_gateway.posting import MessagesBody, PostedMessage, ResolvedMessage
 from decopilot_gateway.wishing import accepted_response
 
-
 _REQUESTS = uuid.UUID("2f6c1d5e-8f0b-4a57-9a7e-0f6f5d1c3b42")
 
 
