@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from decopilot.cli.broker import EmbeddedBroker
+from decopilot.client import Client
 from decopilot.contracts.events import RunCompleted, RunRequested, RunStarted, ThreadForked
 from decopilot.contracts.ids import MessageId, RunId, ThreadId
 from decopilot.domain.fold import fold
@@ -338,6 +339,33 @@ async def test_viewers_fork_nothing_and_of_another_org_nobody(door: Door, thread
     assert (403, "forbidden") == (status, refused["code"])
     for body, code in (({"messageId": "m99"}, "message_not_found"), ({"threadId": "a b"}, "invalid_body")):
         assert code == (await door.call("POST", "t1/fork", body))[1]["code"]
+
+
+async def test_the_client_has_answers_made_anew_and_forks_threads(
+    door: Door, record: Record, services: Services
+) -> None:
+    services.start("runner", agent="support.agents:obey")
+    seen: list[str] = []
+    async with Client(door.gateway.url, make_token(), ORG) as client:
+        first = await client.run_and_wait("t1", "say hello")
+        again = await client.regenerate_and_wait("t1", on_chunk=lambda chunk: seen.append(chunk["type"]))
+        assert ("completed", "completed") == (first.status, again.status)
+        assert first.message is not None
+        assert again.message is not None
+        assert first.message.id != again.message.id
+        assert "data-messages-dropped" in seen
+        history = await client.messages("t1")
+        assert again.message.id == history.messages[1].id
+        # Asked for what was made anew already, the client is told of that and of its answer.
+        told = await client.regenerate_and_wait("t1", first.message.id)
+        assert (again.run_id, again.message) == (told.run_id, told.message)
+        forked = await client.fork("t1", into="f1")
+        assert forked == await client.fork("t1", into="f1")
+        thread = await client.thread(forked.thread)
+        assert ("f1", forked.forked_from) == (thread.id, thread.forked_from)
+        assert 0 == thread.usage.total_tokens
+        assert history.messages == (await client.messages("f1")).messages
+        assert 2 == sum(isinstance(one.event, RunRequested) for one in await record.events("t1"))
 
 
 async def test_a_thread_tells_what_its_runs_have_used(door: Door, record: Record, services: Services) -> None:
