@@ -1,6 +1,6 @@
 /** Puts the page together: the thread that the URL names, the list of threads, the composer. */
 
-import { newId } from "./api.js";
+import { forkThread, newId } from "./api.js";
 import { confirmed, isDialogOpen } from "./dialogs.js";
 import { MOVED_ON, NEVER, Notices, REACHED, SUCCEEDED } from "./notices.js";
 import { QueueView, textOf } from "./queue.js";
@@ -32,6 +32,8 @@ const askFirst = $("ask-first");
 const view = new ConversationView($("messages"), $("scroller"), {
   retry: (text) => send(text ?? lastQuestion()),
   resolve,
+  regenerate,
+  fork,
 });
 const silence = new Silence(schedule);
 const notices = new Notices(({ text, code }) => {
@@ -128,7 +130,7 @@ async function send(text, { interrupts = false } = {}) {
   history.replaceState(null, "", `#${thread}`);
   view.scrollToEnd();
   try {
-    await session.send(text, { id: again, interrupts, toolApprovalLevel: askFirst.checked ? "readonly" : "auto" });
+    await session.send(text, { id: again, interrupts, ...approval() });
     notices.happened(SUCCEEDED);
     threads.refresh();
   } catch (error) {
@@ -143,6 +145,7 @@ async function send(text, { interrupts = false } = {}) {
   }
 }
 
+const approval = () => ({ toolApprovalLevel: askFirst.checked ? "readonly" : "auto" });
 const canSend = () => session.loaded && !session.deleted;
 
 function submit(options) {
@@ -182,6 +185,18 @@ const stop = () => session.conversation.active && wish(() => session.stop());
 function resolve(resolution) {
   notices.clear();
   return wish(() => session.resolve(resolution));
+}
+
+function regenerate(messageId) {
+  notices.clear();
+  return wish(() => session.regenerate(messageId, approval()));
+}
+
+async function fork(messageId) {
+  const { thread } = session;
+  let made;
+  await wish(async () => (made = await forkThread(thread, messageId)));
+  if (made !== undefined && thread === session.thread) location.hash = made;
 }
 
 async function takeBack({ messageId, text }) {

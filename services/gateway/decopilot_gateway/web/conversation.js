@@ -147,6 +147,13 @@ export class Conversation {
     else this.#stopping.delete(runId);
   }
 
+  /** A run was accepted that no message of this tab is for. Its chunks may have overtaken this answer. */
+  started({ runId, status }) {
+    if (ENDED.has(status) || this.#runsSeen.has(runId)) return;
+    this.#awaitedRun = runId;
+    this.status = "in_progress";
+  }
+
   /** Something that the answer waits for is being decided here, or could not be. */
   decide(resolution, isBusy = true) {
     if (!this.asks) return;
@@ -170,9 +177,7 @@ export class Conversation {
         return responded;
       });
     }
-    if (ENDED.has(status) || this.#runsSeen.has(runId)) return;
-    this.#awaitedRun = runId;
-    this.status = "in_progress";
+    this.started({ runId, status });
   }
 
   /** Take from a newer history what came of all that the last answer waits for; a run that goes on tells it itself. */
