@@ -186,7 +186,13 @@ def _is_at_work(thread: ThreadTruth) -> bool:
 
 
 async def _undone(store: Store, queued: int) -> AsyncIterator[str]:
-    for name in (subjects.RUNNER_CONSUMER, subjects.REACTOR_CONSUMER, subjects.JANITOR_CONSUMER):
+    # The reactor behind those whose events it hears.
+    for name in (
+        subjects.TITLER_CONSUMER,
+        subjects.RUNNER_CONSUMER,
+        subjects.REACTOR_CONSUMER,
+        subjects.JANITOR_CONSUMER,
+    ):
         info = await patiently(lambda name=name: store.js.consumer_info(subjects.EVENTS_STREAM, name))  # type: ignore[misc]
         # Of what waits behind a person the janitor looks after the turn.
         kept = queued if name == subjects.JANITOR_CONSUMER else 0

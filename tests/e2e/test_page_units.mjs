@@ -73,6 +73,22 @@ test("the question that the tab sent itself is shown once, and ahead of its answ
   }
 });
 
+test("what stood behind a message that is answered anew is gone, but for what is sent just then", () => {
+  const answer = (id) => ({ id, role: "assistant", parts: [{ type: "text", text: "yes" }] });
+  const held = [question("msg_1"), answer("msg_a"), question("msg_2"), answer("msg_b")];
+  const [anew, dropped] = [run("msg_c", question("msg_1"), "run_3"), transient("data-messages-dropped", { after: "msg_1" })];
+  anew.splice(2, 0, dropped);
+  const [early, late] = [new Conversation(), new Conversation()];
+  early.load({ messages: held, cursor: "9-0", status: "completed" });
+  early.offer(question("msg_3"));
+  feed(early, anew, 10);
+  assert.deepEqual(ids(early).sort(), ["msg_1", "msg_3", "msg_c"]);
+  // Who reads the history behind the event holds them no more when the chunk comes.
+  late.load({ messages: held.slice(0, 1), cursor: "9-0", status: "in_progress", activeRun: { runId: "run_3" } });
+  feed(late, anew, 10);
+  assert.deepEqual(ids(late), ["msg_1", "msg_c"]);
+});
+
 test("a 202 that its run has overtaken leaves nothing to wait for", () => {
   const conversation = new Conversation();
   const message = question("msg_1");

@@ -9,6 +9,8 @@ from support.stack import Stack
 from support.viewer import Api
 from support.watcher import Told, watching
 
+RUN_TYPES = "decopilot.thread.status,decopilot.step,decopilot.finish"
+"""A thread may be titled at any time beside."""
 RUN_TOLD = [
     ("decopilot.thread.status", {"status": "in_progress"}),
     ("decopilot.step", {"stepCount": 1}),
@@ -19,7 +21,7 @@ RUN_TOLD = [
 
 async def test_a_run_is_told_in_order_and_its_finish_when_all_of_it_can_be_read(api: Api, thread: str) -> None:
     told: list[Told] = []
-    async with asyncio.timeout(30), watching(api, "decopilot.*") as watcher:
+    async with asyncio.timeout(30), watching(api, RUN_TYPES) as watcher:
         await watcher.next()
         await api.post(thread, "/count 3 0")
         while len(told) < len(RUN_TOLD):
@@ -45,7 +47,7 @@ async def test_a_watcher_whose_gateway_is_killed_misses_nothing_and_hears_nothin
     async with asyncio.timeout(60):
         while len(told) < 5 * len(RUN_TOLD):
             try:
-                async with watching(api, last=last) as watcher:
+                async with watching(api, RUN_TYPES, last=last) as watcher:
                     connected = await watcher.next()
                     connections += 1
                     assert (last is not None) == connected.data["resumed"]

@@ -100,7 +100,7 @@ class Runner:
         async with self.ender.fencing_pump(attempt) as (pump, fence):
             going = Attempting(self.ender, attempt, pump, fold)
             if fence is None:
-                await going.write(*opening(attempt.requested, number, await self.ender.continued(attempt)))
+                await going.write(*opening(attempt.requested, number, await self.ender.earlier(attempt)))
             else:
                 frames = await ChunkLog(self.store).of_run(ORG, attempt.thread, attempt.run, until=fence.sequence)
                 point = resume_point(attempt.requested.assistant_id, frames)

@@ -31,12 +31,14 @@ from decopilot.contracts.ids import RunId
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
 from decopilot.log.capacity import Capacity
+from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.topology import Sizes, provision
 from decopilot.log.views import Views
 from decopilot_command.answering import answering
 from decopilot_command.app import build
+from decopilot_command.choosing import Chooser
 from decopilot_command.executing import DEADLINE_S, Executor
 from decopilot_command.tracking import Tracker
 from decopilot_command.waking import Bell
@@ -409,9 +411,11 @@ async def test_a_broker_that_does_not_answer_is_told_within_the_deadline(setting
         # Requests to the store are heard by somebody who never answers.
         await nc.subscribe("silent.>")
         silent.js = nc.jetstream(timeout=2, prefix="silent")
-        executor = Executor(Journal(silent, Views(silent)), Capacity(record.store))
+        journal, views = Journal(silent, Views(silent)), Views(silent)
+        executor, histories = Executor(journal, Capacity(record.store)), Histories(journal, views)
         answer = answering(
-            wishes(executor, Tracker(nc), Bell(nc), Configuration())[0], max_payload_bytes=nc.max_payload
+            wishes(executor, Tracker(nc), Bell(nc), Chooser(Configuration()), histories)[0],
+            max_payload_bytes=nc.max_payload,
         )
         clock = asyncio.get_running_loop().time
 

@@ -78,8 +78,9 @@ async def test_everything_is_as_the_log_relies_on(store: Store) -> None:
         assert config.allow_direct
         assert not config.subject_delete_marker_ttl
     assert (86_400, 0) == (found[subjects.CHUNKS_STREAM].max_age, found[subjects.EVENTS_STREAM].max_age)
-    assert {subjects.RUNNER_CONSUMER, subjects.REACTOR_CONSUMER, subjects.JANITOR_CONSUMER} < set(found)
-    for consumer in (subjects.RUNNER_CONSUMER, subjects.REACTOR_CONSUMER, subjects.JANITOR_CONSUMER):
+    ours = {subjects.RUNNER_CONSUMER, subjects.TITLER_CONSUMER, subjects.REACTOR_CONSUMER, subjects.JANITOR_CONSUMER}
+    assert ours < set(found)
+    for consumer in ours:
         assert (-1, ACK_WAIT_S) == (found[consumer].max_deliver, found[consumer].ack_wait)
     for consumer in (subjects.RUNNER_CONSUMER, subjects.REACTOR_CONSUMER):
         assert MAX_ACK_PENDING == found[consumer].max_ack_pending

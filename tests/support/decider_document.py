@@ -23,9 +23,9 @@ A cell holds one of three:
 - *the status and code of a refusal*, or *stale* where a runner speaks of a run or an attempt that is not the present
   one. Nothing is appended.
 
-In every state but *no thread*, run `r0` ended long ago and message `m9` was withdrawn. The present run, or the last
-one where none is, is `r1` of message `m1`. What waits its turn is run `r2` of message `m2`. The user owns the thread;
-a stranger does not, and is no owner of the org.
+In every state but *no thread* and those of forks, run `r0` ended long ago and message `m9` was withdrawn. The present
+run, or the last one where none is, is `r1` of message `m1`. What waits its turn is run `r2` of message `m2`. The user
+owns the thread; a stranger does not, and is no owner of the org.
 
 This page is generated from the table that the tests run (`tests/support/decider_table.py`):
 

@@ -20,13 +20,16 @@ from support.deciding import (
     cancel,
     delete,
     end,
+    fork,
     hand_back,
+    regenerate,
     resolve,
     retitle,
     send,
     start,
     step,
     thread_after,
+    title,
     withdraw,
 )
 
@@ -40,6 +43,8 @@ ACTIVE = "409 run_active"
 RESOLVED = "409 interaction_resolved"
 BEGUN = "409 run_started"
 NOT_QUEUED = "404 message_not_queued"
+NOT_FOUND = "404 message_not_found"
+TAKEN = "409 thread_conflict"
 
 _EARLIER = (send("m0", "r0"), send("m9", "r8"), withdraw("m9"), start("r0"), end("r0"))
 _REQUESTED = (*_EARLIER, send())
@@ -56,6 +61,8 @@ _CONTINUED = (
     start(),
 )
 _COMPLETED = (*_STARTED, end())
+_FORKED = (fork(),)
+_AGAIN = (*_EARLIER, send("m1", "r7"), start("r7"), end("r7"), regenerate("answer-r7", "r1"))
 
 STATES: dict[str, dict[str, tuple[Command, ...]]] = {
     "At rest": {
@@ -64,6 +71,7 @@ STATES: dict[str, dict[str, tuple[Command, ...]]] = {
         "failed": (*_STARTED, end(outcome=FAILED)),
         "denied": (*_APPROVAL, cancel()),
         "turn": (*_QUEUED, end()),
+        "made anew": (*_AGAIN, start(), end()),
     },
     "Busy": {
         "requested": _REQUESTED,
@@ -72,6 +80,7 @@ STATES: dict[str, dict[str, tuple[Command, ...]]] = {
         "let go": (*_STARTED, hand_back()),
         "queue": _QUEUED,
         "continued": _CONTINUED,
+        "answering anew": (*_AGAIN, start()),
     },
     "Waiting for a person": {
         "approval": _APPROVAL,
@@ -80,6 +89,10 @@ STATES: dict[str, dict[str, tuple[Command, ...]]] = {
         "question": (*_STARTED, end(outcome=ASKING)),
         "approval, queue": (*_QUEUED, end(outcome=WAITING, calls=[ASKS])),
         "dropped": (*_STARTED, cancel(), end(outcome=WAITING, calls=[ASKS])),
+    },
+    "Forked": {
+        "fork": _FORKED,
+        "fork, answered": (*_FORKED, send(), start(), end()),
     },
     "Deleted": {
         "ending": (*_QUEUED, delete()),
@@ -92,18 +105,22 @@ MEANINGS = {
     "failed": "the run failed",
     "denied": "the run waited for an approval, and the user cancelled that",
     "turn": "the run ended, and a queued message has its turn but did not get it yet",
+    "made anew": "the run answered `m1` anew, whose first answer was `answer-r7`",
     "requested": "nobody took the run up yet",
     "started": "its first attempt is at work",
     "cancelling": "the run's end was asked for",
     "let go": "its first attempt was handed back",
     "queue": "the run is at work, and a message waits its turn",
     "continued": "the run goes on with an answer whose approval (`a1`) was given",
+    "answering anew": "the run answers `m1` anew, whose first answer was `answer-r7`",
     "approval": "the run ended waiting for approval `a1`",
     "both": "it waits for approval `a1`, and for the output of call `c2`",
     "one of both": "of these, the approval was given",
     "question": "it ended with a question in its text; no call is pending",
     "approval, queue": "it waits for approval `a1`, and a message waits its turn",
     "dropped": "it waits for approval `a1`, but its end was asked for before: nobody is to answer",
+    "fork": "the thread began with message `f1` and its answer `f2`, taken over from another one; it had no run",
+    "fork, answered": "a message was sent to it, and its run ended well",
     "ending": "the thread was deleted while the run was at work and a message waited",
     "deleted": "the thread was deleted",
 }
@@ -112,6 +129,10 @@ _AT_REST = ("completed", "failed", "denied")
 _BUSY = tuple(STATES["Busy"])
 _ASKED = tuple(STATES["Waiting for a person"])
 _GONE = tuple(STATES["Deleted"])
+_FORKS = tuple(STATES["Forked"])
+_ALIEN = ("no thread", *_FORKS)
+"""States without what else is told of all of them: `r0` and `m9`."""
+_NO_RUN = ("no thread", "fork")
 _LINED = ("queue", "approval, queue", "turn")
 
 
@@ -142,6 +163,11 @@ def _sent(wish: str, command: Command, otherwise: str, but: dict[str, tuple[str,
     return Row(wish, command, otherwise, (but or {}) | {NO_THREAD: _GONE})
 
 
+def _forked(wish: str, command: Command, but: dict[str, tuple[str, ...]]) -> Row:
+    """Make the row of a wish that the thread begins as a fork."""
+    return Row(wish, command, TAKEN, but | {"thread_forked": ("no thread",), NO_THREAD: _GONE})
+
+
 _SENDS = (
     _sent("Send, a new message", send("m5", "r5"), "run_requested", {"run_queued": (*_BUSY, "turn")}),
     _sent(
@@ -156,21 +182,36 @@ _SENDS = (
         "run_requested",
         {ACTIVE: (*_BUSY, "turn")},
     ),
-    _sent("Send, the run's message again", send("m1", "r5"), NOTHING, {"run_requested": ("no thread",)}),
+    _sent("Send, the run's message again", send("m1", "r5"), NOTHING, {"run_requested": _NO_RUN}),
     _sent(
         "Send, the queued message again",
         send("m2", "r5"),
         "run_requested",
         {"run_queued": tuple(state for state in _BUSY if state != "queue"), NOTHING: _LINED},
     ),
-    _sent("Send, the withdrawn message again", send("m9", "r5"), NOTHING, {"run_requested": ("no thread",)}),
+    _sent("Send, the withdrawn message again", send("m9", "r5"), NOTHING, {"run_requested": _ALIEN}),
     _sent(
         "Send, the run's message id with another body",
         send("m1", "r5", said="Else"),
         CONFLICT,
-        {"run_requested": ("no thread",)},
+        {"run_requested": _NO_RUN},
     ),
-    _sent("Send, an answer's id", send("answer-r0", "r5"), CONFLICT, {"run_requested": ("no thread",)}),
+    _sent("Send, an answer's id", send("answer-r0", "r5"), CONFLICT, {"run_requested": _ALIEN}),
+    _sent(
+        "Send, the id of the answer that was made anew",
+        send("answer-r7", "r5"),
+        "run_requested",
+        {
+            CONFLICT: ("made anew", "answering anew", "continued"),
+            "run_queued": (*(state for state in _BUSY if state not in {"answering anew", "continued"}), "turn"),
+        },
+    ),
+    _sent(
+        "Send, the id of a message taken over",
+        send("f1", "r5"),
+        "run_requested",
+        {CONFLICT: _FORKS, "run_queued": (*_BUSY, "turn")},
+    ),
     _sent("Send, by a stranger", send("m5", "r5", user="bob"), FORBIDDEN, {"run_requested": ("no thread",)}),
 )
 _RESOLVES = (
@@ -246,19 +287,71 @@ _CANCELS = (
 )
 _OTHERS = (
     _users("Withdraw, the queued message", withdraw("m2"), NOT_QUEUED, {"run_withdrawn": _LINED}),
-    _users("Withdraw, the run's message", withdraw("m1"), BEGUN),
-    _users("Withdraw, the withdrawn message again", withdraw("m9"), NOTHING),
+    _users("Withdraw, the run's message", withdraw("m1"), BEGUN, {NOT_QUEUED: ("fork",)}),
+    _users("Withdraw, the withdrawn message again", withdraw("m9"), NOTHING, {NOT_QUEUED: _FORKS}),
     _users("Withdraw, by a stranger", withdraw("m2", user="bob"), FORBIDDEN),
     _users("Retitle", retitle(), "thread_titled"),
-    _users("Retitle, to its title", retitle("Hello"), NOTHING),
+    _users("Retitle, to its title", retitle("Hello"), "thread_titled"),
     _users("Retitle, by a stranger", retitle(user="bob"), FORBIDDEN),
     Row("Delete", delete(), "thread_deleted", {NO_THREAD: ("no thread",), NOTHING: _GONE}),
     Row("Delete, by a stranger", delete(user="bob"), FORBIDDEN, {NO_THREAD: ("no thread",), NOTHING: _GONE}),
+)
+_BRANCHES = (
+    _users(
+        "Regenerate, the last message",
+        regenerate(),
+        "run_requested",
+        {ACTIVE: (*_BUSY, "turn")},
+    ),
+    _users(
+        "Regenerate, the run's message",
+        regenerate("m1"),
+        "run_requested",
+        {
+            ACTIVE: (*(state for state in _BUSY if state != "answering anew"), "turn"),
+            NOTHING: ("answering anew",),
+            NOT_FOUND: ("fork",),
+        },
+    ),
+    _users(
+        "Regenerate, the answer of `r0`",
+        regenerate("answer-r0"),
+        "run_requested",
+        {ACTIVE: (*_BUSY, "turn"), NOT_FOUND: _FORKS},
+    ),
+    _users(
+        "Regenerate, the answer that was made anew",
+        regenerate("answer-r7"),
+        NOT_FOUND,
+        {
+            ACTIVE: (*(state for state in _BUSY if state != "answering anew"), "turn"),
+            NOTHING: ("made anew", "answering anew"),
+        },
+    ),
+    _users(
+        "Regenerate, the answer that was taken over",
+        regenerate("f2"),
+        NOT_FOUND,
+        {ACTIVE: (*_BUSY, "turn"), "run_requested": _FORKS},
+    ),
+    _users(
+        "Regenerate, the queued message",
+        regenerate("m2"),
+        NOT_FOUND,
+        {ACTIVE: (*_BUSY, "turn")},
+    ),
+    _users("Regenerate, by a stranger", regenerate(user="bob"), FORBIDDEN),
+    _forked("Fork another thread into this one", fork(), {NOTHING: _FORKS}),
+    _forked("Fork it up to a message that was not named before", fork("f2"), {}),
+    _forked("Fork yet another thread into this one", fork(source="nowhere"), {}),
+    Row("Fork, by a stranger", fork(user="bob"), FORBIDDEN, {"thread_forked": ("no thread",), NO_THREAD: _GONE}),
 )
 _AT_WORK = tuple(state for state in _BUSY if state != "requested")
 _PRESENT = (*_BUSY, "ending")
 _RUNNERS = (
     Row("Promote", PROMOTE, NOTHING, {"run_requested": ("turn",), "interactions_denied": ("dropped",)}),
+    Row("Title, automatically", title(), "thread_titled", {NOTHING: (*_ALIEN, *_GONE)}),
+    Row("Title, automatically, to its title", title("Hello"), NOTHING, {}),
     Row("Start, the first attempt", start(), STALE, {"run_started": ("requested",)}),
     Row("Start, the next attempt", start(attempt=2), STALE, {"run_started": _BUSY}),
     Row("Start, an earlier run", start("r0", 2), STALE, {}),
@@ -273,15 +366,15 @@ _RUNNERS = (
     Row("Complete a step, of the present attempt", step(), STALE, {"step_completed": _AT_WORK, NOTHING: ("ending",)}),
     Row("Complete a step, of another attempt", step(attempt=2), STALE, {}),
     Row("Complete a step, of an earlier run", step("r0"), STALE, {}),
-    Row("End, completed", end(), NOTHING, {STALE: ("no thread",), "run_completed": _PRESENT}),
+    Row("End, completed", end(), NOTHING, {STALE: _NO_RUN, "run_completed": _PRESENT}),
     Row(
         "End, waiting for a person",
         end(outcome=WAITING, calls=[ASKS]),
         NOTHING,
-        {STALE: ("no thread",), "run_requires_action": _PRESENT},
+        {STALE: _NO_RUN, "run_requires_action": _PRESENT},
     ),
-    Row("End, failed", end(outcome=FAILED), NOTHING, {STALE: ("no thread",), "run_failed": _PRESENT}),
-    Row("End, an earlier run", end("r0"), NOTHING, {STALE: ("no thread",)}),
+    Row("End, failed", end(outcome=FAILED), NOTHING, {STALE: _NO_RUN, "run_failed": _PRESENT}),
+    Row("End, an earlier run", end("r0"), NOTHING, {STALE: _ALIEN}),
     Row("End, the queued run", end("r2"), STALE, {}),
     Row("End, an unknown run", end("r99"), STALE, {}),
 )
@@ -289,6 +382,7 @@ TABLE: dict[str, tuple[Row, ...]] = {
     "What users wish: messages": _SENDS,
     "What users wish: answers": _RESOLVES,
     "What users wish: ends": _CANCELS,
+    "What users wish: other answers, other threads": _BRANCHES,
     "What users wish: the rest": _OTHERS,
     "What runners and reactors wish": _RUNNERS,
 }

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decopilot.contracts.commands import OnConflict
 from decopilot.contracts.events import Event
 from decopilot.contracts.frames import Cursor, Outcome
-from decopilot.contracts.ids import MessageId, RunId, UserId
+from decopilot.contracts.ids import MessageId, RunId, ThreadId, UserId
 from decopilot.contracts.interactions import Answer, Approval, Resolution
 from decopilot.contracts.messages import Part, RunConfig, UIMessage, Usage
 from decopilot.contracts.problems import PROBLEMS
@@ -16,14 +16,17 @@ from decopilot.domain.commands import (
     CompleteStep,
     Delete,
     End,
+    Fork,
     HandBack,
     Promote,
     RefusedError,
+    Regenerate,
     Resolve,
     Retitle,
     Send,
     StaleError,
     Start,
+    Title,
     Withdraw,
 )
 from decopilot.domain.decider import decide
@@ -84,6 +87,39 @@ def approve(id_: str = "a1", *, approved: bool = True, reason: str | None = None
 def answer(call: str = "c2", output: object = "the first") -> Answer:
     """Give a tool call its output."""
     return Answer(tool_call_id=call, output=output)
+
+
+def regenerate(message: str | None = None, run: str = "r6", *, user: str = OWNER) -> Regenerate:
+    """Wish for another answer."""
+    return Regenerate(
+        now=NOW,
+        user_id=UserId(user),
+        may_write_all=False,
+        message_id=None if message is None else MessageId(message),
+        config=RunConfig(agent_id="helper"),
+        run_id=RunId(run),
+        assistant_id=MessageId(f"answer-{run}"),
+        traceparent="00-trace-span-03",
+    )
+
+
+def fork(until: str | None = None, *, source: str = "elsewhere", user: str = OWNER) -> Fork:
+    """Wish for a thread that begins with a question and its answer, from elsewhere."""
+    return Fork(
+        now=NOW,
+        user_id=UserId(user),
+        may_write_all=False,
+        source=ThreadId(source),
+        asked_until=None if until is None else MessageId(until),
+        messages=(text("f1"), text("f2", "assistant", "Hi")),
+        agent_id="helper",
+        title="Hello",
+    )
+
+
+def title(said: str = "Greetings") -> Title:
+    """Find a title."""
+    return Title(now=NOW, title=said)
 
 
 def resolve(

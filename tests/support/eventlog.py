@@ -1,6 +1,6 @@
 """What the event log of a running stack holds."""
 
-from decopilot.contracts.events import Recorded
+from decopilot.contracts.events import Recorded, ThreadTitled
 from decopilot.contracts.ids import OrgId, ThreadId
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
@@ -18,5 +18,6 @@ async def events(stack: Stack, org: OrgId, thread: ThreadId) -> list[Recorded]:
 
 
 async def event_types(stack: Stack, org: OrgId, thread: ThreadId) -> list[str]:
-    """Read the types of a thread's events."""
-    return [recorded.event.type for recorded in await events(stack, org, thread)]
+    """Read the types of a thread's events, but for a title that a model found meanwhile."""
+    found = [recorded.event for recorded in await events(stack, org, thread)]
+    return [event.type for event in found if not (isinstance(event, ThreadTitled) and event.automatic)]

@@ -27,7 +27,7 @@ from decopilot.contracts.frames import Frame
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId, UserId
 from decopilot.contracts.interactions import Answer, Approval
 from decopilot.contracts.messages import RunConfig, UIMessage
-from decopilot.domain.commands import Cancel, Resolve, Send
+from decopilot.domain.commands import Cancel, Regenerate, Resolve, Send
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
@@ -151,7 +151,7 @@ class Services:
         """Start a service; settings by their names."""
         port = free_port()
         instance = f"{name}-{len(self.started)}"
-        told = {"nats_url": self.nats_url, "health_port": port, "instance": instance} | settings
+        told = {"nats_url": self.nats_url, "health_port": port, "instance": instance, "titles": False} | settings
         environ = {f"DECOPILOT_{key.upper()}": str(value) for key, value in told.items()}
         log = self.folder / f"{instance}.log"
         with log.open("wb") as out:
@@ -208,6 +208,21 @@ class Record:
             run_id=RunId(f"run-{thread}-{message}"),
             assistant_id=MessageId(f"answer-{thread}-{message}"),
             on_conflict=on_conflict,
+        )
+        executed = await self.journal.execute(ORG, ThreadId(thread), command)
+        assert executed.appended is not None
+        return command.run_id
+
+    async def regenerate(self, thread: str, run: str, message: str | None = None) -> RunId:
+        """Have a message answered anew as `command` does; returns the run that does so."""
+        command = Regenerate(
+            now=datetime.now(UTC),
+            user_id=USER,
+            may_write_all=False,
+            message_id=None if message is None else MessageId(message),
+            config=RunConfig(),
+            run_id=RunId(f"run-{thread}-{run}"),
+            assistant_id=MessageId(f"answer-{thread}-{run}"),
         )
         executed = await self.journal.execute(ORG, ThreadId(thread), command)
         assert executed.appended is not None

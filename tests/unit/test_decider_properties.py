@@ -19,6 +19,8 @@ from decopilot.contracts.events import (
     RunWithdrawn,
     StepCompleted,
     ThreadDeleted,
+    ThreadForked,
+    ThreadTitled,
     decode_event,
 )
 from decopilot.contracts.frames import Outcome
@@ -41,12 +43,15 @@ from support.deciding import (
     delete,
     end,
     folded,
+    fork,
     hand_back,
+    regenerate,
     resolve,
     retitle,
     send,
     start,
     step,
+    title,
     withdraw,
 )
 
@@ -87,6 +92,19 @@ def resolving(facts: list[Resolution], user: str, *, whole: bool) -> Wish:
     return lambda _, number: resolve(*facts, run=f"r{number}", whole=whole, user=user)
 
 
+def regenerating(named: str | int | None, user: str) -> Wish:
+    """Wish for another answer: of a message that is named, of the last but so many, or of none that is named."""
+
+    def wish(state: ThreadState, number: int) -> Command:
+        if isinstance(named, int):
+            message: str | None = state.messages[-1 - named].id if named < len(state.messages) else "m99"
+        else:
+            message = named
+        return regenerate(message, f"r{number}", user=user)
+
+    return wish
+
+
 def ending(role: str, newer: int, outcome: Outcome, calls: list[Part], *, spoken: bool) -> Wish:
     def wish(state: ThreadState, _: int) -> Command:
         # The one message of a run and of those that go on with it.
@@ -108,6 +126,9 @@ SENDS = st.builds(
 STARTS = st.builds(
     lambda role, newer: lambda state, _: start(run_of(role, state), attempt_of(state, 1 - newer)), ROLES, NEWER
 )
+REGENERATIONS = st.builds(
+    regenerating, st.sampled_from([None, 0, 0, 1, 2, 3, "m1", "m2", "answer-r1", "answer-r3", "f2"]), USERS
+)
 ENDS = st.builds(ending, ROLES, NEWER, OUTCOMES, CALLS, spoken=st.sampled_from([True, True, False]))
 ONE_WISH: st.SearchStrategy[Wish] = st.one_of(
     SENDS,
@@ -118,6 +139,14 @@ ONE_WISH: st.SearchStrategy[Wish] = st.one_of(
     ),
     st.builds(lambda message, user: lambda _, __: withdraw(message, user=user), MESSAGES, USERS),
     st.builds(lambda title, user: lambda _, __: retitle(title, user=user), st.sampled_from(["Love", "Hate"]), USERS),
+    REGENERATIONS,
+    st.builds(
+        lambda source, until, user: lambda _, __: fork(until, source=source, user=user),
+        st.sampled_from(["elsewhere", "nowhere"]),
+        st.sampled_from([None, None, "f2"]),
+        USERS,
+    ),
+    st.builds(lambda said: lambda _, __: title(said), st.sampled_from(["Greetings", "Hello"])),
     st.just(lambda _, __: PROMOTE),
     STARTS,
     st.builds(
@@ -136,8 +165,16 @@ SENT = sending("m1", "ann", "Hello", "queue", owner_of_org=False)
 QUEUED = sending("m2", "ann", "Hello", "queue", owner_of_org=False)
 STARTED: Wish = lambda state, _: start(run_of("present", state), attempt_of(state, 1))  # noqa: E731  as all its like
 WAITED = ending("present", 0, WAITING, [ASKS, OPEN], spoken=True)
+FORKED: Wish = lambda _, __: fork()  # noqa: E731
+ENDED = ending("present", 0, COMPLETED, [], spoken=True)
+ANEW = regenerating(None, "ann")
 BEGINNINGS: list[list[Wish]] = [
     [],
+    [FORKED],
+    [FORKED, QUEUED, STARTED, ENDED],
+    [FORKED, ANEW],
+    [SENT, STARTED, ENDED, ANEW, STARTED],
+    [SENT, STARTED, QUEUED, ENDED, lambda _, __: PROMOTE, STARTED, ENDED],
     [SENT],
     [SENT, STARTED],
     [SENT, STARTED, QUEUED],
@@ -188,17 +225,25 @@ class Witness:
         self.ended: list[str] = []
         self.withdrawn: list[str] = []
         self.dropped: list[str] = []
-        self.is_deleted = False
+        self.messages: list[str] = []
+        self.gone: list[str] = []
+        self.is_titled = self.is_deleted = False
 
-    def see(self, event: Event) -> None:  # noqa: C901, PLR0912  one case per event
+    def see(self, event: Event) -> None:  # noqa: C901, PLR0912, PLR0915  one case per event
         if self.is_deleted:
             assert isinstance(event, Terminal)
         match event:
             case RunRequested():
                 assert self.active is None
                 assert event.run_id not in self.requested
-                assert (event.thread is not None) == (not self.requested)
-                assert (event.message is None) == (event.continues is not None)
+                assert (event.thread is not None) == (not self.requested and not self.messages)
+                assert [event.message, event.continues, event.regenerates].count(None) == 2
+                if event.message is not None:
+                    self.messages.append(event.message.id)
+                if event.regenerates is not None:
+                    kept = self.messages.index(event.regenerates) + 1
+                    self.gone += self.messages[kept:]
+                    self.messages = self.messages[:kept]
                 if event.continues is not None:
                     assert self.ended[-1] == event.continues
                 if event.run_id in self.queue:
@@ -230,6 +275,15 @@ class Witness:
                 assert self.active == event.run_id
                 self.active = None
                 self.ended.append(event.run_id)
+                if event.message is not None and event.message.id not in self.messages:
+                    self.messages.append(event.message.id)
+            case ThreadForked():
+                assert not self.requested
+                self.messages = [message.id for message in event.messages]
+                self.is_titled = True
+            case ThreadTitled():
+                assert not (event.automatic and self.is_titled)
+                self.is_titled = True
             case ThreadDeleted():
                 self.is_deleted = True
                 self.dropped, self.queue = self.queue, []
@@ -254,8 +308,12 @@ class Witness:
         is_answerable = state.waiting is not None and state.waiting.dropped_by is None
         assert not state.queue or [active is not None, is_answerable, state.may_promote].count(True) == 1
         assert state.waiting is None or active is None
-        ids = [ref.id for ref in state.messages]
-        assert len(set(ids)) == len(ids)
+        if not self.is_deleted:
+            assert self.messages == [ref.id for ref in state.messages]
+            assert self.is_titled == state.is_titled
+            assert set(self.gone) == set(state.dropped)
+        # An id stands for one message, wherever that is by now.
+        assert len({*self.messages, *self.gone}) == len(self.messages) + len(self.gone)
         self._agrees_with_records(state)
 
     def _agrees_with_records(self, state: ThreadState) -> None:
@@ -334,10 +392,16 @@ def test_the_wishes_above_reach_every_state_that_matters() -> None:
         "handed back",
         "deleted while active",
         "ended after delete",
+        "answered anew",
+        "dropped",
+        "denied by another answer",
+        "fork goes on",
+        "fork answers anew",
     } == seen
 
 
 def _marks(command: Command, event: Event, state: ThreadState) -> set[str]:
+    anew = state.active is not None and state.active.requested.regenerates is not None
     marks = {
         "continued": isinstance(event, RunRequested) and event.continues is not None,
         "promoted": isinstance(event, RunRequested) and command == PROMOTE,
@@ -349,6 +413,11 @@ def _marks(command: Command, event: Event, state: ThreadState) -> set[str]:
         "withdrawn": isinstance(event, RunWithdrawn),
         "handed back": isinstance(event, RunHandedBack),
         "deleted while active": state.is_deleted and state.active is not None,
+        "answered anew": anew and isinstance(event, RunStarted),
+        "dropped": len(state.dropped) > 1,
+        "denied by another answer": anew and bool(state.settled),
+        "fork goes on": state.forked is not None and bool(state.runs),
+        "fork answers anew": state.forked is not None and anew,
         "ended after delete": state.is_deleted and isinstance(event, Terminal),
     }
     return {name for name, holds in marks.items() if holds}

@@ -46,6 +46,16 @@ def test_a_run_opens_with_its_ids_and_its_question() -> None:
     ] == opening(REQUESTED, 3)
 
 
+def test_a_run_that_answers_anew_opens_with_what_is_left_of_the_thread() -> None:
+    anew = CONTINUES.model_copy(update={"continues": None, "resolutions": (), "regenerates": QUESTION.id})
+    dropped: Chunk = {"type": "data-messages-dropped", "data": {"after": "m1"}, "transient": True}
+    run, question = opening(REQUESTED, 1)[1:]
+    run = run | {"data": {"runId": "r2", "attempt": 1}}
+    assert [START, run, dropped, question] == opening(anew, 1, QUESTION)
+    # A thread that is being erased meanwhile has no question any more.
+    assert [START, run, dropped] == opening(anew, 1)
+
+
 def test_a_question_is_told_with_every_null_that_it_holds() -> None:
     noted = UIMessage.model_validate(
         {"id": "m1", "role": "user", "parts": [{"type": "data-note", "data": {"kept": None}}], "metadata": {"a": None}}

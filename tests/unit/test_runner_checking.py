@@ -35,7 +35,9 @@ def test_what_is_checked_is_no_longer_the_agents_own() -> None:
     assert {"n": [1]} == checked["output"]
 
 
-@pytest.mark.parametrize("name", ["data-run", "data-user-message", "data-thread-reset", "data-", "tool-", ""])
+@pytest.mark.parametrize(
+    "name", ["data-run", "data-user-message", "data-messages-dropped", "data-thread-reset", "data-", "tool-", ""]
+)
 def test_what_is_not_an_agents_to_say_is_refused(name: str) -> None:
     with pytest.raises(ProtocolError, match="is no type that agents may send"):
         Checker(1 << 20).check({"type": name, "data": 1})

@@ -59,6 +59,14 @@ TOLD: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, object]]]]] = [
     ),
     (of_user("interactions_denied"), [("decopilot.thread.status", {"status": "completed"})]),
     (of_user("thread_titled", ', "title": "Love"'), [("decopilot.thread.titled", {})]),
+    (
+        of_user(
+            "thread_forked",
+            ', "source": "t0", "until": "m2", "messages": [],'
+            ' "thread": {"owner": "ann", "agent_id": "helper", "title": "Fork of Love"}',
+        ),
+        [("decopilot.thread.forked", {"source": "t0", "messageId": "m2"})],
+    ),
     (of_user("thread_deleted"), [("decopilot.thread.deleted", {})]),
     (STARTED, []),
     (STARTED.replace("run_started", "run_handed_back"), []),

@@ -7,7 +7,7 @@ async with Client("http://127.0.0.1:8080", token, "local") as client:
 
 from decopilot.client.api import Client
 from decopilot.client.attaching import Event
-from decopilot.client.bodies import SendOptions
+from decopilot.client.bodies import AnswerOptions, SendOptions
 from decopilot.client.errors import ApiError, ArgumentError, ClientError, UnreachableError
 from decopilot.client.models import (
     Accepted,
@@ -15,12 +15,15 @@ from decopilot.client.models import (
     Automation,
     File,
     Fired,
+    Fork,
+    ForkedFrom,
     History,
     Queued,
     Receipt,
     RunResult,
     Skipped,
     Thread,
+    Usage,
 )
 from decopilot.contracts.interactions import Answer, Approval, Interaction
 from decopilot.contracts.messages import UIMessage
@@ -29,6 +32,7 @@ __all__ = [
     "Accepted",
     "ActiveRun",
     "Answer",
+    "AnswerOptions",
     "ApiError",
     "Approval",
     "ArgumentError",
@@ -38,6 +42,8 @@ __all__ = [
     "Event",
     "File",
     "Fired",
+    "Fork",
+    "ForkedFrom",
     "History",
     "Interaction",
     "Queued",
@@ -48,4 +54,5 @@ __all__ = [
     "Thread",
     "UIMessage",
     "UnreachableError",
+    "Usage",
 ]

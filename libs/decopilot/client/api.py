@@ -1,6 +1,7 @@
 """The client: what one may ask of a gateway, asked for as often as it takes."""
 
 import mimetypes
+import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -11,10 +12,18 @@ from pydantic import BaseModel, ValidationError
 
 from decopilot.client import attaching
 from decopilot.client.attaching import Event
-from decopilot.client.bodies import SendOptions, fire_body, messages_body, resolutions_body, user_message
+from decopilot.client.bodies import (
+    AnswerOptions,
+    SendOptions,
+    fire_body,
+    messages_body,
+    regenerate_body,
+    resolutions_body,
+    user_message,
+)
 from decopilot.client.calling import Caller, Content, Token, checked_id
 from decopilot.client.errors import ApiError
-from decopilot.client.models import Accepted, Automation, File, History, Queued, Receipt, RunResult, Thread
+from decopilot.client.models import Accepted, Automation, File, Fork, History, Queued, Receipt, RunResult, Thread
 from decopilot.client.waiting import Waiter
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.interactions import Resolution
@@ -82,6 +91,35 @@ class Client:
         """
         body = messages_body(user_message(message, message_id), options)
         return await self._wait(partial(self._post, thread, body), on_chunk, on_accepted)
+
+    async def regenerate(
+        self, thread: str, message_id: str | None = None, **options: Unpack[AnswerOptions]
+    ) -> Accepted:
+        """Have a message answered anew: a user's, or the one that an answer answers; without an id, the last one.
+
+        What stands behind it leaves the thread. While a run goes on it is refused (`run_active`).
+        """
+        return await self._regenerate(thread, regenerate_body(message_id, options))
+
+    async def regenerate_and_wait(
+        self,
+        thread: str,
+        message_id: str | None = None,
+        *,
+        on_chunk: OnChunk | None = None,
+        on_accepted: OnAccepted | None = None,
+        **options: Unpack[AnswerOptions],
+    ) -> RunResult:
+        """Have a message answered anew, and wait for the end of the run that does so, as `run_and_wait` does."""
+        body = regenerate_body(message_id, options)
+        return await self._wait(partial(self._regenerate, thread, body), on_chunk, on_accepted)
+
+    async def fork(self, thread: str, message_id: str | None = None, *, into: str | None = None) -> Fork:
+        """Begin another thread, of a new id or `into` this one, with what a thread holds up to a message of it."""
+        body = {"threadId": checked_id(into or f"thrd_{uuid.uuid4().hex}", "thread")}
+        if message_id is not None:
+            body["messageId"] = message_id
+        return _read(Fork, await self._caller.call("POST", f"{_path(thread)}/fork", body))
 
     async def resolve(self, thread: str, resolutions: Iterable[Resolution]) -> Accepted:
         """Resolve what a thread waits for: all of it, and the run goes on; some of it, and it waits for the rest."""
@@ -186,6 +224,9 @@ class Client:
 
     async def _post(self, thread: str, body: dict[str, Any]) -> Accepted:
         return _read(Accepted, await self._caller.call("POST", f"{_path(thread)}/messages", body))
+
+    async def _regenerate(self, thread: str, body: dict[str, Any]) -> Accepted:
+        return _read(Accepted, await self._caller.call("POST", f"{_path(thread)}/regenerate", body))
 
     async def _resolve(self, thread: str, body: dict[str, Any]) -> Accepted:
         return _read(Accepted, await self._caller.call("POST", f"{_path(thread)}/interactions", body))

@@ -11,11 +11,9 @@ from decopilot.contracts.interactions import Approval, Resolution
 from decopilot.contracts.messages import UIMessage
 
 
-class SendOptions(TypedDict, total=False):
+class AnswerOptions(TypedDict, total=False):
     """How a message is to be answered; what is left out is as the gateway has it (docs/protocol.md)."""
 
-    on_conflict: OnConflict
-    """While another run goes on: wait behind it (`queue`), end it (`interrupt`), or be refused (`reject`)."""
     agent: str
     tier: Literal["fast", "smart", "thinking", "image", "web_research"]
     mode: Literal["default", "plan", "web-search", "gen-image"]
@@ -25,6 +23,13 @@ class SendOptions(TypedDict, total=False):
     """How many messages of the thread the agent sees."""
     instructions: Iterable[str]
     """System messages for this run."""
+
+
+class SendOptions(AnswerOptions, total=False):
+    """How a message is to be sent, and answered."""
+
+    on_conflict: OnConflict
+    """While another run goes on: wait behind it (`queue`), end it (`interrupt`), or be refused (`reject`)."""
 
 
 def user_message(message: str | UIMessage, message_id: str | None) -> UIMessage:
@@ -45,12 +50,19 @@ def user_message(message: str | UIMessage, message_id: str | None) -> UIMessage:
 
 def messages_body(message: UIMessage, options: SendOptions) -> dict[str, Any]:
     """Make the body that posts a message: the same for the same arguments, so that a repeat is recognised."""
+    body = _options(options)
+    body["messages"] = [*body.get("messages", ()), message.model_dump(mode="json", exclude_none=True)]
+    if (on_conflict := options.get("on_conflict")) is not None:
+        body["onConflict"] = on_conflict
+    return body
+
+
+def _options(options: AnswerOptions) -> dict[str, Any]:
     systems = [
         {"role": "system", "parts": [{"type": "text", "text": text}]} for text in options.get("instructions", ())
     ]
-    body: dict[str, Any] = {"messages": [*systems, message.model_dump(mode="json", exclude_none=True)]}
+    body: dict[str, Any] = {"messages": systems} if systems else {}
     plain = {
-        "onConflict": options.get("on_conflict"),
         "tier": options.get("tier"),
         "mode": options.get("mode"),
         "toolApprovalLevel": options.get("tool_approval_level"),
@@ -62,6 +74,12 @@ def messages_body(message: UIMessage, options: SendOptions) -> dict[str, Any]:
     if (window_size := options.get("window_size")) is not None:
         body["memory"] = {"windowSize": window_size}
     return body
+
+
+def regenerate_body(message_id: str | None, options: AnswerOptions) -> dict[str, Any]:
+    """Make the body that has a message answered anew: made once, it is one run however often it is sent."""
+    named = {} if message_id is None else {"messageId": message_id}
+    return _options(options) | named | {"requestId": f"req_{uuid.uuid4().hex}"}
 
 
 def resolutions_body(resolutions: Iterable[Resolution]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class _Answer(Frozen):
 class Accepted(_Answer):
     """A run is in the log; `cursor` is a position before its first chunk.
 
-    `message_id` is the question's, or the answer's where a run goes on with one.
+    `message_id` is the question's (also where it is answered anew), or the answer's where a run goes on with one.
     """
 
     thread: ThreadId = Field(alias="taskId")
@@ -58,6 +58,28 @@ class ActiveRun(_Answer):
     cancel_requested: bool = False
 
 
+class Usage(_Answer):
+    """Tokens used by all runs of a thread that have ended."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+
+
+class ForkedFrom(_Answer):
+    """The message of another thread up to which a thread began with what that one held."""
+
+    thread: ThreadId = Field(alias="taskId")
+    message_id: MessageId
+
+
+class Fork(_Answer):
+    """A thread that begins with what another one holds."""
+
+    thread: ThreadId = Field(alias="taskId")
+    forked_from: ForkedFrom
+
+
 class Thread(_Answer):
     """A thread as its log has it now."""
 
@@ -71,6 +93,8 @@ class Thread(_Answer):
     active_run: ActiveRun | None = None
     pending: tuple[_Pending, ...] = ()
     queued: int = 0
+    usage: Usage = Usage()
+    forked_from: ForkedFrom | None = None
 
 
 class History(_Answer):

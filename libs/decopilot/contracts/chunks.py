@@ -12,6 +12,7 @@ Chunk = dict[str, Any]
 FinishReason = Literal["stop", "length", "content-filter", "tool-calls", "error", "other"]
 
 RESET = "data-thread-reset"
+MESSAGES_DROPPED = "data-messages-dropped"
 RUN = "data-run"
 RUN_REWIND = "data-run-rewind"
 RUN_END = "data-run-end"

@@ -14,6 +14,8 @@ RESOLVE_INTERACTIONS = "resolve_interactions"
 WITHDRAW_MESSAGE = "withdraw_message"
 RETITLE_THREAD = "retitle_thread"
 DELETE_THREAD = "delete_thread"
+REGENERATE_ANSWER = "regenerate_answer"
+FORK_THREAD = "fork_thread"
 
 TITLE_MAX = 200
 
@@ -77,6 +79,24 @@ class DeleteThread(_Request):
     """Delete a thread and all that it holds."""
 
 
+class RegenerateAnswer(_Request):
+    """Ask for an answer to be made anew, or for a user's message to be answered anew; without an id, the last one.
+
+    Everything behind it leaves the thread. The same `run_id` twice is one run.
+    """
+
+    run_id: Run
+    message_id: Message | None = None
+    config: AskedConfig
+
+
+class ForkThread(_Request):
+    """Begin this thread with what `source` holds, up to a message of it; without its id, with all there is."""
+
+    source: Thread
+    message_id: Message | None = None
+
+
 class Accepted(Frozen):
     """The run is in the log. `cursor` is the position before its first chunk, or before that of one it waits for."""
 
@@ -101,6 +121,15 @@ class Receipt(Frozen):
     status: Literal[RunStatus, "cancelling", "denied", "idle", "titled", "deleted"]
 
 
+class Forked(Frozen):
+    """The thread is in the log, with what its source held up to `message_id`."""
+
+    type: Literal["forked"] = "forked"
+    thread: Thread
+    source: Thread
+    message_id: Message
+
+
 class Refused(Frozen):
     """Nothing was appended; `code` is one of `problems.PROBLEMS`. `outcome` tells what stands instead, if it can."""
 
@@ -110,7 +139,7 @@ class Refused(Frozen):
     outcome: dict[str, Any] | None = None
 
 
-Reply = Accepted | Receipt | Refused
+Reply = Accepted | Receipt | Forked | Refused
 _REPLY: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="type")])
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, Field, TypeAdapter
 
 from decopilot.contracts.chunks import FinishReason
-from decopilot.contracts.ids import Message, OrgId, Run, ThreadId, User
+from decopilot.contracts.ids import Message, OrgId, Run, Thread, ThreadId, User
 from decopilot.contracts.interactions import Interaction, Resolution
 from decopilot.contracts.messages import Frozen, RunConfig, UIMessage, Usage
 
@@ -31,7 +31,9 @@ class ThreadCreated(Frozen):
 class RunRequested(Frozen):
     """A run may start: it answers a user's message, or goes on with an answer whose interactions were resolved.
 
-    A continuation has no message; `continues` names the run that waited, and both share `assistant_id`.
+    A continuation has no message; `continues` names the run that waited, and both share `assistant_id`. Nor has one
+    that answers anew: `regenerates` names the message of the thread that it answers, and with this event everything
+    that stands behind that one leaves the thread.
     """
 
     type: Literal["run_requested"] = "run_requested"
@@ -46,6 +48,7 @@ class RunRequested(Frozen):
     traceparent: str | None = None
     continues: Run | None = None
     resolutions: tuple[Resolution, ...] = ()
+    regenerates: Message | None = None
 
 
 class RunQueued(Frozen):
@@ -167,12 +170,29 @@ class InteractionsDenied(Frozen):
 
 
 class ThreadTitled(Frozen):
-    """The thread goes by another title."""
+    """The thread goes by another title; `automatic`: a model found it for its owner, who said nothing."""
 
     type: Literal["thread_titled"] = "thread_titled"
     at: AwareDatetime
     user_id: User
     title: str
+    automatic: bool = False
+
+
+class ThreadForked(Frozen):
+    """A thread begins with what another one held, up to the message `until`; from here on each goes its own way.
+
+    `asked_until` is what was asked for: None where that was all there was.
+    """
+
+    type: Literal["thread_forked"] = "thread_forked"
+    at: AwareDatetime
+    user_id: User
+    source: Thread
+    until: Message
+    asked_until: Message | None = None
+    thread: ThreadCreated
+    messages: tuple[UIMessage, ...]
 
 
 class ThreadDeleted(Frozen):
@@ -198,6 +218,7 @@ EVENTS = (
     InteractionsResolved,
     InteractionsDenied,
     ThreadTitled,
+    ThreadForked,
     ThreadDeleted,
 )
 Event = (
@@ -214,6 +235,7 @@ Event = (
     | InteractionsResolved
     | InteractionsDenied
     | ThreadTitled
+    | ThreadForked
     | ThreadDeleted
 )
 TERMINAL_TYPES = ("run_completed", "run_requires_action", "run_failed")
@@ -241,7 +263,7 @@ class Recorded:
 
 def run_of(event: Event) -> Run | None:
     """Tell which run an event is about; None for one about the thread."""
-    return None if isinstance(event, ThreadTitled | ThreadDeleted) else event.run_id
+    return None if isinstance(event, ThreadTitled | ThreadForked | ThreadDeleted) else event.run_id
 
 
 class UnknownEventError(Exception):

@@ -11,6 +11,7 @@ Part = dict[str, Any]
 Tier = Literal["fast", "smart", "thinking", "image", "web_research"]
 Mode = Literal["default", "plan", "web-search", "gen-image"]
 ApprovalLevel = Literal["auto", "readonly"]
+MessageRole = Literal["system", "user", "assistant"]
 
 
 class Frozen(BaseModel):
@@ -23,7 +24,7 @@ class UIMessage(Frozen):
     """An AI SDK `UIMessage`."""
 
     id: Message
-    role: Literal["system", "user", "assistant"]
+    role: MessageRole
     parts: list[Part]
     metadata: dict[str, Any] | None = None
 

@@ -15,6 +15,7 @@ BLOBS_FILTER = f"$O.{BLOBS_BUCKET}.M.*"
 AUTOMATIONS_BUCKET = "decopilot_automations"
 
 RUNNER_CONSUMER = "runner"
+TITLER_CONSUMER = "titler"
 REACTOR_CONSUMER = "reactor"
 JANITOR_CONSUMER = "janitor"
 SWEEPER_CONSUMER = "sweeper"

@@ -13,6 +13,7 @@ STEP = "step"
 FINISH = "finish"
 THREAD_QUEUE = "thread.queue"
 THREAD_INTERACTIONS = "thread.interactions"
+THREAD_FORKED = "thread.forked"
 THREAD_TITLED = "thread.titled"
 THREAD_DELETED = "thread.deleted"
 

@@ -12,8 +12,8 @@ ALL = "*"
 """Allows every model; `provider:*` every one of a provider."""
 
 
-def choose(configuration: Configuration, asked: AskedConfig, role: Role, message: UIMessage) -> RunConfig:
-    """Choose agent, tier, model and limits of the run that answers a new message.
+def choose(configuration: Configuration, asked: AskedConfig, role: Role, message: UIMessage | None) -> RunConfig:
+    """Choose agent, tier, model and limits of the run that answers a message, which may be new.
 
     An agent of one's own has models of its own: what is said of models here does not bind it.
 
@@ -99,8 +99,8 @@ def _entry(configuration: Configuration, tier: Tier) -> ModelEntry:
     return entry
 
 
-def _check_files(entry: ModelEntry, message: UIMessage) -> None:
-    if not entry.vision and any(part.get("type") == "file" for part in message.parts):
+def _check_files(entry: ModelEntry, message: UIMessage | None) -> None:
+    if message is not None and not entry.vision and any(part.get("type") == "file" for part in message.parts):
         raise RefusedError(
             "files_not_supported", f'The model "{entry.model}" reads no files. Send text, or choose another tier.'
         )

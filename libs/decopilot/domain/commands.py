@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from decopilot.contracts.commands import OnConflict
+from decopilot.contracts.events import Visibility
 from decopilot.contracts.frames import Cursor, Outcome
-from decopilot.contracts.ids import MessageId, RunId, UserId
+from decopilot.contracts.ids import MessageId, RunId, ThreadId, UserId
 from decopilot.contracts.interactions import Resolution
 from decopilot.contracts.messages import RunConfig, UIMessage, Usage
 
@@ -76,6 +77,46 @@ class Retitle:
 
 
 @dataclass(frozen=True, slots=True)
+class Regenerate:
+    """Answer a user's message anew; of an answer, the one before it. Without an id, the last message is meant."""
+
+    now: datetime
+    user_id: UserId
+    may_write_all: bool
+    message_id: MessageId | None
+    config: RunConfig
+    run_id: RunId
+    assistant_id: MessageId
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Begin the thread with these messages of another one, whose title and agent it takes over.
+
+    `asked_until` is the last message that was asked for; None where that was all there is.
+    """
+
+    now: datetime
+    user_id: UserId
+    may_write_all: bool
+    source: ThreadId
+    asked_until: MessageId | None
+    messages: tuple[UIMessage, ...]
+    agent_id: str
+    title: str
+    visibility: Visibility = "org"
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """Give the thread a title that was found for it, unless somebody gave it one."""
+
+    now: datetime
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delete:
     """Delete the thread."""
 
@@ -134,8 +175,8 @@ class End:
     end: Cursor
 
 
-UserCommand = Send | Resolve | Cancel | Withdraw | Retitle | Delete
-Command = UserCommand | Promote | Start | HandBack | CompleteStep | End
+UserCommand = Send | Regenerate | Resolve | Cancel | Withdraw | Retitle | Fork | Delete
+Command = UserCommand | Title | Promote | Start | HandBack | CompleteStep | End
 
 
 class RefusedError(Exception):

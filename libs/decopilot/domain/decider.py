@@ -13,8 +13,9 @@ from decopilot.contracts.events import (
     RunStarted,
     StepCompleted,
     Terminal,
+    ThreadTitled,
 )
-from decopilot.contracts.ids import RunId
+from decopilot.contracts.ids import RunId, UserId
 from decopilot.domain import wishing
 from decopilot.domain.commands import (
     Command,
@@ -24,6 +25,7 @@ from decopilot.domain.commands import (
     Promote,
     StaleError,
     Start,
+    Title,
 )
 from decopilot.domain.interactions import pending_in
 from decopilot.domain.thread import ActiveRun, ThreadState
@@ -31,7 +33,7 @@ from decopilot.domain.thread import ActiveRun, ThreadState
 __all__ = ["decide"]
 
 
-def decide(command: Command, state: ThreadState) -> Event | None:
+def decide(command: Command, state: ThreadState) -> Event | None:  # noqa: PLR0911  one case per wish
     """Decide; None means that the wish is already fulfilled.
 
     Raises:
@@ -42,6 +44,8 @@ def decide(command: Command, state: ThreadState) -> Event | None:
     match command:
         case Promote():
             return _promote(command, state)
+        case Title():
+            return _title(command, state)
         case Start():
             return _start(command, state)
         case HandBack():
@@ -70,6 +74,12 @@ def _promote(command: Promote, state: ThreadState) -> RunRequested | Interaction
         config=head.config,
         traceparent=head.traceparent,
     )
+
+
+def _title(command: Title, state: ThreadState) -> ThreadTitled | None:
+    if state.owner is None or state.is_titled or command.title == state.title:
+        return None
+    return ThreadTitled(at=command.now, user_id=UserId(state.owner), title=command.title, automatic=True)
 
 
 def _start(command: Start, state: ThreadState) -> RunStarted:

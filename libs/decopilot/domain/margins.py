@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from decopilot.contracts.chunks import RUN, RUN_END, RUN_REWIND, USER_MESSAGE, Chunk, transient
+from decopilot.contracts.chunks import MESSAGES_DROPPED, RUN, RUN_END, RUN_REWIND, USER_MESSAGE, Chunk, transient
 from decopilot.contracts.events import RunRequested
 from decopilot.contracts.frames import Outcome
 from decopilot.contracts.messages import UIMessage
@@ -10,17 +10,21 @@ from decopilot.domain.interactions import with_verdicts
 from decopilot.domain.outcome import ABORTED
 
 
-def opening(requested: RunRequested, attempt: int, continued: UIMessage | None = None) -> list[Chunk]:
+def opening(requested: RunRequested, attempt: int, earlier: UIMessage | None = None) -> list[Chunk]:
     """Make the chunks that begin a run: passive viewers learn its ids and see the question.
 
-    A continuation begins with the message that it goes on with.
+    `earlier` is the message that a run without one of its own is about (`Ender.earlier`): a continuation begins with
+    the answer that it goes on with, and one that answers anew says that all behind its question is gone.
     """
     chunks: list[Chunk] = [{"type": "start", "messageId": requested.assistant_id}, run_chunk(requested, attempt)]
-    if requested.message is not None:
-        question = requested.message.model_dump(mode="json", exclude_none=True)
-        chunks.append(transient(USER_MESSAGE, {"message": question}))
-    if continued is not None:
-        chunks.append(rewind_chunk(requested, attempt, with_verdicts(continued, requested.resolutions)))
+    question = requested.message
+    if requested.regenerates is not None:
+        chunks.append(transient(MESSAGES_DROPPED, {"after": requested.regenerates}))
+        question = earlier
+    if question is not None:
+        chunks.append(transient(USER_MESSAGE, {"message": question.model_dump(mode="json", exclude_none=True)}))
+    if requested.continues is not None and earlier is not None:
+        chunks.append(rewind_chunk(requested, attempt, with_verdicts(earlier, requested.resolutions)))
     return chunks
 
 

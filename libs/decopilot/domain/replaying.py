@@ -4,7 +4,16 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from decopilot.contracts.chunks import RUN, RUN_END, RUN_REWIND, THREAD_DELETED, USER_MESSAGE, Chunk, transient
+from decopilot.contracts.chunks import (
+    MESSAGES_DROPPED,
+    RUN,
+    RUN_END,
+    RUN_REWIND,
+    THREAD_DELETED,
+    USER_MESSAGE,
+    Chunk,
+    transient,
+)
 from decopilot.contracts.ids import MessageId
 from decopilot.contracts.messages import Part, UIMessage
 from decopilot.domain.compacting import OpenPart, compact, compact_parts
@@ -13,7 +22,7 @@ from decopilot.domain.fold import Fold, FoldError
 DENIED = "This tool call was not approved."
 """What a client of `ai` 5, which knows no approvals, is told of a call that was denied."""
 
-_OPENING = (RUN, USER_MESSAGE)
+_OPENING = (RUN, MESSAGES_DROPPED, USER_MESSAGE)
 # Ahead of an error: what follows one is not looked at by every client.
 _END = (RUN_END, "abort", "error", "finish", THREAD_DELETED)
 _KEPT = frozenset({*_OPENING, *_END})
@@ -53,12 +62,12 @@ class RunSoFar:
     def compacted(self) -> list[Chunk]:
         """Make the chunks that bring a client which has nothing to where the run is; its later ones go on from there.
 
-        In this order: `start`; the newest `data-run`; `data-user-message`; a `data-run-rewind` to the empty message,
-        so that whoever takes rewinds drops what it holds of it; the metadata; the parts (`compact_parts`); of a run
-        that has ended `data-run-end`, then `abort` or `error`, then its one `finish`. Verdicts on approvals can't be
-        told in parts: where there are any, a second rewind behind the part of the last one tells the message up to
-        there, as far as nothing streams in it. Other transient chunks are news of their moment, and left out.
-        Before its `start` a run has no more than those kept transient ones.
+        In this order: `start`; the newest `data-run`; `data-messages-dropped`; `data-user-message`; a
+        `data-run-rewind` to the empty message, so that whoever takes rewinds drops what it holds of it; the metadata;
+        the parts (`compact_parts`); of a run that has ended `data-run-end`, then `abort` or `error`, then its one
+        `finish`. Verdicts on approvals can't be told in parts: where there are any, a second rewind behind the part of
+        the last one tells the message up to there, as far as nothing streams in it. Other transient chunks are news of
+        their moment, and left out. Before its `start` a run has no more than those kept transient ones.
         """
         opening, end = ([self._kept[kind] for kind in kinds if kind in self._kept] for kinds in (_OPENING, _END))
         if self._fold is None:

@@ -21,15 +21,18 @@ from decopilot.contracts.events import (
     RunWithdrawn,
     StepCompleted,
     Terminal,
+    ThreadCreated,
     ThreadDeleted,
+    ThreadForked,
     ThreadTitled,
+    Visibility,
 )
 from decopilot.contracts.frames import Cursor
-from decopilot.contracts.ids import MessageId, RunId, UserId
+from decopilot.contracts.ids import MessageId, RunId, ThreadId, UserId
 from decopilot.contracts.interactions import Interaction, Resolution
-from decopilot.contracts.messages import Frozen, RunConfig, Usage
+from decopilot.contracts.messages import Frozen, MessageRole, RunConfig, Usage
 
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 """Raised whenever `evolve` or the state's shape changes: snapshots of another version are ignored."""
 
 
@@ -104,10 +107,19 @@ class Sent(Frozen):
 
 
 class MessageRef(Frozen):
-    """A message in its place; `last_frame` is the closing frame it was folded up to, 0 for a user's own."""
+    """A message in its place; `last_frame` is the closing frame it was folded up to, 0 where this thread has none."""
 
     id: MessageId
     last_frame: int = 0
+    role: MessageRole = "assistant"
+
+
+class ForkedFrom(Frozen):
+    """The message of another thread up to which this one took over what that held; and what had been asked for."""
+
+    source: ThreadId
+    until: MessageId
+    asked_until: MessageId | None = None
 
 
 class ThreadState(Frozen):
@@ -116,7 +128,10 @@ class ThreadState(Frozen):
     owner: str | None = None
     agent_id: str = ""
     title: str = ""
-    visibility: str = "org"
+    is_titled: bool = False
+    """Whether the title was given, by a person or once by a model: no model is to find another one."""
+    visibility: Visibility = "org"
+    forked: ForkedFrom | None = None
     created_at: str = ""
     updated_at: str = ""
     status: ThreadStatus = "completed"
@@ -129,6 +144,10 @@ class ThreadState(Frozen):
     sent: dict[MessageId, Sent] = Field(default_factory=dict)
     runs: dict[RunId, RunRecord] = Field(default_factory=dict)
     messages: tuple[MessageRef, ...] = ()
+    dropped: dict[MessageId, RunId | None] = Field(default_factory=dict)
+    """Messages that left the thread, whose ids stay taken; an answer that was made anew with the run that did so."""
+    regenerations: dict[RunId, MessageId] = Field(default_factory=dict)
+    """The runs that answered a message anew, each with that message."""
     usage: Usage = Usage()
     last_frame: int = 0
     last_index: int = 0
@@ -138,6 +157,14 @@ class ThreadState(Frozen):
     def cursor(self) -> Cursor:
         """The position behind everything that has ended: where the active run's chunks begin."""
         return Cursor(self.last_frame, self.last_index)
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether a run that is wished for now starts at once.
+
+        Between the end of a run and its turn the queue's head has nobody before it, but a claim all the same.
+        """
+        return self.active is None and not (self.queue and self.may_promote)
 
     @property
     def may_promote(self) -> bool:
@@ -179,7 +206,10 @@ def evolve(state: ThreadState, event: Event) -> ThreadState:  # noqa: C901, PLR0
         case InteractionsDenied():
             return _denied(state).model_copy(update={"status": "completed", "updated_at": event.at.isoformat()})
         case ThreadTitled():
-            return state.model_copy(update={"title": event.title, "updated_at": event.at.isoformat()})
+            titled = {"title": event.title, "is_titled": True, "updated_at": event.at.isoformat()}
+            return state.model_copy(update=titled)
+        case ThreadForked():
+            return _forked(event)
         case ThreadDeleted():
             # What is active must be ended yet; of all else nothing stays.
             kept = state.model_dump(include={"last_frame", "last_index"})
@@ -191,17 +221,12 @@ def evolve(state: ThreadState, event: Event) -> ThreadState:  # noqa: C901, PLR0
 
 def _requested(state: ThreadState, event: RunRequested) -> ThreadState:
     at = event.at.isoformat()
-    created = event.thread
-    if created is not None:
-        state = ThreadState(
-            owner=created.owner,
-            agent_id=created.agent_id,
-            title=created.title,
-            visibility=created.visibility,
-            created_at=at,
-        )
+    if event.thread is not None:
+        state = _created(event.thread, at)
     if event.continues is not None:
         state = _continued(state, event)
+    if event.regenerates is not None:
+        state = _regenerated(state, event.regenerates, event.run_id)
     state = _without(_denied(state), event.run_id, "in_progress")
     changes: dict[str, Any] = {
         "updated_at": at,
@@ -212,7 +237,42 @@ def _requested(state: ThreadState, event: RunRequested) -> ThreadState:
     if event.message is not None:
         sent = Sent(run_id=event.run_id, message_hash=event.message_hash)
         changes["sent"] = state.sent | {event.message.id: sent}
-        changes["messages"] = (*state.messages, MessageRef(id=event.message.id))
+        changes["messages"] = (*state.messages, MessageRef(id=event.message.id, role="user"))
+    return state.model_copy(update=changes)
+
+
+def _created(created: ThreadCreated, at: str) -> ThreadState:
+    return ThreadState(
+        owner=created.owner,
+        agent_id=created.agent_id,
+        title=created.title,
+        is_titled=created.is_titled,
+        visibility=created.visibility,
+        created_at=at,
+    )
+
+
+def _forked(event: ThreadForked) -> ThreadState:
+    at = event.at.isoformat()
+    changes: dict[str, Any] = {
+        "updated_at": at,
+        "forked": ForkedFrom(source=event.source, until=event.until, asked_until=event.asked_until),
+        "messages": tuple(MessageRef(id=message.id, role=message.role) for message in event.messages),
+    }
+    return _created(event.thread, at).model_copy(update=changes)
+
+
+def _regenerated(state: ThreadState, question: MessageId, run_id: RunId) -> ThreadState:
+    """Let everything behind a user's message leave the thread; what stood right behind it was its answer."""
+    kept = next((place for place, ref in enumerate(state.messages, 1) if ref.id == question), len(state.messages))
+    gone = state.messages[kept:]
+    answers = {ref.id: run_id for ref in gone[:1] if ref.role == "assistant"}
+    dropped = dict.fromkeys((ref.id for ref in gone), None) | answers
+    changes = {
+        "messages": state.messages[:kept],
+        "dropped": state.dropped | dropped,
+        "regenerations": state.regenerations | {run_id: question},
+    }
     return state.model_copy(update=changes)
 
 

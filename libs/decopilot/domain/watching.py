@@ -17,12 +17,14 @@ from decopilot.contracts.events import (
     RunWithdrawn,
     StepCompleted,
     ThreadDeleted,
+    ThreadForked,
     ThreadTitled,
 )
 from decopilot.contracts.watch import (
     FINISH,
     STEP,
     THREAD_DELETED,
+    THREAD_FORKED,
     THREAD_INTERACTIONS,
     THREAD_QUEUE,
     THREAD_STATUS,
@@ -58,6 +60,8 @@ def watch_events_of(recorded: Recorded) -> list[tuple[str, WatchEvent]]:  # noqa
             told = [(THREAD_STATUS, {"status": "completed"})]
         case ThreadTitled():
             told = [(THREAD_TITLED, {})]
+        case ThreadForked():
+            told = [(THREAD_FORKED, {"source": event.source, "messageId": event.until})]
         case ThreadDeleted():
             told = [(THREAD_DELETED, {})]
         case _:

@@ -16,7 +16,19 @@ from decopilot.contracts.events import (
 )
 from decopilot.contracts.ids import MessageId, RunId, UserId
 from decopilot.contracts.interactions import Resolution
-from decopilot.domain.commands import Cancel, Delete, RefusedError, Resolve, Retitle, Send, UserCommand, Withdraw
+from decopilot.domain import branching
+from decopilot.domain.commands import (
+    Cancel,
+    Delete,
+    Fork,
+    RefusedError,
+    Regenerate,
+    Resolve,
+    Retitle,
+    Send,
+    UserCommand,
+    Withdraw,
+)
 from decopilot.domain.thread import ThreadState, Waiting
 
 TITLE_LENGTH = 60
@@ -28,7 +40,7 @@ ANSWERS_BYTES = 2 << 20
 """So are answers, until all are given."""
 
 
-def decide(command: UserCommand, state: ThreadState) -> Event | None:  # noqa: PLR0911  one case per wish
+def decide(command: UserCommand, state: ThreadState) -> Event | None:  # noqa: C901, PLR0911  one case per wish
     """Decide; None means that the wish is already fulfilled.
 
     Raises:
@@ -45,8 +57,12 @@ def decide(command: UserCommand, state: ThreadState) -> Event | None:  # noqa: P
             return _cancel(command, state)
         case Withdraw():
             return _withdraw(command, state)
+        case Regenerate():
+            return branching.regenerate(command, state)
+        case Fork():
+            return branching.fork(command, state)
         case Retitle():
-            if command.title == state.title:
+            if command.title == state.title and state.is_titled:
                 return None
             return ThreadTitled(at=command.now, user_id=command.user_id, title=command.title)
         case Delete():
@@ -60,7 +76,7 @@ def decide(command: UserCommand, state: ThreadState) -> Event | None:  # noqa: P
 def _check_rights(command: UserCommand, state: ThreadState) -> None:
     if state.is_deleted and isinstance(command, Delete):
         return
-    if state.owner is None and not isinstance(command, Send):
+    if state.owner is None and not isinstance(command, Send | Fork):
         raise RefusedError("thread_not_found", "There is no such thread, or no more.")
     check_writer(state, command.user_id, may_write_all=command.may_write_all)
 
@@ -85,17 +101,16 @@ def _send(command: Send, state: ThreadState) -> RunRequested | RunQueued | None:
         if known.message_hash == command.message_hash:
             return None
         raise RefusedError("message_conflict", f"Message {message.id} was sent before with another content.")
-    if message.id in _answers(state):
-        raise RefusedError("message_conflict", f"Message {message.id} is an answer of this thread.")
-    # Between the end of a run and its turn the queue's head has nobody before it, but a claim all the same.
-    if state.active is not None or (state.queue and state.may_promote):
+    if message.id in _others(state):
+        raise RefusedError("message_conflict", f"Message {message.id} of this thread is another one.")
+    if not state.may_begin:
         return _queue(command, state)
     created = None
     if state.owner is None:
         created = ThreadCreated(
             owner=command.user_id,
             agent_id=command.config.agent_id,
-            title=command.title or _title_of(message.text),
+            title=command.title or title_of(message.text),
             is_titled=command.title is not None,
         )
     return RunRequested(
@@ -111,14 +126,15 @@ def _send(command: Send, state: ThreadState) -> RunRequested | RunQueued | None:
     )
 
 
-def _answers(state: ThreadState) -> set[str]:
-    answers: set[str] = {ref.id for ref in state.messages}
+def _others(state: ThreadState) -> set[str]:
+    """List the ids of messages that nobody sent to this thread: answers, and what it was forked with."""
+    others: set[str] = {ref.id for ref in state.messages} | {*state.dropped}
     if state.active is not None:
-        answers.add(state.active.requested.assistant_id)
-    return answers | {queued.assistant_id for queued in state.queue}
+        others.add(state.active.requested.assistant_id)
+    return others | {queued.assistant_id for queued in state.queue}
 
 
-def _title_of(text: str) -> str:
+def title_of(text: str) -> str:
     """Until a thread is given a title, it goes by the first words of its first message."""
     words = " ".join(text.split())
     if not words:

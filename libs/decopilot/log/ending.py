@@ -204,7 +204,7 @@ class Ender:
 
     async def _open(self, attempt: Attempt, pump: Pump) -> Fold:
         fold = Fold(attempt.requested.assistant_id)
-        chunks = opening(attempt.requested, attempt.number, await self.continued(attempt))
+        chunks = opening(attempt.requested, attempt.number, await self.earlier(attempt))
         try:
             await pump.frame(chunks)
         except ChunkTooLargeError:
@@ -216,12 +216,17 @@ class Ender:
         await _tell(fold, pump, resolution_chunks(fold.message(), attempt.requested.resolutions))
         return fold
 
-    async def continued(self, attempt: Attempt) -> UIMessage | None:
-        """Read the message that a continuation goes on with."""
-        if attempt.requested.continues is None:
+    async def earlier(self, attempt: Attempt) -> UIMessage | None:
+        """Read the message that a run without one of its own is about: the answer it goes on with, or its question.
+
+        Either is the thread's last one, for as long as the run is active.
+        """
+        requested = attempt.requested
+        if requested.message is not None:
             return None
+        about = requested.assistant_id if requested.regenerates is None else requested.regenerates
         history = await patiently(lambda: self._histories.read(attempt.org, attempt.thread, limit=1))
-        found = [message for message in history.messages if message.id == attempt.requested.assistant_id]
+        found = [message for message in history.messages if message.id == about]
         return found[0] if found else None
 
     async def _frames(self, attempt: Attempt, last: Frame) -> list[Frame]:

@@ -1,9 +1,17 @@
 """History: the finished messages of a thread with the cursor that belongs to them, in one consistent reading."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from decopilot.contracts.events import Recorded, RunCompleted, RunFailed, RunRequested, RunRequiresAction
+from decopilot.contracts.events import (
+    Recorded,
+    RunCompleted,
+    RunFailed,
+    RunRequested,
+    RunRequiresAction,
+    ThreadForked,
+)
 from decopilot.contracts.frames import Cursor
 from decopilot.contracts.ids import MessageId, OrgId, ThreadId
 from decopilot.contracts.messages import UIMessage
@@ -39,9 +47,11 @@ class History:
 
 
 def messages_of(recorded: Recorded) -> list[StoredMessage]:
-    """Tell the messages that an event finishes."""
+    """Tell the messages that an event finishes, or brings along."""
     event = recorded.event
     match event:
+        case ThreadForked():
+            return [StoredMessage(message=message) for message in event.messages]
         case RunRequested():
             return [] if event.message is None else [StoredMessage(message=event.message)]
         case RunCompleted() | RunRequiresAction() | RunFailed():
@@ -63,6 +73,11 @@ def shown(message: UIMessage, state: ThreadState) -> UIMessage:
     return without_unanswered(message, ())
 
 
+def left_behind(message: UIMessage, _: ThreadState) -> UIMessage:
+    """Return a message as one that nobody goes on with: what it waits for is denied, whatever was resolved of it."""
+    return without_unanswered(message, ()) if message.role == "assistant" else message
+
+
 class Histories:
     """Reads histories: what the view lists, and what the log holds behind it."""
 
@@ -70,7 +85,14 @@ class Histories:
         self._journal = journal
         self._views = views
 
-    async def read(self, org: OrgId, thread: ThreadId, *, limit: int | None = None) -> History:
+    async def read(
+        self,
+        org: OrgId,
+        thread: ThreadId,
+        *,
+        limit: int | None = None,
+        show: Callable[[UIMessage, ThreadState], UIMessage] = shown,
+    ) -> History:
         """Read a thread's messages, the newest `limit` of them; none for a thread that does not exist.
 
         Raises:
@@ -90,7 +112,7 @@ class Histories:
             for some in range(0, len(refs), _AT_ONCE):
                 wanted = refs[some : some + _AT_ONCE]
                 found = await asyncio.gather(*(self._find(org, thread, ref, newer) for ref in wanted))
-                messages += [shown(stored.message, state) for stored in found if stored is not None]
+                messages += [show(stored.message, state) for stored in found if stored is not None]
             if len(messages) == len(refs):
                 return History(messages, state)
             # A message that is not as listed was written for a newer view, which is about to be there.

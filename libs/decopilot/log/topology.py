@@ -8,6 +8,7 @@ from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
+    DeliverPolicy,
     DiscardPolicy,
     KeyValueConfig,
     ObjectStoreConfig,
@@ -107,6 +108,8 @@ def consumers() -> list[ConsumerConfig]:
     looked_after = [subjects.events_of_type(name) for name in JANITOR_TYPES]
     return [
         _consumer(subjects.RUNNER_CONSUMER, subjects.events_of_type("run_requested")),
+        # From now on: threads that were there before it keep the titles they have.
+        _consumer(subjects.TITLER_CONSUMER, subjects.events_of_type("run_requested"), deliver_policy=DeliverPolicy.NEW),
         _consumer(subjects.REACTOR_CONSUMER, f"{subjects.EVENT_PREFIX}.>"),
         # Every item of it waits most of its time: a limit would be one on runs, queues and graces at once.
         _consumer(subjects.JANITOR_CONSUMER, *looked_after, max_ack_pending=UNLIMITED),
@@ -118,7 +121,7 @@ def sweeper() -> ConsumerConfig:
     return _consumer(subjects.SWEEPER_CONSUMER, subjects.BLOBS_FILTER, max_ack_pending=UNLIMITED)
 
 
-def _consumer(name: str, *filters: str, max_ack_pending: int = MAX_ACK_PENDING) -> ConsumerConfig:
+def _consumer(name: str, *filters: str, max_ack_pending: int = MAX_ACK_PENDING, **rest: Any) -> ConsumerConfig:  # noqa: ANN401  fields of the broker's
     return ConsumerConfig(
         name=name,
         durable_name=name,
@@ -127,6 +130,7 @@ def _consumer(name: str, *filters: str, max_ack_pending: int = MAX_ACK_PENDING) 
         ack_wait=ACK_WAIT_S,
         max_deliver=UNLIMITED,
         max_ack_pending=max_ack_pending,
+        **rest,
     )
 
 

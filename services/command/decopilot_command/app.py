@@ -13,10 +13,12 @@ from decopilot.kit.connection import connected
 from decopilot.kit.messaging import Messaging
 from decopilot.kit.settings import Settings
 from decopilot.log.capacity import Capacity
+from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.views import Views
 from decopilot_command.answering import answering
+from decopilot_command.choosing import Chooser
 from decopilot_command.executing import Executor
 from decopilot_command.tracking import Tracker
 from decopilot_command.waking import Bell
@@ -33,8 +35,10 @@ def build(settings: Settings, configuration: Configuration | None = None) -> Fas
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[Client]:
         async with connected(settings, "command") as nc, Store(nc) as store:
-            executor = Executor(Journal(store, Views(store)), Capacity(store))
-            for wish in wishes(executor, Tracker(nc), Bell(nc), configuration):
+            views = Views(store)
+            journal = Journal(store, views)
+            executor = Executor(journal, Capacity(store))
+            for wish in wishes(executor, Tracker(nc), Bell(nc), Chooser(configuration), Histories(journal, views)):
                 messaging.answer(
                     subjects.command(wish.name),
                     subjects.COMMAND_QUEUE,

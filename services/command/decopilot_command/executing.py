@@ -8,6 +8,8 @@ from typing import NoReturn, TypedDict
 from decopilot.contracts.commands import (
     CancelRun,
     DeleteThread,
+    ForkThread,
+    RegenerateAnswer,
     ResolveInteractions,
     RetitleThread,
     SendMessage,
@@ -16,14 +18,26 @@ from decopilot.contracts.commands import (
 from decopilot.contracts.events import RunQueued, RunRequested
 from decopilot.contracts.ids import UserId
 from decopilot.contracts.messages import RunConfig
-from decopilot.domain.commands import RefusedError, Resolve, Send, UserCommand
+from decopilot.domain.commands import RefusedError, Regenerate, Resolve, Send, UserCommand
 from decopilot.domain.decider import decide
+from decopilot.domain.thread import ThreadState
 from decopilot.log.capacity import Capacity
 from decopilot.log.journal import Executed, Journal
 
 DEADLINE_S = 4.0
 
-Request = SendMessage | ResolveInteractions | CancelRun | WithdrawMessage | RetitleThread | DeleteThread
+Request = (
+    SendMessage
+    | RegenerateAnswer
+    | ResolveInteractions
+    | CancelRun
+    | WithdrawMessage
+    | RetitleThread
+    | ForkThread
+    | DeleteThread
+)
+Runs = Send | Regenerate | Resolve
+"""Wishes that a run may come of."""
 
 
 class Wisher(TypedDict):
@@ -61,7 +75,7 @@ class Executor:
         if request.role == "viewer":
             raise RefusedError("forbidden", "Viewers read; they change nothing.")
         async with asyncio.timeout(DEADLINE_S):
-            if isinstance(command, Send | Resolve):
+            if isinstance(command, Runs):
                 checks = [] if check is None else [check]
                 if await self._capacity.is_nearly_full():
                     checks.append(_no_room)
@@ -69,8 +83,18 @@ class Executor:
                     await self._check_new_run(request, command, checks)
             return await self._journal.execute(request.org, request.thread, command)
 
+    async def state(self, request: Request) -> ThreadState:
+        """Read how the thread that a request is about stands.
+
+        Raises:
+            TimeoutError, nats.errors.Error: the broker does not say.
+
+        """
+        async with asyncio.timeout(DEADLINE_S):
+            return (await self._journal.load(request.org, request.thread)).state
+
     async def _check_new_run(
-        self, request: Request, command: Send | Resolve, checks: Iterable[Callable[[RunConfig], None]]
+        self, request: Request, command: Runs, checks: Iterable[Callable[[RunConfig], None]]
     ) -> None:
         loaded = await self._journal.load(request.org, request.thread)
         event = decide(command, loaded.state)

@@ -1,19 +1,17 @@
 """Resolving what a run waits for: once all of it is resolved, another run goes on with the answer."""
 
 import uuid
-from functools import partial
 
 import structlog
 
 from decopilot.contracts.commands import Accepted, ResolveInteractions
-from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.events import RunRequested
 from decopilot.contracts.ids import MessageId, RunId
-from decopilot.domain.choosing import check_still
 from decopilot.domain.commands import Resolve
 from decopilot.domain.thread import ThreadState
 from decopilot.kit import telemetry
 from decopilot.log.journal import Executed
+from decopilot_command.choosing import Chooser
 from decopilot_command.executing import Executor, wisher
 
 log = structlog.get_logger()
@@ -22,9 +20,9 @@ log = structlog.get_logger()
 class Resolver:
     """Takes approvals and answers."""
 
-    def __init__(self, executor: Executor, configuration: Configuration) -> None:
+    def __init__(self, executor: Executor, chooser: Chooser) -> None:
         self._executor = executor
-        self._configuration = configuration
+        self._chooser = chooser
 
     async def resolve(self, request: ResolveInteractions) -> Accepted:
         """Append what is resolved, or find it resolved so; raises what `Executor.execute` does.
@@ -39,7 +37,7 @@ class Resolver:
             is_whole_message=request.is_whole_message,
             traceparent=telemetry.inject({}).get("traceparent"),
         )
-        executed = await self._executor.execute(request, command, check=partial(check_still, self._configuration))
+        executed = await self._executor.execute(request, command, check=self._chooser.check_still)
         run_id, message_id = _told(request, executed)
         record = executed.state.runs[run_id]
         log.info(

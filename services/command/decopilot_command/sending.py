@@ -3,19 +3,15 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Callable
-from functools import partial
-from typing import NoReturn
 
 import structlog
 
 from decopilot.contracts.commands import Accepted, SendMessage
-from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.ids import MessageId, RunId
-from decopilot.contracts.messages import RunConfig, UIMessage
-from decopilot.domain.choosing import choose
+from decopilot.contracts.messages import UIMessage
 from decopilot.domain.commands import RefusedError, Send
 from decopilot.kit import telemetry
+from decopilot_command.choosing import Chooser
 from decopilot_command.executing import Executor, wisher
 from decopilot_command.tracking import Tracker
 from decopilot_command.waking import Bell
@@ -26,9 +22,9 @@ log = structlog.get_logger()
 class Sender:
     """Takes users' messages."""
 
-    def __init__(self, executor: Executor, tracker: Tracker, bell: Bell, configuration: Configuration) -> None:
+    def __init__(self, executor: Executor, tracker: Tracker, bell: Bell, chooser: Chooser) -> None:
         self._executor = executor
-        self._configuration = configuration
+        self._chooser = chooser
         self._tracker = tracker
         self._bell = bell
 
@@ -36,7 +32,7 @@ class Sender:
         """Append the run that answers the message, or find the one that does; raises what `Executor.execute` does."""
         if request.message.role != "user":
             raise RefusedError("invalid_body", "Only a user's message starts a run.")
-        config, check = self._choice(request)
+        config, check = self._chooser.choose(request.config, request.role, request.message)
         run = uuid.uuid4().hex
         command = Send(
             **wisher(request),
@@ -72,17 +68,6 @@ class Sender:
             status=record.status,
             cursor=str(record.cursor),
         )
-
-    def _choice(self, request: SendMessage) -> tuple[RunConfig, Callable[[RunConfig], None] | None]:
-        """Choose how the run is done; what speaks against one that would begin is raised by the check."""
-        try:
-            return choose(self._configuration, request.config, request.role, request.message), None
-        except RefusedError as refusal:
-            return RunConfig(), partial(_refuse, refusal)
-
-
-def _refuse(refusal: RefusedError, _: RunConfig) -> NoReturn:
-    raise refusal
 
 
 def _hash(message: UIMessage) -> str:

@@ -7,6 +7,8 @@ from typing import Any, Generic, TypeVar
 from decopilot.contracts.commands import (
     CANCEL_RUN,
     DELETE_THREAD,
+    FORK_THREAD,
+    REGENERATE_ANSWER,
     RESOLVE_INTERACTIONS,
     RETITLE_THREAD,
     SEND_MESSAGE,
@@ -14,14 +16,19 @@ from decopilot.contracts.commands import (
     Accepted,
     CancelRun,
     DeleteThread,
+    Forked,
+    ForkThread,
     Receipt,
+    RegenerateAnswer,
     ResolveInteractions,
     RetitleThread,
     SendMessage,
     WithdrawMessage,
 )
-from decopilot.contracts.configuration import Configuration
+from decopilot.log.history import Histories
+from decopilot_command.branching import Brancher
 from decopilot_command.changing import Changer
+from decopilot_command.choosing import Chooser
 from decopilot_command.executing import Executor, Request
 from decopilot_command.resolving import Resolver
 from decopilot_command.sending import Sender
@@ -37,18 +44,20 @@ class Wish(Generic[RequestT]):
 
     name: str
     form: type[RequestT]
-    grant: Callable[[RequestT], Awaitable[Accepted | Receipt]]
+    grant: Callable[[RequestT], Awaitable[Accepted | Receipt | Forked]]
 
 
-def wishes(executor: Executor, tracker: Tracker, bell: Bell, configuration: Configuration) -> list[Wish[Any]]:
+def wishes(executor: Executor, tracker: Tracker, bell: Bell, chooser: Chooser, histories: Histories) -> list[Wish[Any]]:
     """Every wish."""
-    sender = Sender(executor, tracker, bell, configuration)
-    resolver, changer = Resolver(executor, configuration), Changer(executor, bell)
+    sender, resolver = Sender(executor, tracker, bell, chooser), Resolver(executor, chooser)
+    changer, brancher = Changer(executor, bell), Brancher(executor, chooser, histories)
     return [
         Wish(SEND_MESSAGE, SendMessage, sender.send),
+        Wish(REGENERATE_ANSWER, RegenerateAnswer, brancher.regenerate),
         Wish(RESOLVE_INTERACTIONS, ResolveInteractions, resolver.resolve),
         Wish(CANCEL_RUN, CancelRun, changer.cancel),
         Wish(WITHDRAW_MESSAGE, WithdrawMessage, changer.withdraw),
         Wish(RETITLE_THREAD, RetitleThread, changer.retitle),
+        Wish(FORK_THREAD, ForkThread, brancher.fork),
         Wish(DELETE_THREAD, DeleteThread, changer.delete),
     ]

@@ -29,6 +29,7 @@ from decopilot_gateway.attaching import Attach
 from decopilot_gateway.attachments import Attachments
 from decopilot_gateway.auth import Doorman
 from decopilot_gateway.automating import Automating
+from decopilot_gateway.branching import Branching
 from decopilot_gateway.choices import Choices
 from decopilot_gateway.commanding import Commander
 from decopilot_gateway.endpoints import endpoints
@@ -101,6 +102,7 @@ async def build(
             serving=Serving(doorman, blobs, links),
             wishing=Wishing(doorman, commander),
             automating=Automating(doorman, commander, Automations(store, journal), plans(configuration)),
+            branching=Branching(doorman, commander),
             attach=Attach(
                 doorman,
                 admission,

@@ -9,7 +9,7 @@ from nats.errors import MaxPayloadError, NoRespondersError
 from pydantic import BaseModel
 
 from decopilot.contracts import subjects
-from decopilot.contracts.commands import Accepted, Receipt, Refused, Reply, decode_reply
+from decopilot.contracts.commands import Accepted, Forked, Receipt, Refused, Reply, decode_reply
 from decopilot.kit import telemetry
 from decopilot_gateway.problems import ProblemError
 
@@ -19,7 +19,7 @@ PAUSE_S = 0.1
 HEADER_BYTES = 16 * 1024
 """What headers may take: the broker answers a message that is too large by closing the connection."""
 
-ReplyT = TypeVar("ReplyT", Accepted, Receipt)
+ReplyT = TypeVar("ReplyT", Accepted, Receipt, Forked)
 
 
 class Commander:

@@ -11,6 +11,7 @@ from decopilot.contracts.ids import ID_PATTERN
 from decopilot.kit.health import Check, livez, readyz
 from decopilot_gateway.attaching import Attach
 from decopilot_gateway.automating import Automating
+from decopilot_gateway.branching import Branching
 from decopilot_gateway.choices import Choices
 from decopilot_gateway.openapi import Endpoint, document
 from decopilot_gateway.page import Page
@@ -40,6 +41,7 @@ def endpoints(
     serving: Serving,
     wishing: Wishing,
     automating: Automating,
+    branching: Branching,
     attach: Attach,
     watch: Watch,
     reading: Reading,
@@ -57,7 +59,7 @@ def endpoints(
             "Send a message: its run is in the log when this answers.",
             posting.handle,
             {202: ("The run is in the log; cursor is the position before its first chunk.", "Accepted")},
-            (*_WISH, *_BODY, *_CHOICE, *_RESOLUTION, *_POST),
+            (*_WISH, *_BODY, *_CHOICE, *_RESOLUTION, *_POST, "message_not_found"),
             body="MessagesBody",
         ),
         Endpoint(
@@ -133,6 +135,28 @@ def endpoints(
             wishing.withdraw,
             {202: ("Its run will not start.", "Receipt")},
             (*_WISH, "message_not_queued", "run_started"),
+        ),
+        Endpoint(
+            "POST",
+            f"{_THREAD}/regenerate",
+            "regenerateAnswer",
+            "Have a message answered anew, the last one unless it is named; what stands behind it leaves the thread.",
+            branching.regenerate,
+            {202: ("The run is in the log; messageId is the question's.", "Accepted")},
+            (*_WISH, *_BODY, "thread_mismatch", "message_not_found", "run_active", "storage_full"),
+            body="RegenerateBody",
+            needs_body=False,
+        ),
+        Endpoint(
+            "POST",
+            f"{_THREAD}/fork",
+            "forkThread",
+            "Begin another thread with what this one holds, up to a message of it.",
+            branching.fork,
+            {201: ("The thread is in the log.", "Fork")},
+            (*_WISH, *_BODY, "message_not_found", "thread_conflict"),
+            body="ForkBody",
+            needs_body=False,
         ),
         Endpoint(
             "GET",

@@ -15,6 +15,7 @@ from decopilot.contracts.events import FailureReason
 from decopilot.contracts.messages import ApprovalLevel, UIMessage
 from decopilot.contracts.problems import PROBLEMS
 from decopilot_gateway.automating import FireBody
+from decopilot_gateway.branching import ForkBody, RegenerateBody
 from decopilot_gateway.facts import InteractionsBody
 from decopilot_gateway.posting import MessagesBody
 from decopilot_gateway.problems import ProblemError
@@ -33,7 +34,7 @@ _FILE_BODY: dict[str, dict[str, Any]] = {
     },
     "*/*": {},
 }
-_BODIES = (MessagesBody, InteractionsBody, CancelBody, TitleBody, FireBody)
+_BODIES = (MessagesBody, InteractionsBody, CancelBody, TitleBody, RegenerateBody, ForkBody, FireBody)
 _OPTIONAL = {"Problem": {"outcome"}}
 
 
@@ -140,7 +141,17 @@ def _schemas() -> dict[str, Any]:
             "status": {"enum": [*get_args(Receipt.model_fields["status"].annotation)]},
         },
         "ThreadSummary": summary,
-        "Thread": summary | pending | {"activeRun": {"anyOf": [_ref("ActiveRun"), {"type": "null"}]}, "queued": number},
+        "Thread": summary
+        | pending
+        | {
+            "activeRun": {"anyOf": [_ref("ActiveRun"), {"type": "null"}]},
+            "queued": number,
+            "usage": _ref("Usage"),
+            "forkedFrom": {"anyOf": [_ref("ForkedFrom"), {"type": "null"}]},
+        },
+        "Usage": dict.fromkeys(("inputTokens", "outputTokens", "totalTokens"), number),
+        "ForkedFrom": {"taskId": text, "messageId": text},
+        "Fork": {"taskId": text, "forkedFrom": _ref("ForkedFrom")},
         "ActiveRun": {"runId": text, "attempt": number, "cancelRequested": flag},
         "Interaction": {
             "kind": {"enum": ["approval", "answer"]},

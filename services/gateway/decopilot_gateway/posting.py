@@ -7,14 +7,16 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from decopilot.contracts.commands import (
+    REGENERATE_ANSWER,
     RESOLVE_INTERACTIONS,
     SEND_MESSAGE,
     Accepted,
     OnConflict,
+    RegenerateAnswer,
     ResolveInteractions,
     SendMessage,
 )
-from decopilot.contracts.ids import Message, MessageId, ThreadId
+from decopilot.contracts.ids import Message, MessageId, RunId, ThreadId
 from decopilot.contracts.messages import ApprovalLevel, AskedConfig, Mode, Tier, UIMessage
 from decopilot_gateway.attachments import Attachments
 from decopilot_gateway.auth import Caller, Doorman, thread_in_path
@@ -26,6 +28,15 @@ from decopilot_gateway.wishing import accepted_response
 
 INSTRUCTIONS_LENGTH = 64 * 1024
 """They are kept with every run of their thread that is not over."""
+
+
+REGENERATE = "regenerate-message"
+"""What `trigger` an AI SDK client says where it wants a message to be answered anew."""
+_NAMES: dict[type, str] = {
+    SendMessage: SEND_MESSAGE,
+    ResolveInteractions: RESOLVE_INTERACTIONS,
+    RegenerateAnswer: REGENERATE_ANSWER,
+}
 
 
 class PostedPart(BaseModel):
@@ -82,8 +93,10 @@ class MessagesBody(BaseModel):
     memory: PostedMemory = PostedMemory()
     on_conflict: OnConflict = Field(default="queue", alias="onConflict")
     thread_id: str | None = None
+    trigger: str | None = None
+    message_id: Message | None = Field(default=None, alias="messageId")
 
-    def to_command(self, caller: Caller, thread: ThreadId) -> SendMessage | ResolveInteractions:
+    def to_command(self, caller: Caller, thread: ThreadId) -> SendMessage | ResolveInteractions | RegenerateAnswer:
         """Make the command.
 
         Raises:
@@ -91,8 +104,9 @@ class MessagesBody(BaseModel):
                 system, or an answer that resolves nothing.
 
         """
-        if not {self.thread_id, self.memory.thread_id} <= {thread, None}:
-            raise ProblemError("thread_mismatch", "The thread in the URL does not match the thread_id in the body.")
+        if self.trigger == REGENERATE:
+            return self.to_regeneration(caller, thread)
+        self._check_thread(thread)
         asked = [message for message in self.messages if message.role != "system"]
         if len(asked) != 1:
             raise ProblemError("invalid_body", "Expected exactly one non-system message.")
@@ -113,6 +127,28 @@ class MessagesBody(BaseModel):
             config=self._config(),
             on_conflict=self.on_conflict,
         )
+
+    def to_regeneration(self, caller: Caller, thread: ThreadId) -> RegenerateAnswer:
+        """Make the command that has a message of the thread answered anew; what the body says of it is ignored.
+
+        Raises:
+            ProblemError: the body speaks of another thread.
+
+        """
+        self._check_thread(thread)
+        return RegenerateAnswer(
+            org=caller.org,
+            thread=thread,
+            user=caller.user,
+            role=caller.role,
+            run_id=RunId(f"run_{uuid.uuid4().hex}"),
+            message_id=self.message_id,
+            config=self._config(),
+        )
+
+    def _check_thread(self, thread: ThreadId) -> None:
+        if not {self.thread_id, self.memory.thread_id} <= {thread, None}:
+            raise ProblemError("thread_mismatch", "The thread in the URL does not match the thread_id in the body.")
 
     def _config(self) -> AskedConfig:
         systems = [message for message in self.messages if isinstance(message, PostedMessage)]
@@ -145,12 +181,10 @@ class Posting:
         caller = self._doorman.caller(request)
         thread = thread_in_path(request)
         command = (await read_body(request, MessagesBody)).to_command(caller, thread)
-        name = RESOLVE_INTERACTIONS
         if isinstance(command, SendMessage):
-            name = SEND_MESSAGE
             message = await self._attachments.settle(command.message, caller, thread)
             command = command.model_copy(update={"message": message})
-        return accepted_response(await self._commander.ask(name, command, Accepted))
+        return accepted_response(await self._commander.ask(_NAMES[type(command)], command, Accepted))
 
 
 def _resolving(message: ResolvedMessage, caller: Caller, thread: ThreadId) -> ResolveInteractions:

@@ -38,7 +38,13 @@ class Reading:
     async def thread(self, request: web.Request) -> web.Response:
         """Show one thread as its log has it now."""
         thread, state = await self._state(request)
-        more = {"activeRun": _active_json(state), "pending": _pending_json(state), "queued": len(state.queue)}
+        more = {
+            "activeRun": _active_json(state),
+            "pending": _pending_json(state),
+            "queued": len(state.queue),
+            "usage": _usage_json(state),
+            "forkedFrom": _forked_json(state),
+        }
         return _json(_summary_json(summary(thread, state)) | more)
 
     async def queue(self, request: web.Request) -> web.Response:
@@ -95,6 +101,19 @@ def _active_json(state: ThreadState) -> dict[str, Any] | None:
     if active is None:
         return None
     return {"runId": active.run_id, "attempt": active.attempt, "cancelRequested": active.cancel is not None}
+
+
+def _usage_json(state: ThreadState) -> dict[str, int]:
+    used = state.usage
+    return {
+        "inputTokens": used.input_tokens,
+        "outputTokens": used.output_tokens,
+        "totalTokens": used.input_tokens + used.output_tokens,
+    }
+
+
+def _forked_json(state: ThreadState) -> dict[str, str] | None:
+    return None if state.forked is None else {"taskId": state.forked.source, "messageId": state.forked.until}
 
 
 def _pending_json(state: ThreadState) -> list[dict[str, Any]]:

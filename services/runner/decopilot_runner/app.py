@@ -1,6 +1,7 @@
 """Where the parts of `runner` meet."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from faststream import FastStream
@@ -24,6 +25,7 @@ from decopilot_runner.driving import Driver
 from decopilot_runner.holding import Holding
 from decopilot_runner.pumping import AgentPump
 from decopilot_runner.settings import RunnerSettings
+from decopilot_runner.titling import Titler, load_finder
 from decopilot_runner.working import Worker
 
 EVENT_RESERVE_BYTES = 128 * 1024
@@ -34,7 +36,7 @@ def build(settings: RunnerSettings, configuration: Configuration | None = None) 
     """Build the program; without a configuration it reads that of the environment."""
     messaging = Messaging(settings, "runner")
     configuration = configuration or read_configuration()
-    workers: list[Worker] = []
+    leaving: list[Callable[[], Awaitable[None]]] = []
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[Client]:
@@ -63,7 +65,7 @@ def build(settings: RunnerSettings, configuration: Configuration | None = None) 
                 runner_id=settings.instance,
                 attempts=settings.attempts,
             )
-            workers.append(worker)
+            leaving.append(worker.stop)
             messaging.consume(
                 subjects.EVENTS_STREAM,
                 subjects.RUNNER_CONSUMER,
@@ -71,10 +73,18 @@ def build(settings: RunnerSettings, configuration: Configuration | None = None) 
                 worker.handle,
                 workers=settings.runs_at_once,
             )
+            titler = Titler(nc, journal, load_finder(settings, configuration))
+            leaving.append(titler.stop)
+            messaging.consume(
+                subjects.EVENTS_STREAM,
+                subjects.TITLER_CONSUMER,
+                subjects.events_of_type("run_requested"),
+                titler.handle,
+                workers=settings.titles_at_once,
+            )
             yield nc
 
     async def hand_back() -> None:
-        for worker in workers:
-            await worker.stop()
+        await asyncio.gather(*(leave() for leave in leaving))
 
     return messaging.program(lifespan, on_shutdown=hand_back)

@@ -88,13 +88,13 @@ class Driver:
 
     async def _open(self, progress: Progress) -> list[UIMessage]:
         attempt = progress.attempt
-        continued = await self._ender.continued(attempt)
-        chunks = opening(attempt.requested, attempt.number, continued)
+        earlier = await self._ender.earlier(attempt)
+        chunks = opening(attempt.requested, attempt.number, earlier)
         for chunk in chunks:
             progress.fold.add(chunk)
         # Viewers see the question while the history is read.
         _, history = await asyncio.gather(progress.pump.frame(chunks), self._history(attempt))
-        if continued is not None:
+        if attempt.requested.continues is not None and earlier is not None:
             progress.partial = progress.fold.message()
             progress.resolved = resolution_chunks(progress.partial, attempt.requested.resolutions)
         return history

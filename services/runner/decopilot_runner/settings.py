@@ -19,6 +19,7 @@ class RunnerSettings(Settings):
 
     demo_delay_ms: int = Field(default=20, ge=0, le=10_000)
     demo_dir: Path = DEMO_DIR
+    titles_at_once: int = Field(default=4, ge=1, le=100)
     runs_at_once: int = Field(default=32, ge=1, le=1_000)
     attempts: int = Field(default=3, ge=1, le=100)
     questions_wait: bool = True

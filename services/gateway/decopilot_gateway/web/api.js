@@ -45,6 +45,15 @@ export function postResolution(thread, resolution) {
   return request(`${threadPath(thread)}/interactions`, sending("POST", { resolutions: [resolution] }));
 }
 
+export function regenerateAnswer(thread, messageId, options = {}) {
+  return request(`${threadPath(thread)}/regenerate`, sending("POST", { messageId, ...options }));
+}
+
+/** Resolves to the id of the new thread. */
+export async function forkThread(thread, messageId) {
+  return (await request(`${threadPath(thread)}/fork`, sending("POST", { messageId, threadId: newId("thrd") }))).taskId;
+}
+
 export function cancelRun(thread, runId) {
   return request(`decopilot/cancel/${encodeURIComponent(thread)}`, sending("POST", { runId }));
 }

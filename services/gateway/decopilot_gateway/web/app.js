@@ -1,6 +1,6 @@
 /** Puts the page together: the thread that the URL names, the list of threads, the composer. */
 
-import { newId } from "./api.js";
+import { forkThread, newId } from "./api.js";
 import { Attachments } from "./attachments.js";
 import { confirmed, isDialogOpen } from "./dialogs.js";
 import { MOVED_ON, NEVER, Notices, REACHED, SUCCEEDED } from "./notices.js";
@@ -33,6 +33,8 @@ const askFirst = $("ask-first");
 const view = new ConversationView($("messages"), $("scroller"), {
   retry: (text) => send(text ?? lastQuestion()),
   resolve,
+  regenerate,
+  fork,
 });
 const silence = new Silence(schedule);
 const notices = new Notices(({ text, code }) => {
@@ -134,8 +136,7 @@ async function send(text, { interrupts = false, files = [] } = {}) {
   history.replaceState(null, "", `#${thread}`);
   view.scrollToEnd();
   try {
-    const toolApprovalLevel = askFirst.checked ? "readonly" : "auto";
-    await session.send(text, { id: again, interrupts, toolApprovalLevel, files });
+    await session.send(text, { id: again, interrupts, ...approval(), files });
     notices.happened(SUCCEEDED);
     threads.refresh();
   } catch (error) {
@@ -151,6 +152,7 @@ async function send(text, { interrupts = false, files = [] } = {}) {
   }
 }
 
+const approval = () => ({ toolApprovalLevel: askFirst.checked ? "readonly" : "auto" });
 const canSend = () => session.loaded && !session.deleted;
 
 function submit(options) {
@@ -190,6 +192,18 @@ const stop = () => session.conversation.active && wish(() => session.stop());
 function resolve(resolution) {
   notices.clear();
   return wish(() => session.resolve(resolution));
+}
+
+function regenerate(messageId) {
+  notices.clear();
+  return wish(() => session.regenerate(messageId, approval()));
+}
+
+async function fork(messageId) {
+  const { thread } = session;
+  let made;
+  await wish(async () => (made = await forkThread(thread, messageId)));
+  if (made !== undefined && thread === session.thread) location.hash = made;
 }
 
 async function takeBack({ messageId, text }) {

@@ -147,6 +147,13 @@ export class Conversation {
     else this.#stopping.delete(runId);
   }
 
+  /** A run was accepted that no message of this tab is for. Its chunks may have overtaken this answer. */
+  started({ runId, status }) {
+    if (ENDED.has(status) || this.#runsSeen.has(runId)) return;
+    this.#awaitedRun = runId;
+    this.status = "in_progress";
+  }
+
   /** Something that the answer waits for is being decided here, or could not be. */
   decide(resolution, isBusy = true) {
     if (!this.asks) return;
@@ -170,9 +177,7 @@ export class Conversation {
         return responded;
       });
     }
-    if (ENDED.has(status) || this.#runsSeen.has(runId)) return;
-    this.#awaitedRun = runId;
-    this.status = "in_progress";
+    this.started({ runId, status });
   }
 
   /** Take from a newer history what came of all that the last answer waits for; a run that goes on tells it itself. */
@@ -208,6 +213,9 @@ export class Conversation {
         if (!this.#fold) return undefined;
         this.#run = chunk.data?.runId;
         if (this.#awaitedRun === this.#run) this.#awaitedRun = undefined;
+        return undefined;
+      case "data-messages-dropped":
+        this.#drop(chunk.data?.after);
         return undefined;
       case "data-run-rewind":
         this.#rewind(chunk);
@@ -287,6 +295,14 @@ export class Conversation {
       const place = this.#fold ? this.messages.indexOf(this.#fold.message) : this.messages.length;
       this.messages.splice(place, 0, message);
     }
+  }
+
+  /** A message is answered anew: what stood behind it has left the thread, all but what is sent or said right now. */
+  #drop(after) {
+    const last = this.messages.findIndex(({ id }) => id === after);
+    if (last < 0) return;
+    const stays = ({ id }, place) => place <= last || id === this.#fold?.message.id || this.#offers.has(id);
+    this.messages = this.messages.filter(stays);
   }
 
   #enqueue(queued) {

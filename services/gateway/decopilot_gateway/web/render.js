@@ -36,6 +36,7 @@ export class ConversationView {
   /**
    * - `retry(text)`: the reader asks to go on after an answer that failed or is incomplete
    * - `resolve(resolution)`: the reader decides something that the answer waits for
+   * - `regenerate(messageId)`, `fork(messageId)`: another answer is wished for, or another thread up to this one
    */
   constructor(list, scroller, actions) {
     this.#list = list;
@@ -131,10 +132,16 @@ function question(message) {
   };
 }
 
-function answer(message, { retry, resolve }) {
+function answer(message, { retry, resolve, regenerate, fork }) {
   const body = h("div", { className: "parts" });
   const foot = h("div");
-  const element = shell(message, "assistant", body, foot);
+  const tools = h(
+    "div",
+    { className: "answer-tools" },
+    tool("regenerate", "Answer anew: what follows goes", () => regenerate(message.id)),
+    tool("fork", "Go on from here in a new chat", () => fork(message.id)),
+  );
+  const element = shell(message, "assistant", body, foot, tools);
   const views = [];
   let shown;
   return {
@@ -195,6 +202,13 @@ function ending(end, { live, empty }, retry) {
     return [card("warning", "Response incomplete", text, "Continue", () => retry("Please continue."))];
   }
   return nothing;
+}
+
+/** Its sign is drawn by the style sheet: it is no part of what was said. */
+function tool(name, label, onClick) {
+  const button = h("button", { type: "button", title: label, "aria-label": label, "data-testid": name });
+  button.addEventListener("click", onClick);
+  return button;
 }
 
 function card(kind, title, text, action, onClick) {

@@ -9,6 +9,7 @@ import {
   newId,
   postMessage,
   postResolution,
+  regenerateAnswer,
   withdrawMessage,
 } from "./api.js";
 import { Conversation, isAfter } from "./conversation.js";
@@ -98,6 +99,12 @@ export class Session {
     } finally {
       this.#onChange();
     }
+  }
+
+  /** Have an answer made anew; the stream tells what goes with the old one. */
+  async regenerate(messageId, { toolApprovalLevel } = {}) {
+    this.conversation.started(await regenerateAnswer(this.thread, messageId, { toolApprovalLevel }));
+    this.#onChange();
   }
 
   /** Ask for the end of the run that goes on. */

@@ -19,7 +19,12 @@ const WISHED = new Map([
 ]);
 
 /** Events after which the list is another. */
-const CHANGES = new Set(["decopilot.thread.status", "decopilot.thread.titled", "decopilot.thread.deleted"]);
+const CHANGES = new Set([
+  "decopilot.thread.status",
+  "decopilot.thread.titled",
+  "decopilot.thread.forked",
+  "decopilot.thread.deleted",
+]);
 
 export class ThreadList {
   #element;

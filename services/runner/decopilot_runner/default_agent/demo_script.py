@@ -18,6 +18,7 @@ from pydantic_ai.messages import (
     BinaryContent,
     FinishReason,
     ModelMessage,
+    ModelRequest,
     ModelResponse,
     ToolReturnPart,
     UserPromptPart,
@@ -25,6 +26,7 @@ from pydantic_ai.messages import (
 
 from decopilot_runner.default_agent.demo_tools import Notebook, get_weather, take_time
 from decopilot_runner.default_agent.history import ATTACHED
+from decopilot_runner.default_agent.naming import CLOSE, NAMING, OPEN
 from decopilot_runner.default_agent.tools import user_ask
 
 NAME = "demo"
@@ -33,6 +35,7 @@ DELAY_MAX_MS = 60_000
 STEPS_MAX = 29  # with the summary as many as an answer has
 SLEEP_MAX_S = 3600.0
 QUOTE_MAX = 200
+TITLE_WORDS = 6
 CITIES = ("Oslo", "Lisbon", "Nairobi", "Lima", "Osaka", "Perth", "Quito")
 
 
@@ -82,6 +85,8 @@ def script(messages: Sequence[ModelMessage], run_id: str | None = None) -> Scrip
     Ids of calls are the same whenever the same run is at the same step, and different for all others.
     """
     turn = _turn(messages, run_id)
+    if any(isinstance(message, ModelRequest) and message.instructions == NAMING for message in messages):
+        return Script(_words(_title(turn.text)))
     line = turn.text.partition("\n")[0].strip()
     name = line.partition(" ")[0]
     if (directive := _DIRECTIVES.get(name)) is not None:
@@ -273,6 +278,13 @@ I am the **demo** model and answer without a network. What I can tell about your
 ```python
 print("{zlib.crc32(text.encode(errors="replace")):08x}")
 ```"""
+
+
+def _title(asked: str) -> str:
+    """Make a title of a message's first words; of a directive, its name is the first of them."""
+    words = asked.removeprefix(OPEN).removesuffix(CLOSE).removeprefix("/").split()
+    title = " ".join(words[:TITLE_WORDS])
+    return title[:1].upper() + title[1:]
 
 
 def _quote(text: str) -> str:
