@@ -22,13 +22,15 @@ from decopilot.agent import Agent, AgentRequest
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.configuration import AgentEntry
 from decopilot.contracts.messages import UIMessage
+from decopilot_runner.default_agent.asides import Asides
 from decopilot_runner.default_agent.asking import Asking
 from decopilot_runner.default_agent.continuing import Begun, begun
 from decopilot_runner.default_agent.demo_tools import demo_tools
 from decopilot_runner.default_agent.encoder import Encoder
 from decopilot_runner.default_agent.failures import early_end
 from decopilot_runner.default_agent.history import begun_messages, earlier_messages, prompt, window
-from decopilot_runner.default_agent.models import Models
+from decopilot_runner.default_agent.models import Models, run_settings
+from decopilot_runner.default_agent.retrying import Retrying
 from decopilot_runner.default_agent.tools import USER_ASK
 from decopilot_runner.settings import DEMO_DIR
 
@@ -57,8 +59,7 @@ def adapt(agent: PydanticAgent, models: Models | None = None, *, steps: int = ST
     """Make a pydantic-ai agent one that the runner can drive; without `models` its own model answers.
 
     A tool is executed, and the next model call made, only after all earlier chunks were taken. A consumer that stops
-    before the end has to close the generator, in the task that took from it: pydantic-ai's cancel scopes and the
-    current span belong to that task.
+    before the end has to close the generator.
     """
     # Content stays out of the spans: what people write is theirs, and traces are read by others.
     traced = Instrumentation(settings=InstrumentationSettings(include_content=False, version=5))
@@ -79,7 +80,9 @@ async def _run(loop: _Loop, request: AgentRequest) -> AsyncGenerator[Chunk, None
     if (end := so_far.end(loop.steps)) is not None:
         yield {"type": "finish", "finishReason": end}
         return
-    async with aclosing(_steps(loop, request, so_far, encoder)) as steps:
+    asides = Asides()
+    stream = _steps(loop, request, so_far, encoder, Retrying(asides.tell))
+    async with aclosing(asides.between(stream)) as steps:
         while True:
             # The `yield` stands outside: a consumer that closes the agent is not to be handed more.
             try:
@@ -108,23 +111,26 @@ def _broken_off(encoder: Encoder, error: Exception) -> Iterator[Chunk]:
         yield from encoder.abandon()
 
 
-async def _steps(loop: _Loop, request: AgentRequest, so_far: Begun, encoder: Encoder) -> AsyncGenerator[Chunk, None]:
+async def _steps(
+    loop: _Loop, request: AgentRequest, so_far: Begun, encoder: Encoder, retrying: Retrying
+) -> AsyncGenerator[Chunk, None]:
     config = request.config
+    model = None if loop.models is None else loop.models.of_run(config)
     messages = window(request.history, config.window_size)
     asking = Asking(so_far.verdicts(), only_reading=config.tool_approval_level == "readonly")
     async with loop.agent.iter(
         prompt(messages) if so_far.message is None else None,
-        model=None if loop.models is None else loop.models.of_run(config),
+        model=model,
         output_type=OUTPUT,
         message_history=_history(messages, so_far),
         deferred_tool_results=so_far.deferred(),
         conversation_id=request.thread,
         run_id=request.run_id,
         instructions=[text for text in config.instructions if text.strip()],
-        model_settings={"temperature": config.temperature},
+        model_settings=run_settings(model, config),
         usage_limits=UsageLimits(request_limit=loop.steps),
         usage=encoder.usage,
-        capabilities=[loop.traced, asking],
+        capabilities=[loop.traced, asking, retrying],
     ) as run:
         async for node in run:
             if not isinstance(node, ModelRequestNode | CallToolsNode):

@@ -1,11 +1,21 @@
 """Models by their names, as the configuration has them."""
 
+from contextlib import suppress
+from typing import Any
+
 from pydantic_ai.models import Model, infer_model
+from pydantic_ai.settings import ModelSettings
 
 from decopilot.agent import AgentError
-from decopilot.contracts.configuration import DEMO, TIERS, Configuration
+from decopilot.contracts.configuration import DEMO, TIERS, Configuration, ModelEntry
 from decopilot.contracts.messages import RunConfig
+from decopilot.kit.program import ConfigurationError
 from decopilot_runner.default_agent.demo import DemoModel
+from decopilot_runner.default_agent.providers import IDLE_S, Providers
+
+_SETTINGS = ModelSettings(max_retries=0, timeout=IDLE_S)
+"""Of every model, unless its entry says otherwise: whoever retries is to be seen doing so (`retrying.py`)."""
+_DECIDES_TEMPERATURE = ("temperature", "thinking", "anthropic_thinking", "top_p")
 
 
 class Models:
@@ -14,6 +24,7 @@ class Models:
     def __init__(self, configuration: Configuration, *, delay_ms: int = 20) -> None:
         self._configuration = configuration
         self._delay_ms = delay_ms
+        self._providers = Providers(configuration.providers)
         self._made: dict[str, Model] = {}
 
     @property
@@ -29,22 +40,75 @@ class Models:
             AgentError: its tier has none, or the model can't be had any more.
 
         """
-        name = config.model
-        if name is None:
-            entry = self._configuration.tier_entry(config.tier)
-            if entry is None:
-                raise AgentError("tier_unavailable", f"There is no model for the tier {config.tier}.")
-            name = entry.model
-        return self.named(name)
+        entry = self._configuration.tier_entry(config.tier)
+        if config.model is not None and (entry is None or entry.model != config.model):
+            # What its tier had then may be that of another one now, or of none.
+            entry = self._entry(config.model)
+        if entry is None:
+            raise AgentError("tier_unavailable", f"There is no model for the tier {config.tier}.")
+        try:
+            return self.of_entry(entry)
+        except ConfigurationError as error:
+            raise AgentError("model_unavailable", f"The model {entry.model} is not available any more.") from error
 
     def named(self, name: str) -> Model:
-        """Give a model by its name.
+        """Give a model by its name, with the settings of the first tier that has it.
 
         Raises:
-            pydantic_ai.exceptions.UserError: the name is unknown, or the provider's key is not in the environment.
-            ImportError: the provider's package is not installed.
+            ConfigurationError: the provider is unknown, or its package or its key is missing.
 
         """
-        if name not in self._made:
-            self._made[name] = DemoModel(self._delay_ms) if name == DEMO else infer_model(name)
-        return self._made[name]
+        return self.of_entry(self._entry(name))
+
+    def of_entry(self, entry: ModelEntry) -> Model:
+        """Give the model of a tier, with the settings that it has there.
+
+        Raises:
+            ConfigurationError: the provider is unknown, or its package or its key is missing.
+
+        """
+        key = entry.model_dump_json(include={"model", "settings"})
+        if key not in self._made:
+            self._made[key] = self._make(entry)
+        return self._made[key]
+
+    async def close(self) -> None:
+        """Close the providers' connections."""
+        await self._providers.close()
+
+    def _entry(self, name: str) -> ModelEntry:
+        entries = (self._configuration.tier_entry(tier) for tier in TIERS)
+        return next((entry for entry in entries if entry is not None and entry.model == name), ModelEntry(model=name))
+
+    def _make(self, entry: ModelEntry) -> Model:
+        if entry.model == DEMO:
+            return DemoModel(self._delay_ms)
+        provider, _, name = entry.model.partition(":")
+        kind = self._providers.kind(provider)
+        model = infer_model(f"{kind}:{name}", lambda _: self._providers.named(provider))
+        known = {name: value for name, value in _SETTINGS.items() if name not in model.unsupported_settings}
+        # A model takes them when it is made, which is left to pydantic-ai: only it knows which class is to be made.
+        model._settings = {**known, **entry.settings}  # type: ignore[typeddict-item]  # noqa: SLF001
+        _load(model)
+        return model
+
+
+def run_settings(model: Model | None, config: RunConfig) -> ModelSettings:
+    """Give what a run asks of its model: its temperature, unless the model's own settings decide on that.
+
+    A model that thinks takes none but its own.
+    """
+    settings = (model.settings if model is not None else None) or ModelSettings()
+    if any(name in settings for name in _DECIDES_TEMPERATURE):
+        return ModelSettings()
+    return ModelSettings(temperature=config.temperature)
+
+
+def _load(model: Model) -> None:
+    """Have an SDK import now what it would import in the middle of the first run, where it holds up all others."""
+    client: Any = getattr(model, "client", None)
+    for path in ("responses", "chat.completions", "beta.messages", "messages"):
+        with suppress(AttributeError):
+            found = client
+            for name in path.split("."):
+                found = getattr(found, name)
