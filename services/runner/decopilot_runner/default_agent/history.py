@@ -17,6 +17,7 @@ from pydantic_ai.messages import (
 from pydantic_core import to_json
 
 from decopilot.contracts.messages import Part, UIMessage
+from decopilot_runner.default_agent.provider_metadata import about_call, thinking
 
 INTERRUPTED_CALL = "data-interrupted-call"
 NOT_APPROVED = "The user sent a new message without approving this tool call."
@@ -47,12 +48,15 @@ def earlier_messages(messages: Sequence[UIMessage]) -> list[ModelMessage]:
 
 
 def begun_messages(messages: Sequence[UIMessage], partial: UIMessage) -> list[ModelMessage]:
-    """Convert everything, and behind it an answer that has begun: unfinished calls of its last step are kept."""
+    """Convert everything, and behind it an answer that has begun.
+
+    Of that, reasoning is kept that its provider wants back, and unfinished calls of its last step are.
+    """
     interrupted = _interrupted(partial.parts)
     *finished, last = _steps(partial.parts)
     converted = [converted for message in messages for converted in _convert(message)]
-    converted += [part for step in finished for part in _convert_step(step, interrupted)]
-    return [*converted, *_convert_step(last, interrupted, keeps_open=True)]
+    converted += [part for step in finished for part in _convert_step(step, interrupted, is_begun=True)]
+    return [*converted, *_convert_step(last, interrupted, is_begun=True, keeps_open=True)]
 
 
 def last_step(parts: Sequence[Part]) -> list[Part]:
@@ -119,17 +123,20 @@ def _interrupted(parts: Sequence[Part]) -> list[object]:
 
 
 def _convert_step(
-    step: Sequence[Part], interrupted: Collection[object], *, keeps_open: bool = False
+    step: Sequence[Part], interrupted: Collection[object], *, is_begun: bool = False, keeps_open: bool = False
 ) -> Iterator[ModelMessage]:
     said: list[ModelResponsePart] = []
     returned: list[ToolReturnPart] = []
     for part in step:
         if part.get("type") == "text" and part.get("text"):
             said.append(TextPart(str(part["text"])))
+        elif part.get("type") == "reasoning":
+            if is_begun and (thought := thinking(part)) is not None:
+                said.append(thought)
         elif keeps_open and is_open(part):
-            said.append(ToolCallPart(str(_tool_name(part)), _args(part.get("input")), str(part["toolCallId"])))
+            said.append(_call(part, is_begun=is_begun))
         elif (result := _tool_return(part, interrupted)) is not None:
-            said.append(ToolCallPart(result.tool_name, _args(part.get("input")), result.tool_call_id))
+            said.append(_call(part, is_begun=is_begun))
             returned.append(result)
     if said:
         yield ModelResponse(parts=said)
@@ -152,6 +159,14 @@ def _tool_return(part: Part, interrupted: Collection[object]) -> ToolReturnPart 
             return ToolReturnPart(name, NOT_APPROVED, call, outcome="denied")
         case _:
             return None
+
+
+def _call(part: Part, *, is_begun: bool) -> ToolCallPart:
+    about = about_call(part)
+    if not is_begun:
+        # OpenAI refuses a call by its item's id without the reasoning before it, which is left out of what is over.
+        about.pop("id", None)
+    return ToolCallPart(str(_tool_name(part)), _args(part.get("input")), str(part.get("toolCallId")), **about)
 
 
 def _tool_name(part: Part) -> str | None:

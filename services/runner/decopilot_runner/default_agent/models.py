@@ -1,7 +1,6 @@
 """Models by their names, as the configuration has them."""
 
-from contextlib import suppress
-from typing import Any
+from typing import cast
 
 from pydantic_ai.models import Model, infer_model
 from pydantic_ai.settings import ModelSettings
@@ -12,6 +11,7 @@ from decopilot.contracts.messages import RunConfig
 from decopilot.kit.program import ConfigurationError
 from decopilot_runner.default_agent.demo import DemoModel
 from decopilot_runner.default_agent.providers import IDLE_S, Providers
+from decopilot_runner.default_agent.rehearsing import rehearse, stage
 
 _SETTINGS = ModelSettings(max_retries=0, timeout=IDLE_S)
 """Of every model, unless its entry says otherwise: whoever retries is to be seen doing so (`retrying.py`)."""
@@ -32,6 +32,21 @@ class Models:
         """Whether any tier is answered by the `demo` model."""
         entries = [self._configuration.tier_entry(tier) for tier in TIERS]
         return any(entry is not None and entry.model == DEMO for entry in entries)
+
+    def prepare(self) -> None:
+        """Make the models of all tiers, with all that their first call would wait for; blocks for seconds.
+
+        Raises:
+            ConfigurationError: one of them can't be had.
+
+        """
+        rehearsed = {DEMO}
+        for entry in filter(None, map(self._configuration.tier_entry, TIERS)):
+            self.of_entry(entry)
+            provider = entry.model.partition(":")[0]
+            if provider not in rehearsed:
+                rehearsed.add(provider)
+                rehearse(self._make(entry, Providers(self._configuration.providers, stage())))
 
     def of_run(self, config: RunConfig) -> Model:
         """Give the model that a run was promised; to one that was promised none, that of its tier.
@@ -69,7 +84,7 @@ class Models:
         """
         key = entry.model_dump_json(include={"model", "settings"})
         if key not in self._made:
-            self._made[key] = self._make(entry)
+            self._made[key] = self._make(entry, self._providers)
         return self._made[key]
 
     async def close(self) -> None:
@@ -80,16 +95,15 @@ class Models:
         entries = (self._configuration.tier_entry(tier) for tier in TIERS)
         return next((entry for entry in entries if entry is not None and entry.model == name), ModelEntry(model=name))
 
-    def _make(self, entry: ModelEntry) -> Model:
+    def _make(self, entry: ModelEntry, providers: Providers) -> Model:
         if entry.model == DEMO:
             return DemoModel(self._delay_ms)
         provider, _, name = entry.model.partition(":")
-        kind = self._providers.kind(provider)
-        model = infer_model(f"{kind}:{name}", lambda _: self._providers.named(provider))
+        made = providers.named(provider)
+        model = infer_model(f"{providers.kind(provider)}:{name}", lambda _: made)
         known = {name: value for name, value in _SETTINGS.items() if name not in model.unsupported_settings}
         # A model takes them when it is made, which is left to pydantic-ai: only it knows which class is to be made.
-        model._settings = {**known, **entry.settings}  # type: ignore[typeddict-item]  # noqa: SLF001
-        _load(model)
+        model._settings = cast("ModelSettings", {**known, **entry.settings})  # noqa: SLF001
         return model
 
 
@@ -102,13 +116,3 @@ def run_settings(model: Model | None, config: RunConfig) -> ModelSettings:
     if any(name in settings for name in _DECIDES_TEMPERATURE):
         return ModelSettings()
     return ModelSettings(temperature=config.temperature)
-
-
-def _load(model: Model) -> None:
-    """Have an SDK import now what it would import in the middle of the first run, where it holds up all others."""
-    client: Any = getattr(model, "client", None)
-    for path in ("responses", "chat.completions", "beta.messages", "messages"):
-        with suppress(AttributeError):
-            found = client
-            for name in path.split("."):
-                found = getattr(found, name)

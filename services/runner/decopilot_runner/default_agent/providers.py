@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -17,13 +18,13 @@ from decopilot.kit.program import ConfigurationError
 
 CONNECT_S, WRITE_S, POOL_S = 10.0, 60.0, 10.0
 IDLE_S = 300.0
-"""So long a provider may send nothing: half of what the reactor gives a silent run, so it is the agent that says why."""
+"""So long a provider may send nothing: half of what the reactor gives a silent run, so that the agent can say why."""
 COMPATIBLE = "openai-chat"
 """What a provider speaks that says nothing else: OpenAI's chat completions, which everybody imitates."""
 
 NO_KEY = "no-key"
-_MORE_NAMES = ("alibaba", "azure", "fireworks", "github", "litellm", "nebius", "ollama", "openrouter", "ovhcloud")
-_MORE_NAMES += ("perplexity", "sambanova", "together", "vercel", "vllm")
+_MORE_NAMES = frozenset({"azure", "fireworks", "litellm", "ollama", "openrouter", "sambanova", "together", "vllm"})
+"""The best known of the providers that pydantic-ai lists no models of."""
 _ADDRESSES = ("base_url", "azure_endpoint", "api_base")
 _KEYS = ("api_key", "token")
 _EXTRA = re.compile(r"pydantic-ai-slim\[([a-z-]+)\]")
@@ -39,10 +40,16 @@ class ProviderError(ConfigurationError):
 
 
 class Providers:
-    """Makes providers, each with one HTTP client that all runs share, and closes them."""
+    """Makes providers, each with one HTTP client that all runs share, and closes them.
 
-    def __init__(self, entries: dict[str, ProviderEntry]) -> None:
+    `transport` takes the place of the network.
+    """
+
+    def __init__(
+        self, entries: Mapping[str, ProviderEntry], transport: httpx2.AsyncBaseTransport | None = None
+    ) -> None:
         self._entries = entries
+        self._transport = transport
         self._made: dict[str, Provider[Any]] = {}
         self._clients: list[httpx2.AsyncClient] = []
 
@@ -101,9 +108,7 @@ class Providers:
 
             if entry.base_url is None:
                 raise ProviderError(name, "needs a base_url")
-            return OpenAICompatibleProvider(
-                name, base_url=entry.base_url, api_key=key, http_client=self._client()
-            )
+            return OpenAICompatibleProvider(name, base_url=entry.base_url, api_key=key, http_client=self._client())
         made = infer_provider_class(kind)
         takes = inspect.signature(made.__init__).parameters
         told: dict[str, Any] = {"http_client": self._client()} if "http_client" in takes else {}
@@ -115,13 +120,13 @@ class Providers:
 
     def _client(self) -> httpx2.AsyncClient:
         timeout = httpx2.Timeout(connect=CONNECT_S, read=IDLE_S, write=WRITE_S, pool=POOL_S)
-        client = create_async_httpx2_client(timeout=timeout)
+        client = create_async_httpx2_client(timeout=timeout, transport=self._transport)
         self._clients.append(client)
         return client
 
     def _unknown(self, kind: str) -> str:
         known = {name.partition(":")[0] for name in known_model_names() if "/" not in name}
-        near = get_close_matches(kind, sorted(known | {*_MORE_NAMES, *self._entries, DEMO}), n=3)
+        near = get_close_matches(kind, sorted(known | _MORE_NAMES | {*self._entries, DEMO}), n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         return f"unknown{hint} One of your own needs a [providers.{kind}] with its base_url"
 
