@@ -13,6 +13,7 @@ import pydantic_ai
 from pydantic_ai import CallToolsNode, ModelRequestNode
 from pydantic_ai.capabilities import Instrumentation
 from pydantic_ai.messages import ModelMessage
+from pydantic_ai.models import Model
 from pydantic_ai.models.instrumented import InstrumentationSettings
 from pydantic_ai.output import OutputSpec
 from pydantic_ai.tools import DeferredToolRequests
@@ -30,6 +31,7 @@ from decopilot_runner.default_agent.encoder import Encoder
 from decopilot_runner.default_agent.failures import early_end
 from decopilot_runner.default_agent.history import begun_messages, earlier_messages, prompt, window
 from decopilot_runner.default_agent.models import Models, run_settings
+from decopilot_runner.default_agent.provider_metadata import readable_by
 from decopilot_runner.default_agent.retrying import Retrying
 from decopilot_runner.default_agent.tools import USER_ASK
 from decopilot_runner.settings import DEMO_DIR
@@ -117,17 +119,18 @@ async def _steps(
     config = request.config
     model = None if loop.models is None else loop.models.of_run(config)
     messages = window(request.history, config.window_size)
+    history = _history(messages, so_far, model)
     asking = Asking(so_far.verdicts(), only_reading=config.tool_approval_level == "readonly")
     async with loop.agent.iter(
         prompt(messages) if so_far.message is None else None,
         model=model,
         output_type=OUTPUT,
-        message_history=_history(messages, so_far),
+        message_history=history,
         deferred_tool_results=so_far.deferred(),
         conversation_id=request.thread,
         run_id=request.run_id,
         instructions=[text for text in config.instructions if text.strip()],
-        model_settings=run_settings(model, config),
+        model_settings=run_settings(model, config, history if so_far.message is not None else ()),
         usage_limits=UsageLimits(request_limit=loop.steps),
         usage=encoder.usage,
         capabilities=[loop.traced, asking, retrying],
@@ -146,7 +149,8 @@ async def _steps(
                 yield chunk
 
 
-def _history(messages: Sequence[UIMessage], so_far: Begun) -> list[ModelMessage]:
+def _history(messages: Sequence[UIMessage], so_far: Begun, model: Model | None) -> list[ModelMessage]:
     if so_far.message is None:
         return earlier_messages(messages)
-    return begun_messages(messages, so_far.message)
+    history = begun_messages(messages, so_far.message)
+    return history if model is None else readable_by(model, history)

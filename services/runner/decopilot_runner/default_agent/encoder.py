@@ -174,10 +174,10 @@ class Encoder:
     def _end(self, event: PartEndEvent) -> list[Chunk]:
         if isinstance(event.part, NativeToolCallPart):
             return [self._available(event.part, providerExecuted=True)]
-        kept = provider_metadata(event.part) if isinstance(event.part, ThinkingPart) else {}
+        kept = provider_metadata(event.part) if isinstance(event.part, TextPart | ThinkingPart) else {}
         if event.index == self._open_index:
             return self._close_prose(**kept)
-        if not kept:
+        if not kept or isinstance(event.part, TextPart):
             return []
         # Thoughts that the provider hides, and wants back nevertheless.
         part = self._next_id("reasoning")

@@ -17,7 +17,7 @@ from pydantic_ai.messages import (
 from pydantic_core import to_json
 
 from decopilot.contracts.messages import Part, UIMessage
-from decopilot_runner.default_agent.provider_metadata import about_call, thinking
+from decopilot_runner.default_agent.provider_metadata import about, thinking
 
 INTERRUPTED_CALL = "data-interrupted-call"
 NOT_APPROVED = "The user sent a new message without approving this tool call."
@@ -50,7 +50,7 @@ def earlier_messages(messages: Sequence[UIMessage]) -> list[ModelMessage]:
 def begun_messages(messages: Sequence[UIMessage], partial: UIMessage) -> list[ModelMessage]:
     """Convert everything, and behind it an answer that has begun.
 
-    Of that, reasoning is kept that its provider wants back, and unfinished calls of its last step are.
+    Of that, what its provider wants back is kept, reasoning too, and unfinished calls of its last step are.
     """
     interrupted = _interrupted(partial.parts)
     *finished, last = _steps(partial.parts)
@@ -129,7 +129,7 @@ def _convert_step(
     returned: list[ToolReturnPart] = []
     for part in step:
         if part.get("type") == "text" and part.get("text"):
-            said.append(TextPart(str(part["text"])))
+            said.append(TextPart(str(part["text"]), **(about(part) if is_begun else {})))
         elif part.get("type") == "reasoning":
             if is_begun and (thought := thinking(part)) is not None:
                 said.append(thought)
@@ -162,11 +162,11 @@ def _tool_return(part: Part, interrupted: Collection[object]) -> ToolReturnPart 
 
 
 def _call(part: Part, *, is_begun: bool) -> ToolCallPart:
-    about = about_call(part)
+    kept = about(part)
     if not is_begun:
         # OpenAI refuses a call by its item's id without the reasoning before it, which is left out of what is over.
-        about.pop("id", None)
-    return ToolCallPart(str(_tool_name(part)), _args(part.get("input")), str(part.get("toolCallId")), **about)
+        kept.pop("id", None)
+    return ToolCallPart(str(_tool_name(part)), _args(part.get("input")), str(part.get("toolCallId")), **kept)
 
 
 def _tool_name(part: Part) -> str | None:

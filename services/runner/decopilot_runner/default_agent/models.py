@@ -1,7 +1,9 @@
 """Models by their names, as the configuration has them."""
 
+from collections.abc import Sequence
 from typing import cast
 
+from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models import Model, infer_model
 from pydantic_ai.settings import ModelSettings
 
@@ -10,12 +12,13 @@ from decopilot.contracts.configuration import DEMO, TIERS, Configuration, ModelE
 from decopilot.contracts.messages import RunConfig
 from decopilot.kit.program import ConfigurationError
 from decopilot_runner.default_agent.demo import DemoModel
+from decopilot_runner.default_agent.provider_metadata import lacks_thoughts
 from decopilot_runner.default_agent.providers import IDLE_S, Providers
 from decopilot_runner.default_agent.rehearsing import rehearse, stage
 
 _SETTINGS = ModelSettings(max_retries=0, timeout=IDLE_S)
 """Of every model, unless its entry says otherwise: whoever retries is to be seen doing so (`retrying.py`)."""
-_DECIDES_TEMPERATURE = ("temperature", "thinking", "anthropic_thinking", "top_p")
+_DECIDES_TEMPERATURE = ("temperature", "top_p", "thinking", "anthropic_thinking", "openai_reasoning_effort")
 
 
 class Models:
@@ -107,12 +110,19 @@ class Models:
         return model
 
 
-def run_settings(model: Model | None, config: RunConfig) -> ModelSettings:
-    """Give what a run asks of its model: its temperature, unless the model's own settings decide on that.
+def run_settings(model: Model | None, config: RunConfig, begun: Sequence[ModelMessage] = ()) -> ModelSettings:
+    """Give what a run asks of its model: its temperature, where the model takes one and its own settings name none.
 
-    A model that thinks takes none but its own.
+    A model that thinks takes none. One that goes on with an answer that has `begun` thinks no more if what was thought
+    is not there: Anthropic refuses to think on behind a call without it.
     """
-    settings = (model.settings if model is not None else None) or ModelSettings()
-    if any(name in settings for name in _DECIDES_TEMPERATURE):
-        return ModelSettings()
-    return ModelSettings(temperature=config.temperature)
+    settings: ModelSettings = {"temperature": config.temperature}
+    if model is None:
+        return settings
+    if model.system == "anthropic" and lacks_thoughts(begun):
+        return {"thinking": False, "anthropic_thinking": {"type": "disabled"}}  # type: ignore[typeddict-unknown-key]
+    if any(name in (model.settings or {}) for name in _DECIDES_TEMPERATURE):
+        return {}
+    profile = cast("dict[str, object]", model.profile)
+    thinks = profile.get("openai_supports_reasoning") and not profile.get("openai_supports_reasoning_effort_none")
+    return {} if thinks or profile.get("anthropic_disallows_sampling_settings") else settings
