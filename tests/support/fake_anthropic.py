@@ -18,7 +18,6 @@ _ERRORS = {
     "server": (500, "api_error", "Internal server error at secret-host"),
     "context": (400, "invalid_request_error", "prompt is too long: 210000 tokens > 200000 maximum"),
 }
-_THINKS = {"enabled", "adaptive"}
 
 
 @dataclass
@@ -109,7 +108,7 @@ class FakeAnthropic(FakeProvider):
                 if block["type"] == "redacted_thinking" and block["data"] not in self._signed:
                     rule = "Invalid `data` in `redacted_thinking` block"
                     raise RefusedError(rule)
-        if body.get("thinking", {}).get("type") not in _THINKS:
+        if body.get("thinking", {}).get("type") != "enabled":
             return
         if body.get("temperature", 1) != 1:
             rule = "`temperature` may only be set to 1 when thinking is enabled"

@@ -56,6 +56,7 @@ Script = Sequence[Sequence[Reply]]
 
 BUSY = Fail("rate_limit", retry_after_ms=10)
 WEATHER = Call("look", '{"place": "Oslo"}')
+LOOKS = Turn(thinking="I look.", calls=[WEATHER])
 
 SCRIPTS: dict[str, Script] = {
     "say": [[Turn(text="Hello there.")]],
@@ -67,7 +68,7 @@ SCRIPTS: dict[str, Script] = {
         [Turn(text="All done.")],
     ],
     "busy": [[BUSY, Fail("overloaded", retry_after_ms=10), Turn(text="At last.")]],
-    "busy then tool": [[BUSY, Turn(calls=[WEATHER])], [BUSY, BUSY, Turn(text="At last.")]],
+    "busy then tool": [[BUSY, LOOKS], [BUSY, BUSY, Turn(text="At last.")]],
     "busy in stream": [[Fail("overloaded", in_stream=True), Turn(text="At last.")]],
     "busy for ever": [[BUSY]],
     "busy for long": [[Fail("rate_limit", retry_after_ms=3_600_000)]],
@@ -79,8 +80,16 @@ SCRIPTS: dict[str, Script] = {
     "hangs at once": [[Hang()]],
     "refuses": [[Turn(text="I can't help with that.", stop="refusal")]],
     "too long": [[Turn(text="On and on", stop="length")]],
-    "malformed": [[Turn(calls=[Call("look", '{"place": "Os')])], [Turn(calls=[WEATHER])], [Turn(text="It is sunny.")]],
-    "wrong arguments": [[Turn(calls=[Call("look", '{"city": 1}')])], [Turn(calls=[WEATHER])], [Turn(text="Sunny.")]],
+    "malformed": [
+        [Turn(thinking="I look.", calls=[Call("look", '{"place": "Os')])],
+        [LOOKS],
+        [Turn(text="It is sunny.")],
+    ],
+    "wrong arguments": [
+        [Turn(thinking="I look.", calls=[Call("look", '{"city": 1}')])],
+        [LOOKS],
+        [Turn(text="It is sunny.")],
+    ],
     "unauthorized": [[Fail("auth")]],
     "no money": [[Fail("funds")]],
     "broken": [[Fail("server", retry_after_ms=10)]],
@@ -169,6 +178,8 @@ class FakeProvider(ABC):
         tries = SCRIPTS[text][step]
         reply = tries[min(self.tries[text, step], len(tries) - 1)]
         self.tries[text, step] += 1
+        # Ids of an answer that is given again are what they were.
+        self._ids = count(100 * step + 1)
         if isinstance(reply, Hang):
             await self._leaving.wait()
             raise web.HTTPServiceUnavailable

@@ -1,5 +1,6 @@
 """The default agent's loop over a fake provider, as the configuration of an operator has it."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ KINDS = ("openai", "openai-chat", "anthropic")
 _FAKES: dict[str, tuple[type[FakeProvider], str, str, dict[str, Any]]] = {
     "openai": (FakeOpenAI, "/v1", "gpt-5", {}),
     "openai-chat": (FakeChat, "/v1", "qwen3", {}),
-    "anthropic": (FakeAnthropic, "", "claude-sonnet-4-5", THINKS),
+    "anthropic": (FakeAnthropic, "", "claude-haiku-4-5", THINKS),
 }
 
 
@@ -63,6 +64,22 @@ async def rig(kind: str, settings: dict[str, Any] | None = None) -> AsyncIterato
             yield Rig(fake, configuration, models)
         finally:
             await models.close()
+
+
+def file_of(configuration: Configuration) -> str:
+    """Write a configuration as its file; TOML takes JSON's texts, numbers and lists as they are."""
+    told = configuration.model_dump(mode="json", exclude_defaults=True)
+    return "".join(
+        f"[{table}.{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in entry.items())
+        for table, entries in told.items()
+        for name, entry in entries.items()
+    )
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + "}"
+    return json.dumps(value)
 
 
 def roles(body: dict[str, Any]) -> Sequence[str]:

@@ -113,16 +113,16 @@ class Models:
 def run_settings(model: Model | None, config: RunConfig, begun: Sequence[ModelMessage] = ()) -> ModelSettings:
     """Give what a run asks of its model: its temperature, where the model takes one and its own settings name none.
 
-    A model that thinks takes none. One that goes on with an answer that has `begun` thinks no more if what was thought
-    is not there: Anthropic refuses to think on behind a call without it.
+    A model that thinks takes none. Where it goes on with an answer that has `begun` and what was thought of that is not
+    there, it need not think: with a budget for it Anthropic refuses to go on behind a call without the thoughts.
     """
     settings: ModelSettings = {"temperature": config.temperature}
     if model is None:
         return settings
-    if model.system == "anthropic" and lacks_thoughts(begun):
-        return {"thinking": False, "anthropic_thinking": {"type": "disabled"}}  # type: ignore[typeddict-unknown-key]
-    if any(name in (model.settings or {}) for name in _DECIDES_TEMPERATURE):
-        return {}
-    profile = cast("dict[str, object]", model.profile)
+    own, profile = model.settings or {}, cast("dict[str, object]", model.profile)
+    if model.system == "anthropic" and lacks_thoughts(begun) and (own.get("thinking") or own.get("anthropic_thinking")):
+        is_free = profile.get("anthropic_supports_adaptive_thinking")
+        return cast("ModelSettings", {"anthropic_thinking": {"type": "adaptive" if is_free else "disabled"}})
     thinks = profile.get("openai_supports_reasoning") and not profile.get("openai_supports_reasoning_effort_none")
-    return {} if thinks or profile.get("anthropic_disallows_sampling_settings") else settings
+    has_own = any(name in own for name in _DECIDES_TEMPERATURE)
+    return {} if has_own or thinks or profile.get("anthropic_disallows_sampling_settings") else settings

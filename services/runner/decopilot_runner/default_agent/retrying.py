@@ -19,10 +19,8 @@ from pydantic_ai.exceptions import (
 )
 from pydantic_ai.models import ModelRequestContext
 
-from decopilot.contracts.chunks import Chunk, transient
+from decopilot.contracts.chunks import RETRY, Chunk, transient
 from decopilot_runner.default_agent.failures import category_of
-
-RETRY = "data-retry"
 
 log = structlog.get_logger()
 
