@@ -3,27 +3,22 @@
 import asyncio
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 import pytest
 from pydantic_ai import Tool
 
-from decopilot.agent import AgentError, AgentRequest
+from decopilot.agent import AgentRequest
 from decopilot.contracts.chunks import Chunk
-from decopilot.contracts.frames import Outcome
 from decopilot.contracts.ids import MessageId, RunId
 from decopilot.contracts.messages import RunConfig
-from decopilot.domain.outcome import failure
-from decopilot_runner.default_agent.asking import read_only
 from decopilot_runner.default_agent.failures import BROKEN_OFF, TEXTS
 from support.driven import ORG, THREAD, Driven, asked, calls_of, kinds, of, verdicts
-from support.providers import KINDS, Rig, look, rig, roles
+from support.model_calls import act, driven, ended, settings_of
+from support.providers import KINDS, rig, roles
 
 NOT_AVAILABLE = "The model is not available at the moment. Try again."
 TOO_LONG = "The conversation is too long for this model."
 LIMIT, FILTER = "The answer reached its length limit.", "The answer was stopped by a content filter."
-IMPATIENT = {"timeout": 0.2}
-READING = Tool(look, metadata=read_only())
 
 ENDS: dict[str, tuple[str, str, str]] = {
     "say": ("completed", "stop", ""),
@@ -61,26 +56,6 @@ WAITS_OF: dict[str, list[str]] = {
     "broken": ["model_error"] * 5,
     "unavailable": ["model_error"] * 5,
 }
-
-
-async def act(name: str) -> str:
-    return f"{name} done"
-
-
-def driven(at: Rig, script: str) -> Driven:
-    return Driven(at.agent(READING, Tool(act, metadata=read_only())), script)
-
-
-async def ended(run: Driven) -> Outcome:
-    """Drive a run to its end, as the runner would have it."""
-    try:
-        return await run.attempt()
-    except AgentError as error:
-        return failure(run.message, error.category, error.text)
-
-
-def settings_of(script: str) -> dict[str, Any] | None:
-    return IMPATIENT if "hangs" in script else None
 
 
 def squeezed(chunks: Sequence[Chunk]) -> list[str]:
