@@ -31,7 +31,7 @@ TEXTS = {
     "model_error": "The model's provider answered with an error. Try again, or choose another model.",
 }
 
-BROKEN_OFF = "The connection to the model's provider broke off in the middle of the answer. Try again."
+BROKEN_OFF = "The connection to the model's provider broke off. Try again."
 
 # Exact where pydantic-ai knows better than the words of a message do; the first that fits.
 _TYPES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, str | None], ...] = (

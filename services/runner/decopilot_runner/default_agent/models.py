@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import cast
 
+from pydantic_ai.exceptions import UserError
 from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models import Model, infer_model
 from pydantic_ai.settings import ModelSettings
@@ -13,7 +14,7 @@ from decopilot.contracts.messages import RunConfig
 from decopilot.kit.program import ConfigurationError
 from decopilot_runner.default_agent.demo import DemoModel
 from decopilot_runner.default_agent.provider_metadata import lacks_thoughts
-from decopilot_runner.default_agent.providers import IDLE_S, Providers
+from decopilot_runner.default_agent.providers import IDLE_S, ProviderError, Providers
 from decopilot_runner.default_agent.rehearsing import rehearse, stage
 
 _SETTINGS = ModelSettings(max_retries=0, timeout=IDLE_S)
@@ -103,7 +104,10 @@ class Models:
             return DemoModel(self._delay_ms)
         provider, _, name = entry.model.partition(":")
         made = providers.named(provider)
-        model = infer_model(f"{providers.kind(provider)}:{name}", lambda _: made)
+        try:
+            model = infer_model(f"{providers.kind(provider)}:{name}", lambda _: made)
+        except UserError as error:
+            raise ProviderError(provider, f"has no model {name} that can hold a conversation") from error
         known = {name: value for name, value in _SETTINGS.items() if name not in model.unsupported_settings}
         # A model takes them when it is made, which is left to pydantic-ai: only it knows which class is to be made.
         model._settings = cast("ModelSettings", {**known, **entry.settings})  # noqa: SLF001
