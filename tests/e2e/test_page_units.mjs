@@ -109,6 +109,16 @@ test("a refused message is taken back, one that the stream has shown is not", ()
   assert.deepEqual(ids(conversation), ["msg_2"]);
 });
 
+test("that a model call is tried again is known until the answer says anything else", () => {
+  const conversation = new Conversation();
+  const told = { attempt: 2, delayMs: 900, category: "rate_limit" };
+  const chunks = run("msg_a", question("msg_1"), "run_1");
+  feed(conversation, [...chunks.slice(0, 3), transient("data-retry", told)]);
+  assert.deepEqual(conversation.retry, told);
+  conversation.accept("5-0", chunks[3]);
+  assert.equal(conversation.retry, undefined);
+});
+
 test("after a reset the chunks that the history holds already are passed over", () => {
   const conversation = new Conversation();
   const chunks = run("msg_a", question("msg_1"), "run_1");

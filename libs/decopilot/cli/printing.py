@@ -10,7 +10,7 @@ from typing import Protocol, TextIO
 
 import typer
 
-from decopilot.contracts.chunks import RESET, RUN, RUN_REWIND, Chunk
+from decopilot.contracts.chunks import RESET, RETRY, RUN, RUN_REWIND, Chunk
 from decopilot.contracts.ids import MessageId
 from decopilot.contracts.messages import UIMessage
 from decopilot.domain.fold import Fold, FoldError
@@ -202,6 +202,8 @@ class Asides:
             self._use_tool(kind, chunk)
         elif kind == RUN and chunk["data"].get("attempt", 1) > 1:
             self._paper.aside(f"Attempt {chunk['data']['attempt']}")
+        elif kind == RETRY:
+            self._paper.aside(f"Trying the model again: {short(chunk['data'])}")
         elif kind == RESET:
             self._paper.aside("The stream has a hole; asking how the run stands.")
 

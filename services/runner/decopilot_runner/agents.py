@@ -1,10 +1,10 @@
 """The agents that this runner drives: the default one, or one's own by its import path."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 
 from decopilot.agent import Agent
-from decopilot.contracts.configuration import DEFAULT_AGENT, TIERS, AgentEntry, Configuration
-from decopilot.kit.program import ConfigurationError
+from decopilot.contracts.configuration import DEFAULT_AGENT, AgentEntry, Configuration
 from decopilot_runner.own_agents import own_agent
 from decopilot_runner.settings import RunnerSettings
 
@@ -12,20 +12,14 @@ Agents = Mapping[str, Agent]
 """Agents by their ids."""
 
 
-class ModelError(ConfigurationError):
-    """A model of the configuration can't be had."""
-
-    def __init__(self, model: str, why: str) -> None:
-        self.model, self.why = model, why
-        super().__init__(f"model {model}: {why}")
-
-
-def load_agents(settings: RunnerSettings, configuration: Configuration) -> Agents:
-    """Load every agent.
+def load_agents(
+    settings: RunnerSettings, configuration: Configuration, *, closing: AsyncExitStack | None = None
+) -> Agents:
+    """Load every agent; blocks for seconds. What they hold open is closed by `closing`.
 
     Raises:
         ImportPathError: there is no agent, or no tool, at an import path.
-        ModelError: a model is unknown, or its provider's package or key is missing.
+        ConfigurationError: a model's provider is unknown, or its package or key is missing.
 
     """
     found: dict[str, Agent] = {}
@@ -37,30 +31,20 @@ def load_agents(settings: RunnerSettings, configuration: Configuration) -> Agent
         if entry.agent is not None:
             found[agent_id] = own_agent(entry.agent, entry)
             continue
-        build = build or _builder(settings, configuration)
+        build = build or _builder(settings, configuration, closing)
         found[agent_id] = build(entry)
     return found
 
 
-def _builder(settings: RunnerSettings, configuration: Configuration) -> Callable[[AgentEntry], Agent]:
+def _builder(
+    settings: RunnerSettings, configuration: Configuration, closing: AsyncExitStack | None
+) -> Callable[[AgentEntry], Agent]:
     # Heavy, and of no use to a runner with agents of its own only.
-    from pydantic_ai.exceptions import UserError  # noqa: PLC0415
-
     from decopilot_runner.default_agent import build  # noqa: PLC0415
     from decopilot_runner.default_agent.models import Models  # noqa: PLC0415
 
     models = Models(configuration, delay_ms=settings.demo_delay_ms)
-    for tier in TIERS:
-        entry = configuration.tier_entry(tier)
-        if entry is None:
-            continue
-        try:
-            models.named(entry.model)
-        except ImportError as error:
-            provider = entry.model.partition(":")[0]
-            why = f"its provider's package is missing; install it with: pip install 'decopilot[{provider}]'"
-            raise ModelError(entry.model, why) from error
-        except UserError as error:
-            # Its first sentence names the variable that is missing; the rest is for those who write Python.
-            raise ModelError(entry.model, str(error).partition(". ")[0]) from error
+    if closing is not None:
+        closing.push_async_callback(models.close)
+    models.prepare()
     return lambda entry: build(entry, models, demo_dir=settings.demo_dir)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from faststream import FastStream
 from nats.aio.client import Client
@@ -40,9 +40,11 @@ def build(settings: RunnerSettings, configuration: Configuration | None = None) 
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[Client]:
-        agents = load_agents(settings, configuration)
+        closing = AsyncExitStack()
+        # On a thread: what it imports takes seconds, in which nobody could ask for our health.
+        agents = await asyncio.to_thread(load_agents, settings, configuration, closing=closing)
         gaps = Gaps()
-        async with connected(settings, "runner", on_gap=gaps.note) as nc, Store(nc) as store:
+        async with closing, connected(settings, "runner", on_gap=gaps.note) as nc, Store(nc) as store:
             await gaps.note()
             views = Views(store)
             journal = Journal(store, views)

@@ -15,6 +15,8 @@ export class Conversation {
   queue = [];
   /** What the last answer waits for: `{messageId, keys, busy}`; `busy` are those that are being decided here. */
   asks;
+  /** What the answer waits for that is tried again: `{attempt, delayMs, category}`, until it says anything else. */
+  retry;
   /** Where to go on reading; undefined until the server named a place. */
   cursor;
   /** How runs ended, by the id of their answer: `{finishReason, errorText, aborted, status, reason}`. */
@@ -204,6 +206,7 @@ export class Conversation {
       this.cursor = cursor;
     }
     this.#heard += 1;
+    this.retry = this.#fold && chunk?.type === "data-retry" ? chunk.data : undefined;
     switch (chunk?.type) {
       case "data-user-message":
         this.#adopt(chunk.data?.message);

@@ -24,6 +24,9 @@ const FAILED = new Map([
   ["undeliverable", ["Nobody took the message up in time", "The servers are busy or down."]],
 ]);
 
+const retrying = ({ attempt, category }) =>
+  `The model's provider ${category === "rate_limit" ? "is busy" : "doesn't answer"}. Trying again (${attempt})…`;
+
 export class ConversationView {
   #list;
   #scroller;
@@ -81,7 +84,7 @@ export class ConversationView {
       const asked = asks?.messageId === message.id ? asks : undefined;
       later = article.update(message, { live, sent, end: ends.get(message.id), asks: asked }) || later;
     }
-    const still = silent ? "Still working…" : "";
+    const still = conversation.retry ? retrying(conversation.retry) : silent ? "Still working…" : "";
     if (this.#silent.textContent !== still) this.#silent.textContent = still;
     this.#waiting.hidden = !conversation.waiting;
     const last = messages.at(-1);

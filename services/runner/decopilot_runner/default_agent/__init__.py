@@ -13,6 +13,7 @@ import pydantic_ai
 from pydantic_ai import CallToolsNode, ModelRequestNode
 from pydantic_ai.capabilities import Instrumentation
 from pydantic_ai.messages import ModelMessage
+from pydantic_ai.models import Model
 from pydantic_ai.models.instrumented import InstrumentationSettings
 from pydantic_ai.output import OutputSpec
 from pydantic_ai.tools import DeferredToolRequests
@@ -22,6 +23,7 @@ from decopilot.agent import Agent, AgentRequest
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.configuration import AgentEntry
 from decopilot.contracts.messages import UIMessage
+from decopilot_runner.default_agent.asides import Asides
 from decopilot_runner.default_agent.asking import Asking
 from decopilot_runner.default_agent.continuing import Begun, begun
 from decopilot_runner.default_agent.demo_tools import demo_tools
@@ -29,7 +31,9 @@ from decopilot_runner.default_agent.encoder import Encoder
 from decopilot_runner.default_agent.failures import early_end
 from decopilot_runner.default_agent.files import Attached, read_attached
 from decopilot_runner.default_agent.history import begun_messages, earlier_messages, prompt, window
-from decopilot_runner.default_agent.models import Models
+from decopilot_runner.default_agent.models import Models, run_settings
+from decopilot_runner.default_agent.provider_metadata import readable_by
+from decopilot_runner.default_agent.retrying import Retrying
 from decopilot_runner.default_agent.tools import USER_ASK
 from decopilot_runner.settings import DEMO_DIR
 
@@ -58,8 +62,7 @@ def adapt(agent: PydanticAgent, models: Models | None = None, *, steps: int = ST
     """Make a pydantic-ai agent one that the runner can drive; without `models` its own model answers.
 
     A tool is executed, and the next model call made, only after all earlier chunks were taken. A consumer that stops
-    before the end has to close the generator, in the task that took from it: pydantic-ai's cancel scopes and the
-    current span belong to that task.
+    before the end has to close the generator.
     """
     # Content stays out of the spans: what people write is theirs, and traces are read by others.
     traced = Instrumentation(settings=InstrumentationSettings(include_content=False, version=5))
@@ -80,7 +83,9 @@ async def _run(loop: _Loop, request: AgentRequest) -> AsyncGenerator[Chunk, None
     if (end := so_far.end(loop.steps)) is not None:
         yield {"type": "finish", "finishReason": end}
         return
-    async with aclosing(_steps(loop, request, so_far, encoder)) as steps:
+    asides = Asides()
+    stream = _steps(loop, request, so_far, encoder, Retrying(asides.tell))
+    async with aclosing(asides.between(stream)) as steps:
         while True:
             # The `yield` stands outside: a consumer that closes the agent is not to be handed more.
             try:
@@ -109,25 +114,29 @@ def _broken_off(encoder: Encoder, error: Exception) -> Iterator[Chunk]:
         yield from encoder.abandon()
 
 
-async def _steps(loop: _Loop, request: AgentRequest, so_far: Begun, encoder: Encoder) -> AsyncGenerator[Chunk, None]:
+async def _steps(
+    loop: _Loop, request: AgentRequest, so_far: Begun, encoder: Encoder, retrying: Retrying
+) -> AsyncGenerator[Chunk, None]:
     config = request.config
+    model = None if loop.models is None else loop.models.of_run(config)
     messages = window(request.history, config.window_size)
     sees = loop.models is None or loop.models.sees(config)
     attached = await read_attached(messages, request.read_file, sees=sees)
+    history = _history(messages, so_far, attached, model)
     asking = Asking(so_far.verdicts(), only_reading=config.tool_approval_level == "readonly")
     async with loop.agent.iter(
         prompt(messages, attached) if so_far.message is None else None,
-        model=None if loop.models is None else loop.models.of_run(config),
+        model=model,
         output_type=OUTPUT,
-        message_history=_history(messages, so_far, attached),
+        message_history=history,
         deferred_tool_results=so_far.deferred(),
         conversation_id=request.thread,
         run_id=request.run_id,
         instructions=[text for text in config.instructions if text.strip()],
-        model_settings={"temperature": config.temperature},
+        model_settings=run_settings(model, config, history if so_far.message is not None else ()),
         usage_limits=UsageLimits(request_limit=loop.steps),
         usage=encoder.usage,
-        capabilities=[loop.traced, asking],
+        capabilities=[loop.traced, asking, retrying],
     ) as run:
         async for node in run:
             if not isinstance(node, ModelRequestNode | CallToolsNode):
@@ -143,7 +152,10 @@ async def _steps(loop: _Loop, request: AgentRequest, so_far: Begun, encoder: Enc
                 yield chunk
 
 
-def _history(messages: Sequence[UIMessage], so_far: Begun, attached: Attached) -> list[ModelMessage]:
+def _history(
+    messages: Sequence[UIMessage], so_far: Begun, attached: Attached, model: Model | None
+) -> list[ModelMessage]:
     if so_far.message is None:
         return earlier_messages(messages, attached)
-    return begun_messages(messages, so_far.message, attached)
+    history = begun_messages(messages, so_far.message, attached)
+    return history if model is None else readable_by(model, history)

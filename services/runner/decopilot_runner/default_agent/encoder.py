@@ -31,6 +31,7 @@ from decopilot.contracts.chunks import Chunk, FinishReason
 from decopilot_runner.default_agent.asking import ASKED, INTERRUPTED, Asked, next_approval_id
 from decopilot_runner.default_agent.continuing import REASON_KEY, Begun
 from decopilot_runner.default_agent.history import INTERRUPTED_CALL
+from decopilot_runner.default_agent.provider_metadata import provider_metadata
 
 AnyNode = ModelRequestNode[Any, Any] | CallToolsNode[Any, Any]
 Prose = Literal["text", "reasoning"]
@@ -109,7 +110,7 @@ class Encoder:
         else:
             # A provider that names no reason is believed when its stream ended well.
             self.finish_reason = "stop" if response.state == "complete" else "other"
-        chunks = self._close_prose()
+        chunks = self._close_prose() + self._refusal(response)
         if any(isinstance(part, ToolCallPart) for part in response.parts):
             # Behind a call another attempt may go on: what the model has used must stand ahead of it.
             chunks.append(self._metadata())
@@ -119,6 +120,13 @@ class Encoder:
                     chunks.append(_call_chunk("tool-input-start", part))
                 chunks.append(self._available(part))
         return chunks + self._close_typed()
+
+    def _refusal(self, response: ModelResponse) -> list[Chunk]:
+        """Say what OpenAI has beside the answer, where others say it in the answer."""
+        text = (response.provider_details or {}).get("refusal")
+        if response.finish_reason != "content_filter" or not isinstance(text, str):
+            return []
+        return [*self._prose("text", -1, text), *self._close_prose()]
 
     def _finish_step(self) -> list[Chunk]:
         self._in_step = False
@@ -166,7 +174,14 @@ class Encoder:
     def _end(self, event: PartEndEvent) -> list[Chunk]:
         if isinstance(event.part, NativeToolCallPart):
             return [self._available(event.part, providerExecuted=True)]
-        return self._close_prose() if event.index == self._open_index else []
+        kept = provider_metadata(event.part) if isinstance(event.part, TextPart | ThinkingPart) else {}
+        if event.index == self._open_index:
+            return self._close_prose(**kept)
+        if not kept or isinstance(event.part, TextPart):
+            return []
+        # Thoughts that the provider hides, and wants back nevertheless.
+        part = self._next_id("reasoning")
+        return [{"type": "reasoning-start", "id": part}, {"type": "reasoning-end", "id": part, **kept}]
 
     def _prose(self, kind: Prose, index: int, text: str) -> list[Chunk]:
         # Some models send empty parts ahead of tool calls; those are never opened.
@@ -175,18 +190,22 @@ class Encoder:
         if self._open is not None and index == self._open_index and self._open[0] == kind:
             return [{"type": f"{kind}-delta", "id": self._open[1], "delta": text}]
         chunks = self._close_prose()
-        part = f"{kind}-{self._ids[kind]}"
-        self._ids[kind] += 1
+        part = self._next_id(kind)
         self._open, self._open_index = (kind, part), index
         chunks += [{"type": f"{kind}-start", "id": part}, {"type": f"{kind}-delta", "id": part, "delta": text}]
         return chunks
 
-    def _close_prose(self) -> list[Chunk]:
+    def _next_id(self, kind: Prose) -> str:
+        part = f"{kind}-{self._ids[kind]}"
+        self._ids[kind] += 1
+        return part
+
+    def _close_prose(self, **kept: object) -> list[Chunk]:
         if self._open is None:
             return []
         kind, part = self._open
         self._open, self._open_index = None, -1
-        return [{"type": f"{kind}-end", "id": part}]
+        return [{"type": f"{kind}-end", "id": part, **kept}]
 
     def _start(self, event: PartStartEvent) -> list[Chunk]:
         part = event.part
@@ -217,7 +236,8 @@ class Encoder:
     def _available(self, part: ToolCallPart | NativeToolCallPart, **options: bool) -> Chunk:
         self._typed.pop(part.tool_call_id, None)
         self._called.add(part.tool_call_id)
-        return _call_chunk("tool-input-available", part, input=_input(part.args), **options)
+        kept = provider_metadata(part) if isinstance(part, ToolCallPart) else {}
+        return _call_chunk("tool-input-available", part, input=_input(part.args), **options, **kept)
 
     def _close_typed(self) -> list[Chunk]:
         typed = self._typed

@@ -31,6 +31,8 @@ TEXTS = {
     "model_error": "The model's provider answered with an error. Try again, or choose another model.",
 }
 
+BROKEN_OFF = "The connection to the model's provider broke off. Try again."
+
 # Exact where pydantic-ai knows better than the words of a message do; the first that fits.
 _TYPES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, str | None], ...] = (
     (ModelQuotaExceededError, "insufficient_funds", None),
@@ -78,8 +80,15 @@ def early_end(error: Exception) -> FinishReason:
             raise error
 
 
-def agent_error(error: ModelAPIError | UnexpectedModelBehavior) -> AgentError:
+def category_of(error: Exception) -> str:
+    """Tell the category of what a provider or its model did wrong."""
+    return agent_error(error).category
+
+
+def agent_error(error: Exception) -> AgentError:
     """Say in words of ours what a provider or its model did wrong."""
+    if isinstance(error, ModelConnectionError) and not isinstance(error, ModelTimeoutError) and error.phase == "read":
+        return AgentError("model_error", BROKEN_OFF)
     for kind, category, text in _TYPES:
         if isinstance(error, kind):
             return AgentError(category, text or TEXTS[category])

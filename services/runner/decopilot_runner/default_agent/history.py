@@ -20,6 +20,7 @@ from pydantic_core import to_json
 
 from decopilot.contracts.messages import Part, UIMessage
 from decopilot_runner.default_agent.files import Attached, named
+from decopilot_runner.default_agent.provider_metadata import about, thinking
 
 INTERRUPTED_CALL = "data-interrupted-call"
 NOT_APPROVED = "The user sent a new message without approving this tool call."
@@ -54,12 +55,15 @@ def earlier_messages(messages: Sequence[UIMessage], attached: Attached = NO_FILE
 def begun_messages(
     messages: Sequence[UIMessage], partial: UIMessage, attached: Attached = NO_FILES
 ) -> list[ModelMessage]:
-    """Convert everything, and behind it an answer that has begun: unfinished calls of its last step are kept."""
+    """Convert everything, and behind it an answer that has begun.
+
+    Of that, what its provider wants back is kept, reasoning too, and unfinished calls of its last step are.
+    """
     interrupted = _interrupted(partial.parts)
     *finished, last = _steps(partial.parts)
     converted = [converted for message in messages for converted in _convert(message, attached)]
-    converted += [part for step in finished for part in _convert_step(step, interrupted)]
-    return [*converted, *_convert_step(last, interrupted, keeps_open=True)]
+    converted += [part for step in finished for part in _convert_step(step, interrupted, is_begun=True)]
+    return [*converted, *_convert_step(last, interrupted, is_begun=True, keeps_open=True)]
 
 
 def last_step(parts: Sequence[Part]) -> list[Part]:
@@ -134,17 +138,20 @@ def _interrupted(parts: Sequence[Part]) -> list[object]:
 
 
 def _convert_step(
-    step: Sequence[Part], interrupted: Collection[object], *, keeps_open: bool = False
+    step: Sequence[Part], interrupted: Collection[object], *, is_begun: bool = False, keeps_open: bool = False
 ) -> Iterator[ModelMessage]:
     said: list[ModelResponsePart] = []
     returned: list[ToolReturnPart] = []
     for part in step:
         if part.get("type") == "text" and part.get("text"):
-            said.append(TextPart(str(part["text"])))
+            said.append(TextPart(str(part["text"]), **(about(part) if is_begun else {})))
+        elif part.get("type") == "reasoning":
+            if is_begun and (thought := thinking(part)) is not None:
+                said.append(thought)
         elif keeps_open and is_open(part):
-            said.append(ToolCallPart(str(_tool_name(part)), _args(part.get("input")), str(part["toolCallId"])))
+            said.append(_call(part, is_begun=is_begun))
         elif (result := _tool_return(part, interrupted)) is not None:
-            said.append(ToolCallPart(result.tool_name, _args(part.get("input")), result.tool_call_id))
+            said.append(_call(part, is_begun=is_begun))
             returned.append(result)
     if said:
         yield ModelResponse(parts=said)
@@ -167,6 +174,14 @@ def _tool_return(part: Part, interrupted: Collection[object]) -> ToolReturnPart 
             return ToolReturnPart(name, NOT_APPROVED, call, outcome="denied")
         case _:
             return None
+
+
+def _call(part: Part, *, is_begun: bool) -> ToolCallPart:
+    kept = about(part)
+    if not is_begun:
+        # OpenAI refuses a call by its item's id without the reasoning before it, which is left out of what is over.
+        kept.pop("id", None)
+    return ToolCallPart(str(_tool_name(part)), _args(part.get("input")), str(part.get("toolCallId")), **kept)
 
 
 def _tool_name(part: Part) -> str | None:
