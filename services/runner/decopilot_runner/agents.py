@@ -2,12 +2,16 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from decopilot.agent import Agent
 from decopilot.contracts.configuration import DEFAULT_AGENT, TIERS, AgentEntry, Configuration
 from decopilot.kit.program import ConfigurationError
 from decopilot_runner.settings import RunnerSettings
+from decopilot_runner.shelf import Shelf
+
+if TYPE_CHECKING:
+    from decopilot_runner.default_agent.mcp import McpServers
 
 Agents = Mapping[str, Agent]
 """Agents by their ids."""
@@ -29,10 +33,11 @@ class ModelError(ConfigurationError):
         super().__init__(f"model {model}: {why}")
 
 
-def load_agents(settings: RunnerSettings, configuration: Configuration) -> Agents:
-    """Load every agent.
+def load_agents(settings: RunnerSettings, configuration: Configuration, shelf: Shelf | None = None) -> Agents:
+    """Load every agent; large outputs of their tools go to `shelf`.
 
     Raises:
+        ConfigurationError: what a tool or an MCP server needs can't be had.
         AgentImportError: there is no callable at an import path.
         ModelError: a model is unknown, or its provider's package or key is missing.
 
@@ -46,7 +51,7 @@ def load_agents(settings: RunnerSettings, configuration: Configuration) -> Agent
         if entry.agent is not None:
             found[agent_id] = _imported(entry.agent)
             continue
-        build = build or _builder(settings, configuration)
+        build = build or _builder(settings, configuration, shelf)
         found[agent_id] = build(entry)
     return found
 
@@ -62,12 +67,15 @@ def _imported(path: str) -> Agent:
     return cast("Agent", found)
 
 
-def _builder(settings: RunnerSettings, configuration: Configuration) -> Callable[[AgentEntry], Agent]:
+def _builder(
+    settings: RunnerSettings, configuration: Configuration, shelf: Shelf | None
+) -> Callable[[AgentEntry], Agent]:
     # Heavy, and of no use to a runner with agents of its own only.
     from pydantic_ai.exceptions import UserError  # noqa: PLC0415
 
     from decopilot_runner.default_agent import build  # noqa: PLC0415
     from decopilot_runner.default_agent.models import Models  # noqa: PLC0415
+    from decopilot_runner.default_agent.outputs import Outputs  # noqa: PLC0415
 
     models = Models(configuration, delay_ms=settings.demo_delay_ms)
     for tier in TIERS:
@@ -83,4 +91,13 @@ def _builder(settings: RunnerSettings, configuration: Configuration) -> Callable
         except UserError as error:
             # Its first sentence names the variable that is missing; the rest is for those who write Python.
             raise ModelError(entry.model, str(error).partition(". ")[0]) from error
-    return lambda entry: build(entry, models, demo_dir=settings.demo_dir)
+    outputs, servers = Outputs(shelf), _servers(configuration)
+    return lambda entry: build(entry, models, demo_dir=settings.demo_dir, outputs=outputs, servers=servers)
+
+
+def _servers(configuration: Configuration) -> "McpServers | None":
+    if not configuration.mcp:
+        return None
+    from decopilot_runner.default_agent.mcp import McpServers  # noqa: PLC0415
+
+    return McpServers(configuration.mcp)

@@ -12,6 +12,7 @@ from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connected
 from decopilot.kit.holding import Gaps
 from decopilot.kit.messaging import Messaging
+from decopilot.log.blobs import Blobs
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.ending import Ender
 from decopilot.log.history import Histories
@@ -23,6 +24,7 @@ from decopilot_runner.driving import Driver
 from decopilot_runner.holding import Holding
 from decopilot_runner.pumping import AgentPump
 from decopilot_runner.settings import RunnerSettings
+from decopilot_runner.shelf import Shelf
 from decopilot_runner.working import Worker
 
 EVENT_RESERVE_BYTES = 128 * 1024
@@ -37,10 +39,12 @@ def build(settings: RunnerSettings, configuration: Configuration | None = None) 
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[Client]:
-        agents = load_agents(settings, configuration)
+        shelf = Shelf()
+        agents = load_agents(settings, configuration, shelf)
         gaps = Gaps()
         async with connected(settings, "runner", on_gap=gaps.note) as nc, Store(nc) as store:
             await gaps.note()
+            shelf.stand_on(Blobs(store))
             views = Views(store)
             journal = Journal(store, views)
             histories = Histories(journal, views)
