@@ -93,6 +93,8 @@ def get_weather() -> str:
 
 
 if __name__ == "__main__":
+    with (FOLDER / "starts").open("a") as starts:
+        starts.write(f"{os.getpid()}\n")
     if PORT is None:
         server.run()
     else:

@@ -1,6 +1,7 @@
 """Executing tools: whatever one does, its run goes on with a result that the log takes."""
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -141,7 +142,8 @@ def _told(error: BaseException, name: str, call: ToolCall) -> BaseException:
         return ModelRetry(_shown(error.message))
     if isinstance(error, _MEANT):
         return error
-    log.warning("tool_failed", tool=name, run_id=call.run_id, exc_info=error)
+    told = "".join(traceback.format_exception(error))
+    log.warning("tool_failed", tool=name, run_id=call.run_id, exception=told)
     return ToolFailed(FAILED)
 
 

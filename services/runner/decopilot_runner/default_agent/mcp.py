@@ -61,43 +61,48 @@ class McpServers:
 
         A server that can't be used is left out.
         """
-        listings = dict(zip(names, await asyncio.gather(*map(self._listing, names)), strict=True))
         sessions = {name: Session(self._links[name], self._held) for name in names}
         try:
+            found = await asyncio.gather(*(self._listing(name, session) for name, session in sessions.items()))
+            listings = dict(zip(names, found, strict=True))
             yield McpTools(
                 sessions,
                 _named({name: listing.tools for name, listing in listings.items()}, taken),
-                [listing.error for listing in listings.values() if listing.error is not None],
+                [listing.error for listing in found if listing.error is not None],
             )
         finally:
-            for session in sessions.values():
-                session.close()
+            for name, session in sessions.items():
+                self._close(session, self._listings[name].looking)
 
     async def closed(self) -> None:
         """Wait until every session has ended that is to."""
         while self._held:
             await asyncio.wait(self._held)
 
-    async def _listing(self, name: str) -> _Listing:
-        listing, now = self._listings[name], asyncio.get_running_loop().time()
-        if listing.until <= now:
+    async def _listing(self, name: str, session: Session) -> _Listing:
+        listing = self._listings[name]
+        if listing.until <= asyncio.get_running_loop().time():
             if listing.looking is None or listing.looking.done():
-                listing.looking = asyncio.create_task(self._look(name, listing), name=f"mcp tools of {name}")
-            # Others wait for it too, and whoever comes next.
+                # By the session of a run that may need it soon.
+                listing.looking = asyncio.create_task(self._look(name, listing, session), name=f"mcp tools of {name}")
+            # Not this run's alone: others wait for it too.
             await asyncio.shield(listing.looking)
         return listing
 
-    async def _look(self, name: str, listing: _Listing) -> None:
-        link, session = self._links[name], Session(self._links[name], self._held)
+    async def _look(self, name: str, listing: _Listing, session: Session) -> None:
         loop = asyncio.get_running_loop()
         try:
-            listing.tools, listing.error = _definitions(link, await session.tools()), None
+            listing.tools, listing.error = _definitions(self._links[name], await session.tools()), None
             listing.until = loop.time() + LIST_S
         except McpServerError as error:
             listing.tools, listing.error = (), error
             listing.until = loop.time() + FAILED_S
-        finally:
+
+    def _close(self, session: Session, looking: asyncio.Task[None] | None) -> None:
+        if looking is None or looking.done():
             session.close()
+        else:
+            looking.add_done_callback(lambda _: session.close())
 
 
 @dataclass

@@ -52,7 +52,7 @@ def search(text: str, pattern: str, skip: int = 0) -> str:
         if found <= skip or room <= 0:
             continue
         told = f"{number}: {_around(line, match.start())}"
-        room -= len(told)
+        room -= len(told) + 1
         if room > 0 or not shown:
             shown.append(told)
     return "\n".join([_summary(found, total, skip, len(shown)), *shown])

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from pydantic.errors import PydanticUserError
 from pydantic_ai import Tool
 from pydantic_ai.exceptions import UserError
 
@@ -69,5 +70,6 @@ def _tool(path: str, found: object) -> Tool[Any]:
             metadata=metadata_of(hints),
             requires_approval=hints.needs_approval,
         )
-    except (UserError, TypeError, NameError, ValueError) as error:
-        raise ToolImportError(path, f"its types can't be told to a model: {error}") from error
+    except (UserError, PydanticUserError, TypeError, NameError, ValueError) as error:
+        why = str(error).partition("\n")[0].partition(". ")[0]
+        raise ToolImportError(path, f"its types can't be told to a model: {why}") from error
