@@ -25,7 +25,7 @@ class PatternError(Exception):
 def search(text: str, pattern: str, skip: int = 0) -> str:
     """Give the lines that match, with their numbers: those that fit, behind `skip` others.
 
-    Blocks, for `SEARCH_S` at most, and lets other threads work meanwhile.
+    Blocks, for about `SEARCH_S` at most, and lets other threads work meanwhile.
 
     Raises:
         PatternError: it is no regular expression, or takes too long.
@@ -34,54 +34,63 @@ def search(text: str, pattern: str, skip: int = 0) -> str:
     if len(pattern) > PATTERN_LENGTH:
         raise PatternError(pattern, f"it has more than {PATTERN_LENGTH} characters")
     try:
-        wanted = regex.compile(pattern)
+        wanted = regex.compile(pattern, regex.MULTILINE)
     except (regex.error, RecursionError, OverflowError) as error:
         raise PatternError(pattern, str(error)) from error
     shown: list[str] = []
-    room, found, total = _CHARACTERS, 0, 0
-    until = time.monotonic() + SEARCH_S
-    for number, line in enumerate(_lines(text), 1):
-        total = number
+    room, found, number, at = _CHARACTERS, 0, 1, 0
+    for start in _matches(text, wanted, pattern):
+        begin = text.rfind("\n", 0, start) + 1
+        number += text.count("\n", at, begin)
+        at = begin
+        found += 1
+        if found <= skip:
+            continue
+        line = _around(text, begin, start)
+        room -= len(line) + 1
+        if room < 0 and shown:
+            break
+        shown.append(f"{number}: {line}")
+    else:
+        return "\n".join([_all_told(text, found, skip, len(shown)), *shown])
+    last = skip + len(shown)
+    told = f"Shown: matches {skip + 1} to {last}. There are more: read on with skip={last}, or a narrower pattern."
+    return "\n".join([told, *shown])
+
+
+def _matches(text: str, wanted: regex.Pattern[str], pattern: str) -> Iterator[int]:
+    """Give where the first match of each line begins."""
+    until, at = time.monotonic() + SEARCH_S, 0
+    # Not line by line: so much calling takes seconds for a large text.
+    while at < len(text):
         try:
-            match = wanted.search(line, timeout=max(until - time.monotonic(), 0.001), concurrent=True)
+            match = wanted.search(text, at, timeout=max(until - time.monotonic(), 0.001), concurrent=True)
         except TimeoutError as error:
             raise PatternError(pattern, f"that takes more than {SEARCH_S:g} s") from error
-        if match is None:
-            continue
-        found += 1
-        if found <= skip or room <= 0:
-            continue
-        told = f"{number}: {_around(line, match.start())}"
-        room -= len(told) + 1
-        if room > 0 or not shown:
-            shown.append(told)
-    return "\n".join([_summary(found, total, skip, len(shown)), *shown])
+        if match is None or match.start() >= len(text):
+            return
+        yield match.start()
+        end = text.find("\n", match.start())
+        if end < 0:
+            return
+        at = end + 1
 
 
-def _lines(text: str) -> Iterator[str]:
-    # Not by `splitlines`: 40 MB of empty lines would be gigabytes of them.
-    start = 0
-    while (end := text.find("\n", start)) >= 0:
-        yield text[start:end]
-        start = end + 1
-    if start < len(text):
-        yield text[start:]
+def _around(text: str, begin: int, at: int) -> str:
+    """Give the line that begins there; of a long one, what is around a place in it."""
+    end = text.find("\n", at)
+    end = len(text) if end < 0 else end
+    length = end - begin
+    if length <= LINE_LENGTH:
+        return text[begin:end].rstrip("\r")
+    start = max(begin, min(at - LINE_LENGTH // 4, end - LINE_LENGTH))
+    first = start - begin + 1
+    return f"[characters {first} to {first + LINE_LENGTH - 1} of {length}] {text[start : start + LINE_LENGTH]}"
 
 
-def _around(line: str, at: int) -> str:
-    if len(line) <= LINE_LENGTH:
-        return line
-    start = max(0, min(at - LINE_LENGTH // 4, len(line) - LINE_LENGTH))
-    end = start + LINE_LENGTH
-    ahead = f"[characters {start + 1} to {min(end, len(line))} of {len(line)}] "
-    return ahead + line[start:end]
-
-
-def _summary(found: int, total: int, skip: int, shown: int) -> str:
-    summary = f"{found} of {total} lines match."
-    if shown < found:
-        last = skip + shown
-        summary += f" Shown: {skip + 1} to {last}." if shown else " None of them is behind those skipped."
-        if last < found and shown:
-            summary += f" Read on with skip={last}, or with a narrower pattern."
-    return summary
+def _all_told(text: str, found: int, skip: int, shown: int) -> str:
+    lines = text.count("\n") + (bool(text) and not text.endswith("\n"))
+    told = f"{found} of {lines} lines match."
+    if skip and shown:
+        told += f" Shown: matches {skip + 1} to {found}."
+    return told if shown or not found else f"{told} None of them is behind those skipped."
