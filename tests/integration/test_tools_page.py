@@ -43,6 +43,7 @@ async def test_the_tools_of_the_page_are_called_by_a_runner_that_reads_its_confi
             run = await record.send("t1", f"/tool {text}", f"m{number}")
             end = await record.end_of("t1", run, 60)
             assert isinstance(end, RunCompleted)
+            assert end.message is not None
             (part,) = [part for part in end.message.parts if "toolCallId" in part]
             assert state == part["state"]
             assert expected in (part.get("output"), part.get("errorText"), None)

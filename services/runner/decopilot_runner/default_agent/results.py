@@ -30,7 +30,7 @@ def is_media(value: object) -> bool:
 
 
 def as_json(value: object, depth: int = 0) -> Any:  # noqa: ANN401  any JSON
-    """Make it JSON: large integers, NaN and infinity as text, sets as lists, bytes as Base64, half characters as `?`.
+    """Make it JSON: large integers as text, NaN and infinity as null, sets as lists, bytes as Base64.
 
     Raises:
         NoJsonError: it is nested too deeply, in itself for example, or fails where it is looked at.
@@ -70,8 +70,8 @@ def _integer(number: int) -> int | str:
         return hex(number)
 
 
-def _number(number: float) -> float | str:
-    return number if math.isfinite(number) else str(number)
+def _number(number: float) -> float | None:
+    return number if math.isfinite(number) else None
 
 
 _PLAIN: Mapping[type, Callable[[Any], Any]] = {str: _text, int: _integer, float: _number}
