@@ -20,6 +20,7 @@ from decopilot_runner.default_agent.searching import PatternError, search
 READ_TOOL_OUTPUT = "read_tool_output"
 KEPT_BYTES = 64 << 20
 """What is kept of one output, at most."""
+AT_ONCE = 10_000
 HINT = (
     "The output is too large to be shown: these are its first and last lines. Read the lines that you need with "
     f"{READ_TOOL_OUTPUT}."
@@ -56,8 +57,8 @@ class Outputs:
         """
         if is_media(result):
             return await self._fit_media(call, result)
-        # In a thread: it may be large.
-        value, text = await asyncio.to_thread(_read, result)
+        # In a thread where it may be large.
+        value, text = _read(result) if _is_small(result) else await asyncio.to_thread(_read, result)
         return value if text is None else await self._shown(call, text)
 
     async def _fit_media(self, call: ToolCall, result: object) -> object:
@@ -124,6 +125,10 @@ class Outputs:
 def blob_id(call_id: str) -> str:
     """Name a kept output; ids of calls are whatever a provider makes them."""
     return f"output-{hashlib.blake2s(call_id.encode(errors='replace'), digest_size=16).hexdigest()}"
+
+
+def _is_small(result: object) -> bool:
+    return result is None or isinstance(result, bool | float) or (isinstance(result, str) and len(result) < AT_ONCE)
 
 
 def _read(result: object) -> tuple[Any, str | None]:
