@@ -3,7 +3,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decopilot_runner.default_agent.naming import LENGTH, apart, safe_name
+from decopilot_runner.default_agent.tool_names import LENGTH, apart, safe_name
 
 SAFE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 

@@ -17,8 +17,8 @@ from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.configuration import McpServer
 from decopilot.kit.configuration import read_variable
 from decopilot_runner.default_agent.mcp_session import Link, McpServerError, Session
-from decopilot_runner.default_agent.naming import apart
 from decopilot_runner.default_agent.progress import ToolProgress
+from decopilot_runner.default_agent.tool_names import apart
 
 UNAVAILABLE = "data-mcp-unavailable"
 LIST_S = 300.0

@@ -11,7 +11,7 @@ from pydantic_ai.exceptions import UserError
 
 from decopilot.agent import ToolHints, hints_of
 from decopilot.kit.program import ConfigurationError
-from decopilot_runner.default_agent.naming import safe_name
+from decopilot_runner.default_agent.tool_names import safe_name
 
 
 class ToolImportError(ConfigurationError):
