@@ -291,27 +291,25 @@ async def test_a_denial_that_nobody_told_yet_is_told_by_the_agent() -> None:
     assert chunks[1] == {"type": "start-step"}
 
 
-async def test_a_tool_that_breaks_in_a_continuation_leaves_nothing_open() -> None:
+async def test_a_tool_that_ends_the_run_in_a_continuation_leaves_nothing_open() -> None:
     def explode() -> None:
-        message = "secret"
-        raise RuntimeError(message)
+        raise AgentError("quota", "none left")
 
     first = await whole(Driven(agent_of(says([call("explode", 0)]), Tool(explode)), "go", config=READONLY))
     run = first.gone_on_with(*verdicts(first.message))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(AgentError):
         await run.attempt()
 
     assert [{"type": "tool-output-error", "toolCallId": "c0", "errorText": UNFINISHED}] == run.chunks
 
 
-async def test_a_run_that_a_tool_broke_is_not_gone_on_with_by_the_next_runner() -> None:
+async def test_a_run_that_a_tool_ended_is_not_gone_on_with_by_the_next_runner() -> None:
     def explode() -> None:
-        message = "secret"
-        raise RuntimeError(message)
+        raise AgentError("quota", "none left")
 
     agent = agent_of(says([call("explode", 0)], ["done"]), Tool(explode, metadata=read_only()))
     undisturbed = Driven(agent, "go")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(AgentError):
         await undisturbed.attempt()
     run = Driven(agent, "go")
     await run.killed_at(at(undisturbed, "finish-step"))

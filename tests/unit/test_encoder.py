@@ -267,13 +267,13 @@ async def test_what_a_tool_returns_becomes_json_whatever_it_is() -> None:
     assert encode_chunk(output).endswith(b'"output":{"bytes":"_w==","set":[1],"not a number":null}}')
 
 
-async def test_an_exception_of_a_tool_reaches_the_runner_as_it_is_after_everything_was_closed() -> None:
-    error = RuntimeError("secret")
+async def test_a_tool_that_ends_the_run_leaves_nothing_open() -> None:
+    error = AgentError("quota", "secret")
 
     def explode() -> None:
         raise error
 
-    chunks, raised = await fails(agent_of([calls("explode")], tools=[explode]), RuntimeError)
+    chunks, raised = await fails(agent_of([calls("explode")], tools=[explode]), AgentError)
 
     assert raised is error
     assert of(chunks, "tool-output-error") == [

@@ -12,9 +12,22 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass, field
 from typing import Any
 
+from decopilot.agent.tools import ToolCall, ToolError, ToolHints, current_call, hints_of, tool
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId
 from decopilot.contracts.messages import RunConfig, UIMessage
+
+__all__ = [
+    "Agent",
+    "AgentError",
+    "AgentRequest",
+    "ToolCall",
+    "ToolError",
+    "ToolHints",
+    "current_call",
+    "hints_of",
+    "tool",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,9 @@ def configure(settings: Settings, service: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+    for name in ("mcp", "fastmcp"):
+        # They quote what a server sent that is no message.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.server").addFilter(_without_what_was_sent)
     structlog.contextvars.bind_contextvars(service=service)
 

@@ -25,6 +25,7 @@ from decopilot_runner.driving import Driver
 from decopilot_runner.holding import Holding
 from decopilot_runner.pumping import AgentPump
 from decopilot_runner.settings import RunnerSettings
+from decopilot_runner.shelf import Shelf
 from decopilot_runner.titling import Titler, load_finder
 from decopilot_runner.working import Worker
 
@@ -40,12 +41,14 @@ def build(settings: RunnerSettings, configuration: Configuration | None = None) 
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[Client]:
-        closing = AsyncExitStack()
+        shelf, closing = Shelf(), AsyncExitStack()
         # On a thread: what it imports takes seconds, in which nobody could ask for our health.
-        agents = await asyncio.to_thread(load_agents, settings, configuration, closing=closing)
+        agents = await asyncio.to_thread(load_agents, settings, configuration, shelf, closing=closing)
         gaps = Gaps()
         async with closing, connected(settings, "runner", on_gap=gaps.note) as nc, Store(nc) as store:
             await gaps.note()
+            blobs = Blobs(store)
+            shelf.stand_on(blobs)
             views = Views(store)
             journal = Journal(store, views)
             histories = Histories(journal, views)
@@ -54,7 +57,7 @@ def build(settings: RunnerSettings, configuration: Configuration | None = None) 
                 journal,
                 agents,
                 configuration,
-                Blobs(store),
+                blobs,
                 answer_bytes=nc.max_payload - EVENT_RESERVE_BYTES,
                 questions_wait=settings.questions_wait,
             )

@@ -11,13 +11,14 @@ from decopilot.agent import Agent, AgentRequest
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.configuration import AgentEntry
 from decopilot_runner.importing import ImportPathError, imported
+from decopilot_runner.shelf import Shelf
 
 AGENT, TOOL = "agent", "tool"
 """What an import path is said to be of, where it does not lead there."""
 Tools = Mapping[str, Callable[..., Any]]
 
 
-def own_agent(path: str, entry: AgentEntry) -> Agent:
+def own_agent(path: str, entry: AgentEntry, shelf: Shelf | None = None) -> Agent:
     """Load the agent at an import path with the tools of its entry: an agent, or a `pydantic_ai.Agent`.
 
     Raises:
@@ -28,7 +29,7 @@ def own_agent(path: str, entry: AgentEntry) -> Agent:
     # Only whoever has one has imported that, which takes a second.
     pydantic_ai = sys.modules.get("pydantic_ai")
     if pydantic_ai is not None and isinstance(found, pydantic_ai.Agent):
-        return _adapted(path, found, entry)
+        return _adapted(path, found, entry, shelf)
     if (why := _objection(found)) is not None:
         raise ImportPathError(AGENT, path, why)
     return _equipped(cast("Agent", found), own_tools(entry.tools))
@@ -52,14 +53,16 @@ def own_tools(paths: tuple[str, ...]) -> Tools:
     return tools
 
 
-def _adapted(path: str, found: Any, entry: AgentEntry) -> Agent:  # noqa: ANN401  of a package that is not imported here
+def _adapted(path: str, found: Any, entry: AgentEntry, shelf: Shelf | None) -> Agent:  # noqa: ANN401  of a package that is not imported here
     if found.model is None:
         raise ImportPathError(AGENT, path, "the pydantic_ai.Agent has no model: give it one where it is made")
     if entry.tools or entry.mcp:
         raise ImportPathError(AGENT, path, "a pydantic_ai.Agent has tools of its own: leave out `tools` and `mcp`")
     from decopilot_runner.default_agent import adapt  # noqa: PLC0415  as heavy
+    from decopilot_runner.default_agent.executing import Executor  # noqa: PLC0415
+    from decopilot_runner.default_agent.outputs import Outputs  # noqa: PLC0415
 
-    return adapt(found, steps=entry.steps)
+    return adapt(found, steps=entry.steps, executor=Executor(Outputs(shelf), entry.tool_timeout_s))
 
 
 def _objection(found: object) -> str | None:

@@ -3,11 +3,12 @@
 Importing this package imports pydantic-ai (about a second), so the runner does it only when this agent is asked for.
 """
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pydantic_ai
 from pydantic_ai import CallToolsNode, ModelRequestNode
@@ -28,14 +29,21 @@ from decopilot_runner.default_agent.asking import Asking
 from decopilot_runner.default_agent.continuing import Begun, begun
 from decopilot_runner.default_agent.demo_tools import demo_tools
 from decopilot_runner.default_agent.encoder import Encoder
+from decopilot_runner.default_agent.executing import Executing, Executor
 from decopilot_runner.default_agent.failures import early_end
 from decopilot_runner.default_agent.files import Attached, read_attached
 from decopilot_runner.default_agent.history import begun_messages, earlier_messages, prompt, window
 from decopilot_runner.default_agent.models import Models, run_settings
+from decopilot_runner.default_agent.outputs import Outputs
 from decopilot_runner.default_agent.provider_metadata import readable_by
 from decopilot_runner.default_agent.retrying import Retrying
+from decopilot_runner.default_agent.toolbox import load_tools
 from decopilot_runner.default_agent.tools import USER_ASK
 from decopilot_runner.settings import DEMO_DIR
+
+if TYPE_CHECKING:
+    # Takes another second; of use only where there is such a server.
+    from decopilot_runner.default_agent.mcp import McpServers, McpTools
 
 STEPS = 30
 """So many model calls an answer has at most, whoever made them: attempts and continuations add up."""
@@ -44,21 +52,48 @@ BASE_PROMPT = "You are a helpful assistant. Answer in Markdown, in the language 
 OUTPUT: OutputSpec[str | DeferredToolRequests] = [str, DeferredToolRequests]
 
 PydanticAgent = pydantic_ai.Agent[None, str]
+OpensMcp = Callable[[], AbstractAsyncContextManager["McpTools"]]
+"""Opens the MCP servers of an agent for a run."""
 
 
-def build(entry: AgentEntry, models: Models, *, demo_dir: Path = DEMO_DIR) -> Agent:
+def build(
+    entry: AgentEntry,
+    models: Models,
+    *,
+    demo_dir: Path = DEMO_DIR,
+    outputs: Outputs | None = None,
+    servers: "McpServers | None" = None,
+) -> Agent:
     """Build an agent of the configuration; each run has the model of its tier.
 
-    `demo_dir` is where the tools of the `demo` model leave their traces.
+    `demo_dir` is where the tools of the `demo` model leave their traces. Large outputs of tools go to `outputs`; the
+    MCP servers that the agent names are among `servers`.
+
+    Raises:
+        ToolImportError: one of its tools can't be had.
+
     """
-    tools = [USER_ASK]
+    outputs = outputs or Outputs()
+    tools = [USER_ASK, outputs.tool()]
     if models.has_demo:
         tools += demo_tools(demo_dir)
+    tools += load_tools(entry.tools, {tool.name for tool in tools})
     agent = PydanticAgent(tools=tools, instructions=[BASE_PROMPT, entry.instructions])
-    return adapt(agent, models, steps=entry.steps)
+    executor = Executor(outputs, entry.tool_timeout_s)
+    mcp = None
+    if servers is not None and entry.mcp:
+        mcp = partial(servers.opened, entry.mcp, {tool.name for tool in tools})
+    return adapt(agent, models, steps=entry.steps, executor=executor, mcp=mcp)
 
 
-def adapt(agent: PydanticAgent, models: Models | None = None, *, steps: int = STEPS) -> Agent:
+def adapt(
+    agent: PydanticAgent,
+    models: Models | None = None,
+    *,
+    steps: int = STEPS,
+    executor: Executor | None = None,
+    mcp: OpensMcp | None = None,
+) -> Agent:
     """Make a pydantic-ai agent one that the runner can drive; without `models` its own model answers.
 
     A tool is executed, and the next model call made, only after all earlier chunks were taken. A consumer that stops
@@ -66,7 +101,8 @@ def adapt(agent: PydanticAgent, models: Models | None = None, *, steps: int = ST
     """
     # Content stays out of the spans: what people write is theirs, and traces are read by others.
     traced = Instrumentation(settings=InstrumentationSettings(include_content=False, version=5))
-    return partial(_run, _Loop(agent, traced, models, steps))
+    executor = executor or Executor(Outputs(), AgentEntry().tool_timeout_s)
+    return partial(_run, _Loop(agent, traced, models, steps, executor, mcp))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +111,8 @@ class _Loop:
     traced: Instrumentation
     models: Models | None
     steps: int
+    executor: Executor
+    mcp: OpensMcp | None
 
 
 async def _run(loop: _Loop, request: AgentRequest) -> AsyncGenerator[Chunk, None]:
@@ -124,20 +162,26 @@ async def _steps(
     attached = await read_attached(messages, request.read_file, sees=sees)
     history = _history(messages, so_far, attached, model)
     asking = Asking(so_far.verdicts(), only_reading=config.tool_approval_level == "readonly")
-    async with loop.agent.iter(
-        prompt(messages, attached) if so_far.message is None else None,
-        model=model,
-        output_type=OUTPUT,
-        message_history=history,
-        deferred_tool_results=so_far.deferred(),
-        conversation_id=request.thread,
-        run_id=request.run_id,
-        instructions=[text for text in config.instructions if text.strip()],
-        model_settings=run_settings(model, config, history if so_far.message is not None else ()),
-        usage_limits=UsageLimits(request_limit=loop.steps),
-        usage=encoder.usage,
-        capabilities=[loop.traced, asking, retrying],
-    ) as run:
+    async with (
+        nullcontext() if loop.mcp is None else loop.mcp() as mcp,
+        loop.agent.iter(
+            prompt(messages, attached) if so_far.message is None else None,
+            model=model,
+            output_type=OUTPUT,
+            message_history=history,
+            deferred_tool_results=so_far.deferred(),
+            conversation_id=request.thread,
+            run_id=request.run_id,
+            instructions=[text for text in config.instructions if text.strip()],
+            model_settings=run_settings(model, config, history if so_far.message is not None else ()),
+            usage_limits=UsageLimits(request_limit=loop.steps),
+            usage=encoder.usage,
+            toolsets=None if mcp is None else [mcp],
+            capabilities=[loop.traced, asking, Executing(loop.executor, request), retrying],
+        ) as run,
+    ):
+        for chunk in [] if mcp is None else mcp.notices():
+            yield chunk
         async for node in run:
             if not isinstance(node, ModelRequestNode | CallToolsNode):
                 continue

@@ -189,6 +189,20 @@ def _steps(match: re.Match[str], turn: Turn) -> Script:
     return _call(turn, tool, args, f"Step {number} of {count}: {about}.")
 
 
+def _tool(match: re.Match[str], turn: Turn) -> Script:
+    tool, args = match["tool"], match["args"] or "{}"
+    if turn.returns:
+        returned = turn.returns[-1]
+        told = returned.model_response_str(wrap_if_error=False)
+        done = f"The tool {_quote(tool)} gave: {_quote(told)}"
+        return _report(turn, done, f"The tool {_quote(tool)} gave nothing: {_quote(told)}")
+    try:
+        parsed = json.loads(args)
+    except (ValueError, RecursionError):
+        return Script(_words("The arguments are no JSON object."))
+    return _call(turn, tool, parsed)
+
+
 def _hang(_match: re.Match[str], _turn: Turn) -> Script:
     return Script([*_words("I say a few words and then"), Silence()])
 
@@ -249,6 +263,11 @@ _DIRECTIVES = {
         r" +(?P<seconds>[0-9]{1,4}(?:\.[0-9]{1,3})?)",
         f"`/slowtool S`, S in seconds, at most {SLEEP_MAX_S:g}.",
         _sleep,
+    ),
+    "/tool": _Directive(
+        r" +(?P<tool>[A-Za-z_][A-Za-z0-9_-]{0,63})(?: +(?P<args>\{.*\}))?",
+        '`/tool NAME [JSON]`, NAME a tool of the agent, JSON its arguments: `/tool get_weather {"city": "Oslo"}`.',
+        _tool,
     ),
     "/hang": _Directive(r"", "`/hang`, and nothing else in the line.", _hang),
 }

@@ -31,6 +31,7 @@ from decopilot.contracts.chunks import Chunk, FinishReason
 from decopilot_runner.default_agent.asking import ASKED, INTERRUPTED, Asked, next_approval_id
 from decopilot_runner.default_agent.continuing import REASON_KEY, Begun
 from decopilot_runner.default_agent.history import INTERRUPTED_CALL
+from decopilot_runner.default_agent.progress import ToolProgress
 from decopilot_runner.default_agent.provider_metadata import provider_metadata
 
 AnyNode = ModelRequestNode[Any, Any] | CallToolsNode[Any, Any]
@@ -90,7 +91,7 @@ class Encoder:
             return self._output(event.part)
         if isinstance(event, DeferredToolRequestsEvent):
             return self._ask(event.requests)
-        return []
+        return [event.chunk()] if isinstance(event, ToolProgress) else []
 
     def leave(self, node: AnyNode) -> list[Chunk]:
         """Close the step after its tools."""
