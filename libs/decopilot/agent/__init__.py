@@ -11,9 +11,12 @@ Ids of calls are the agent's to choose: unique in the thread, and the same in ev
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
+from decopilot.agent.showing import show, streamed
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId
 from decopilot.contracts.messages import RunConfig, UIMessage
+
+__all__ = ["Agent", "AgentError", "AgentRequest", "show", "streamed"]
 
 
 @dataclass(frozen=True, slots=True)

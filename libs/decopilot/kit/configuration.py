@@ -22,6 +22,14 @@ class ConfigurationFileError(ConfigurationError):
         super().__init__(f"{source}: {'; '.join(problems)}")
 
 
+class MissingVariableError(ConfigurationError):
+    """A variable that the configuration names, and that `needed_by` needs, is not in the environment."""
+
+    def __init__(self, variable: str, needed_by: str) -> None:
+        self.variable, self.needed_by = variable, needed_by
+        super().__init__(f"{needed_by} needs the environment variable {variable}, which is not set")
+
+
 class _Sources(Configuration, BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX, env_nested_delimiter=_DELIMITER, nested_model_default_partial_update=False
@@ -66,6 +74,18 @@ def read_configuration() -> Configuration:
         raise ConfigurationFileError(source, [f"is no TOML: {error}"]) from error
     except ValidationError as error:
         raise ConfigurationFileError(source, list(_lines(error))) from error
+
+
+def read_variable(variable: str, *, needed_by: str) -> str:
+    """Read a key or token from the environment, where the configuration says that it stands.
+
+    Raises:
+        MissingVariableError: it is not set, or empty.
+
+    """
+    if not (value := os.environ.get(variable)):
+        raise MissingVariableError(variable, needed_by)
+    return value
 
 
 def _lines(error: ValidationError) -> list[str]:

@@ -4,7 +4,7 @@ from pydantic_ai.models import Model, infer_model
 
 from decopilot.agent import AgentError
 from decopilot.contracts.configuration import DEMO, TIERS, Configuration
-from decopilot.contracts.messages import RunConfig
+from decopilot.contracts.messages import RunConfig, Tier
 from decopilot_runner.default_agent.demo import DemoModel
 
 
@@ -15,6 +15,11 @@ class Models:
         self._configuration = configuration
         self._delay_ms = delay_ms
         self._made: dict[str, Model] = {}
+
+    @property
+    def configuration(self) -> Configuration:
+        """Where their names are from."""
+        return self._configuration
 
     @property
     def has_demo(self) -> bool:
@@ -36,6 +41,17 @@ class Models:
                 raise AgentError("tier_unavailable", f"There is no model for the tier {config.tier}.")
             name = entry.model
         return self.named(name)
+
+    def of_tier(self, tier: Tier) -> Model | None:
+        """Give the model of a tier; None where it has none.
+
+        Raises:
+            pydantic_ai.exceptions.UserError: the name is unknown, or the provider's key is not in the environment.
+            ImportError: the provider's package is not installed.
+
+        """
+        entry = self._configuration.tier_entry(tier)
+        return None if entry is None else self.named(entry.model)
 
     def named(self, name: str) -> Model:
         """Give a model by its name.
