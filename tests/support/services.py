@@ -189,7 +189,14 @@ class Record:
         views = Views(store)
         return cls(store, Journal(store, views), views, ChunkLog(store))
 
-    async def send(self, thread: str, text: str, message: str = "m1", on_conflict: OnConflict = "queue") -> RunId:
+    async def send(
+        self,
+        thread: str,
+        text: str,
+        message: str = "m1",
+        on_conflict: OnConflict = "queue",
+        config: RunConfig | None = None,
+    ) -> RunId:
         """Ask for a run as `command` does."""
         command = Send(
             now=datetime.now(UTC),
@@ -197,7 +204,7 @@ class Record:
             may_write_all=False,
             message=UIMessage(id=MessageId(message), role="user", parts=[{"type": "text", "text": text}]),
             message_hash=text,
-            config=RunConfig(),
+            config=config or RunConfig(),
             run_id=RunId(f"run-{thread}-{message}"),
             assistant_id=MessageId(f"answer-{thread}-{message}"),
             on_conflict=on_conflict,
