@@ -1,7 +1,10 @@
 """What tools show while they run: in order, the latest always, and nothing of it ahead of the log."""
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from decopilot_runner.default_agent.encoder import Encoder
 from decopilot_runner.default_agent.showing import Latest, Shown
 from support.driven import READONLY, Driven, agent_of, call, calls_of, of, says, verdicts
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "modes.md"
 BATCH = [call("slow", 0), call("fast", 1)]
 
 
@@ -59,6 +63,22 @@ def test_a_generator_as_a_tool_keeps_its_name_its_description_and_its_parameters
 
     assert ("counting", "Count.") == (tool.name, tool.description)
     assert {"count": {"type": "integer"}} == tool.function_schema.json_schema["properties"]
+
+
+async def test_the_examples_of_the_document_show_what_they_have(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    folder = str(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), flags=re.DOTALL)
+    tools: dict[str, Any] = {}
+    exec(compile(code, str(DOCUMENT), "exec"), tools)
+    calls = [call("count_files", 0, json.dumps({"folders": [folder]})), call("count_down", 1, '{"start": 2}')]
+    run = Driven(agent_of(says(calls, ["done"]), Tool(tools["count_files"]), Tool(tools["count_down"])), "go")
+
+    assert "completed" == (await run.attempt()).status
+    assert [{folder: 1}, {"left": 0}] == [part["output"] for part in calls_of(run.message)]
+    shown = [chunk["output"] for chunk in of(run.chunks, "tool-output-available") if chunk.get("preliminary")]
+    assert {"counting": folder, "counted": {}} in shown
+    assert {"left": 2} in shown
 
 
 async def test_a_generator_that_yields_nothing_returns_nothing_and_one_that_raises_fails() -> None:
