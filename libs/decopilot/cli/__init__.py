@@ -13,6 +13,7 @@ from decopilot.cli.usage import (
     DEFAULT_DATA_DIR,
     AsJson,
     DataDir,
+    Mode,
     OnConflict,
     OneLineUsage,
     Org,
@@ -156,6 +157,9 @@ def run(
         ToolApproval | None,
         typer.Option(show_default="auto", help="Which tools run without asking: all, or those that only read."),
     ] = None,
+    mode: Annotated[
+        Mode, typer.Option(help="Just do it, propose a plan before anything is changed, or search the web first.")
+    ] = Mode.DEFAULT,
     as_json: AsJson = False,
     timeout: Timeout = None,
     org: Org = "local",
@@ -176,7 +180,7 @@ def run(
     from decopilot.cli.asking import Question, ask  # noqa: PLC0415 - `--help` must not wait for it
     from decopilot.cli.following import Terms  # noqa: PLC0415 - as above
 
-    question = Question(text, on_conflict.value, None if tool_approval is None else tool_approval.value)
+    question = Question(text, on_conflict.value, None if tool_approval is None else tool_approval.value, mode.value)
     terms = Terms(data_dir, org, thread, url, token, as_json, timeout)
     raise typer.Exit(ask(question, terms, os.environ))
 
@@ -187,7 +191,11 @@ def answer(
     thread: Annotated[str, typer.Option(metavar="ID", help="Conversation that waits.")],
     approved: Annotated[
         bool | None,
-        typer.Option("--approve/--deny", show_default=False, help="What is to become of calls that ask for approval."),
+        typer.Option(
+            "--approve/--deny",
+            show_default=False,
+            help="What is to become of calls that ask for approval, and of a plan.",
+        ),
     ] = None,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why, for the agent to know.")] = None,
     output: Annotated[
