@@ -13,6 +13,7 @@ from pydantic_ai.profiles import ModelProfile
 
 from decopilot.agent import Agent, AgentRequest
 from decopilot.contracts.configuration import Configuration
+from decopilot.contracts.messages import RunConfig
 from decopilot_runner.default_agent import adapt
 from decopilot_runner.default_agent.search_endpoint import RESULTS, TEXT_LENGTH, Result, results
 from decopilot_runner.default_agent.web_search import CUT, QUERY_LENGTH, WebSearch
@@ -122,6 +123,22 @@ async def test_a_searching_model_that_fails_fails_the_call_only() -> None:
     assert "completed" == (await run.attempt()).status
     assert "The model is not available at the moment. Try again." == calls_of(run.message)[0]["errorText"]
     assert "The web could not be searched." == run.message.text
+
+
+async def test_a_role_that_may_not_use_the_searching_model_is_refused() -> None:
+    search = WebSearch(model=researcher("Cats sleep."), may_use=lambda role: role == "admin")
+    for role, state in (("admin", "output-available"), ("user", "output-error"), (None, "output-error")):
+        run = Driven(searching(search), "go", config=RunConfig(role=role))
+        assert "completed" == (await run.attempt()).status
+        assert state == calls_of(run.message)[0]["state"]
+
+
+async def test_a_subtask_may_search_too() -> None:
+    run = Driven(demo_agent(delay_ms=0, configuration=HAS_SEARCH), "/subtask /search cats")
+
+    assert "completed" == (await run.attempt()).status
+    assert "I found 0: nothing." == calls_of(run.message)[0]["output"]
+    assert [] == of(run.chunks, "data-web-search")
 
 
 async def test_a_long_text_is_cut_or_kept_where_it_can_be() -> None:

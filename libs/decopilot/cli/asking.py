@@ -35,7 +35,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the user of `answer` answers: approvals and plans by `approved`, calls by `output`; all that wait, or one."""
+    """What the user of `answer` answers: approvals and plans by `approved`, calls by `output`; all that wait or one."""
 
     approved: bool | None = None
     reason: str | None = None
