@@ -272,6 +272,18 @@ async def test_a_question_is_answered_in_its_form_after_a_reload_too(tab: Opener
         await expect(page.get_by_test_id("ask")).to_have_count(0)
 
 
+async def test_a_plan_is_read_approved_and_carried_out_in_the_same_answer(tab: Opener) -> None:
+    page = await tab()
+    await page.get_by_test_id("plan-first").check()
+    await _send(page, "/plan buy *milk*")
+    await expect(page.get_by_test_id("plan").locator("li")).to_have_text("Note: buy milk", timeout=SOON_MS)
+    await _reload(page)
+    await page.get_by_test_id("approve").click(timeout=SOON_MS)
+    await expect(_answer(page)).to_contain_text("As planned, I have noted", timeout=SOON_MS)
+    await expect(_messages(page)).to_have_count(2)
+    await expect(page.get_by_test_id("ask")).to_have_count(0)
+
+
 async def test_a_line_behind_a_question_comes_after_its_answer(tab: Opener) -> None:
     page = await tab()
     await _send(page, "/slowtool 1")

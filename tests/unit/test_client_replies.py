@@ -13,6 +13,9 @@ LOOK = Interaction(kind="answer", id="c3", tool_call_id="c3", tool_name="look")
 ASK = Interaction(kind="answer", id="c4", tool_call_id="c4", tool_name="user_ask")
 
 
+PLAN = Interaction(kind="answer", id="c5", tool_call_id="c5", tool_name="propose_plan")
+
+
 def waiting(*pending: Interaction, status: ThreadStatus = "requires_action") -> Thread:
     times = {"created_at": "", "updated_at": ""}
     return Thread(id="t1", title="", status=status, agent_id="default", created_by="me", pending=pending, **times)
@@ -27,6 +30,17 @@ def test_all_that_ask_for_approval_get_the_same_one() -> None:
 def test_one_of_them_is_chosen_by_its_call_or_its_approval(call: str) -> None:
     no = [Approval(approval_id="a2", approved=False, reason="too late")]
     assert no == resolutions_of(Reply(approved=False, reason="too late", call=call), waiting(PAY, SHIP))
+
+
+def test_a_plan_is_approved_or_not_like_a_call_and_may_be_answered_in_full() -> None:
+    yes = [Approval(approval_id="a1", approved=True), Answer(tool_call_id="c5", output={"approved": True})]
+    assert yes == resolutions_of(Reply(approved=True), waiting(PAY, PLAN))
+    no = [Answer(tool_call_id="c5", output={"approved": False, "reason": "too dear"})]
+    assert no == resolutions_of(Reply(approved=False, reason="too dear"), waiting(PLAN))
+    told = [Answer(tool_call_id="c5", output={"approved": True, "by": "me"})]
+    assert told == resolutions_of(Reply(output='{"approved": true, "by": "me"}'), waiting(PLAN))
+    both = [Answer(tool_call_id="c5", output={"approved": True}), Answer(tool_call_id="c3", output="fine")]
+    assert both == resolutions_of(Reply(approved=True, output="fine"), waiting(LOOK, PLAN))
 
 
 def test_approvals_and_an_output_are_given_at_once() -> None:

@@ -27,7 +27,13 @@ async def started(run: Driven, kind: str) -> asyncio.Task[object]:
 
 @pytest.mark.parametrize(
     ("text", "kind"),
-    [("/slowtool 600", "tool-input-available"), ("/hang", "text-delta"), ("/count 5 60000", "start-step")],
+    [
+        ("/slowtool 600", "tool-input-available"),
+        ("/hang", "text-delta"),
+        ("/count 5 60000", "start-step"),
+        ("/subtask /slowtool 600", "tool-output-available"),
+        ("/subtask /hang", "tool-output-available"),
+    ],
 )
 async def test_whatever_an_agent_waits_for_a_cancellation_ends_it_and_nothing_is_left(
     caplog: pytest.LogCaptureFixture, text: str, kind: str
@@ -42,11 +48,12 @@ async def test_whatever_an_agent_waits_for_a_cancellation_ends_it_and_nothing_is
     assert [] == caplog.records
 
 
-async def test_an_agent_that_is_closed_at_any_chunk_does_nothing_more(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("text", "chunks"), [("/steps 9 /note x", 40), ("/subtask /steps 9 /note x", 14)])
+async def test_an_agent_that_is_closed_at_any_chunk_does_nothing_more(tmp_path: Path, text: str, chunks: int) -> None:
     agent = demo_agent(delay_ms=0, demo_dir=tmp_path)
-    for kill_at in range(1, 40):
+    for kill_at in range(1, chunks):
         with pytest.raises(KilledError):
-            await Driven(agent, "/steps 9 /note x").attempt(kill_at=kill_at)
+            await Driven(agent, text).attempt(kill_at=kill_at)
         before = noted(tmp_path)
         for _ in range(20):
             await asyncio.sleep(0)

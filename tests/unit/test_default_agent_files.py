@@ -14,7 +14,8 @@ from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.files import file_ref
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId
 from decopilot.contracts.messages import RunConfig, UIMessage
-from decopilot_runner.default_agent import PydanticAgent, adapt
+from decopilot_runner.default_agent import adapt
+from decopilot_runner.default_agent.answering import PydanticAgent
 from decopilot_runner.default_agent.files import FILES_BYTES, TEXT_BYTES, read_attached
 from decopilot_runner.default_agent.models import Models
 from support.demo import demo_agent

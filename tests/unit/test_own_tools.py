@@ -12,7 +12,7 @@ from decopilot.contracts.messages import RunConfig
 from decopilot.domain.interactions import pending_in
 from decopilot_runner.default_agent import build
 from decopilot_runner.default_agent.models import Models
-from decopilot_runner.default_agent.toolbox import ToolImportError
+from decopilot_runner.importing import ImportPathError
 from support import own_tools
 from support.driven import READONLY, Driven, calls_of, kinds, of, verdicts
 
@@ -232,7 +232,7 @@ async def test_what_is_too_large_is_shown_in_part(text: str) -> None:
     ],
 )
 def test_what_can_be_no_tool_is_refused_when_the_runner_starts(names: tuple[str, ...], why: str) -> None:
-    with pytest.raises(ToolImportError, match=rf"^tool support\.own_tools:{names[-1]}: .*{why}"):
+    with pytest.raises(ImportPathError, match=rf"^tool support\.own_tools:{names[-1]}: .*{why}"):
         agent_with(*names)
 
 
@@ -241,7 +241,7 @@ def test_two_functions_of_one_name_are_refused(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "broken_tools.py").write_text("1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
     models = Models(Configuration(), delay_ms=0)
-    with pytest.raises(ToolImportError, match=r"there is a tool order already, from support\.own_tools:order"):
+    with pytest.raises(ImportPathError, match=r"there is a tool order already, from support\.own_tools:order"):
         build(AgentEntry(tools=("support.own_tools:order", "other_tools:order")), models)
-    with pytest.raises(ToolImportError, match="ZeroDivisionError: division by zero"):
+    with pytest.raises(ImportPathError, match="ZeroDivisionError: division by zero"):
         build(AgentEntry(tools=("broken_tools:order",)), models)

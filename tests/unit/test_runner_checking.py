@@ -52,3 +52,27 @@ def test_deltas_add_up_by_their_text_and_transient_chunks_not_at_all() -> None:
         checker.check(delta)
     with pytest.raises(AnswerTooLargeError, match="an answer has at most 100 bytes"):
         checker.check(delta)
+
+
+def fits(*chunks: Chunk, limit_bytes: int = 500) -> bool:
+    checker = Checker(limit_bytes)
+    try:
+        for chunk in chunks:
+            checker.check(chunk)
+    except AnswerTooLargeError:
+        return False
+    return True
+
+
+def test_what_the_next_chunk_takes_the_place_of_is_counted_once() -> None:
+    called: Chunk = {"type": "tool-input-available", "toolCallId": "c1", "toolName": "t", "input": {}}
+    final: Chunk = {"type": "tool-output-available", "toolCallId": "c1", "output": "x" * 60}
+    shown: Chunk = final | {"preliminary": True}
+    data: Chunk = {"type": "data-web-search", "id": "c1", "data": {"text": "x" * 60}}
+
+    assert fits(*[shown, data] * 20, final)
+    # A call whose id was there before is another part, which does not take the place of the first.
+    assert not fits(*[called, shown] * 5)
+    assert not fits(*[final] * 10)
+    note: Chunk = {"type": "data-note", "data": "x" * 60}
+    assert not fits(*[note] * 10)

@@ -17,6 +17,7 @@ from decopilot.cli.usage import (
     ConfigFile,
     DataDir,
     Files,
+    Mode,
     OnConflict,
     OneLineUsage,
     Org,
@@ -194,6 +195,9 @@ def run(
         str | None, typer.Option(metavar="ID", show_default="default", help="Agent of the configuration to ask.")
     ] = None,
     file: Files = None,
+    mode: Annotated[
+        Mode, typer.Option(help="Just do it, propose a plan before anything is changed, or search the web first.")
+    ] = Mode.DEFAULT,
     as_json: AsJson = False,
     timeout: Timeout = None,
     org: Org = "local",
@@ -215,7 +219,12 @@ def run(
     from decopilot.cli.following import Terms  # noqa: PLC0415 - as above
 
     question = Question(
-        text, on_conflict.value, None if tool_approval is None else tool_approval.value, agent, file or ()
+        text,
+        on_conflict.value,
+        None if tool_approval is None else tool_approval.value,
+        mode.value,
+        agent,
+        file or (),
     )
     terms = Terms(data_dir, org, thread, url, token, as_json, timeout)
     raise typer.Exit(ask(question, terms, os.environ))
@@ -227,7 +236,11 @@ def answer(
     thread: Annotated[str, typer.Option(metavar="ID", help="Conversation that waits.")],
     approved: Annotated[
         bool | None,
-        typer.Option("--approve/--deny", show_default=False, help="What is to become of calls that ask for approval."),
+        typer.Option(
+            "--approve/--deny",
+            show_default=False,
+            help="What is to become of calls that ask for approval, and of a plan.",
+        ),
     ] = None,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why, for the agent to know.")] = None,
     output: Annotated[

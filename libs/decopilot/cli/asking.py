@@ -21,6 +21,8 @@ from decopilot.contracts.interactions import Resolution
 
 USER_ASK = "user_ask"
 """The tool of default agents that asks the user something; its output is `{"response": …}`."""
+PROPOSE_PLAN = "propose_plan"
+"""The tool of default agents that proposes a plan; its output is the verdict, `{"approved": …}`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Question:
     text: str
     on_conflict: OnConflict = "queue"
     tool_approval: Literal["auto", "readonly"] | None = None
+    mode: Literal["default", "plan", "web-search"] = "default"
     agent: str | None = None
     files: Sequence[Path] = ()
 
@@ -44,7 +47,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the user of `answer` answers: approvals by `approved`, calls by `output`, of all that wait or of one."""
+    """What the user of `answer` answers: approvals and plans by `approved`, calls by `output`; all that wait or one."""
 
     approved: bool | None = None
     reason: str | None = None
@@ -70,7 +73,7 @@ def ask(question: Question, terms: Terms, environment: Mapping[str, str]) -> Exi
         if not text.strip():
             message = "There is nothing to ask: the text is empty."
             raise CliError(message)
-        options: SendOptions = {"on_conflict": question.on_conflict}
+        options: SendOptions = {"on_conflict": question.on_conflict, "mode": question.mode}
         if question.tool_approval is not None:
             options["tool_approval_level"] = question.tool_approval
         if question.agent is not None:
@@ -117,14 +120,15 @@ def resolutions_of(reply: Reply, thread: Thread) -> Sequence[Resolution]:
         known = ", ".join(asked.id for asked in thread.pending)
         message = f"Thread {thread.id} waits for no call {reply.call!r}, but for {known}."
         raise CliError(message)
-    approvals = [asked for asked in meant if asked.kind == "approval"] if reply.approved is not None else []
+    verdicts = [asked for asked in meant if _is_verdict(asked)] if reply.approved is not None else []
     calls = [asked for asked in meant if asked.kind == "answer"] if reply.output is not None else []
+    calls = [asked for asked in calls if asked not in verdicts]
     if len(calls) > 1:
         message = (
             f"Several calls wait for an answer: choose one with --call, of {', '.join(call.id for call in calls)}."
         )
         raise CliError(message)
-    if not approvals and not calls:
+    if not verdicts and not calls:
         message = (
             "It waits for an answer: give --output."
             if reply.approved is not None
@@ -132,9 +136,19 @@ def resolutions_of(reply: Reply, thread: Thread) -> Sequence[Resolution]:
         )
         raise CliError(message)
     return [
-        *(Approval(approval_id=asked.id, approved=bool(reply.approved), reason=reply.reason) for asked in approvals),
+        *(_verdict(bool(reply.approved), reply.reason, asked) for asked in verdicts),
         *(Answer(tool_call_id=asked.id, output=_output(reply.output or "", asked)) for asked in calls),
     ]
+
+
+def _is_verdict(asked: Interaction) -> bool:
+    return asked.kind == "approval" or asked.tool_name == PROPOSE_PLAN
+
+
+def _verdict(approved: bool, reason: str | None, asked: Interaction) -> Resolution:  # noqa: FBT001  as it is told
+    if asked.kind == "approval":
+        return Approval(approval_id=asked.id, approved=approved, reason=reason)
+    return Answer(tool_call_id=asked.id, output={"approved": approved} | ({} if reason is None else {"reason": reason}))
 
 
 def _output(text: str, asked: Interaction) -> object:

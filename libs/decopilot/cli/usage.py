@@ -49,6 +49,14 @@ class OnConflict(StrEnum):
     REJECT = "reject"
 
 
+class Mode(StrEnum):
+    """How a question is worked on."""
+
+    DEFAULT = "default"
+    PLAN = "plan"
+    WEB_SEARCH = "web-search"
+
+
 class ToolApproval(StrEnum):
     """Which tools run without asking."""
 

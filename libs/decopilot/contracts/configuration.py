@@ -117,6 +117,8 @@ class Search(_Table):
     url: str = Field(pattern=r"^https?://\S*\{query\}\S*$")
     api_key_env: Variable | None = None
     """Sent as bearer token."""
+    headers_env: dict[str, Variable] = Field(default_factory=dict)
+    """Headers of its requests, each with the name of the variable that holds its value."""
 
 
 class Automation(_Table):

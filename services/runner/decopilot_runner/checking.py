@@ -102,6 +102,7 @@ class Checker:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._left_bytes = limit_bytes
+        self._replaced: dict[tuple[str, str], int] = {}  # sizes of what the next chunk of its kind takes the place of
 
     def count(self, begun: UIMessage) -> None:
         """Count an answer that is gone on with."""
@@ -130,11 +131,25 @@ class Checker:
         delta = stored.get("delta", stored.get("inputTextDelta"))
         size = len(line) if delta is None else len(to_json(delta))
         is_transient = bool(stored.get("transient"))
+        place = None if is_transient else _place(stored)
+        before = 0 if place is None else self._replaced.pop(place, 0)
+        # A call whose id was there before begins another part.
+        self._left_bytes += 0 if kind.startswith("tool-input-") else before
         if size > (self._limit_bytes if is_transient else self._left_bytes):
             raise AnswerTooLargeError(self._limit_bytes)
         if not is_transient:
             self._left_bytes -= size
+            if place is not None and (place[0].startswith("data-") or stored.get("preliminary")):
+                self._replaced[place] = size
         return stored
+
+
+def _place(chunk: Chunk) -> tuple[str, str] | None:
+    """Tell what of the message a chunk takes the place of: data of its type and id, an output of its call."""
+    kind = chunk["type"]
+    if kind.startswith("data-"):
+        return (kind, chunk["id"]) if "id" in chunk else None
+    return ("output", chunk["toolCallId"]) if kind.startswith(("tool-input-", "tool-output-")) else None
 
 
 def _check_fields(kind: str, chunk: Chunk) -> None:

@@ -30,7 +30,7 @@ export async function getQueue(thread, signal) {
   return (await request(`${threadPath(thread)}/queue`, { signal })).queue ?? [];
 }
 
-/** `options`: `onConflict`, `toolApprovalLevel`. */
+/** `options`: `onConflict`, `mode`, `toolApprovalLevel`. */
 export function postMessage(thread, message, options = {}) {
   return request(`${threadPath(thread)}/messages`, sending("POST", { messages: [message], ...options }));
 }

@@ -30,6 +30,7 @@ const $ = (id) => document.getElementById(id);
 const composer = $("composer");
 const connection = $("connection");
 const askFirst = $("ask-first");
+const planFirst = $("plan-first");
 const view = new ConversationView($("messages"), $("scroller"), {
   retry: (text) => send(text ?? lastQuestion()),
   resolve,
@@ -136,7 +137,8 @@ async function send(text, { interrupts = false, files = [] } = {}) {
   history.replaceState(null, "", `#${thread}`);
   view.scrollToEnd();
   try {
-    await session.send(text, { id: again, interrupts, ...approval(), files });
+    const mode = planFirst.checked ? "plan" : "default";
+    await session.send(text, { id: again, interrupts, files, mode, ...approval() });
     notices.happened(SUCCEEDED);
     threads.refresh();
   } catch (error) {
@@ -382,10 +384,11 @@ $("welcome").addEventListener("click", ({ target }) => {
   const suggestion = target.closest("[data-say]");
   if (!suggestion) return;
   // For this message alone: what the reader chose is left as it is.
-  const chosen = askFirst.checked;
+  const chosen = [askFirst.checked, planFirst.checked];
   askFirst.checked ||= suggestion.dataset.askFirst !== undefined;
+  planFirst.checked ||= suggestion.dataset.planFirst !== undefined;
   send(suggestion.dataset.say);
-  askFirst.checked = chosen;
+  [askFirst.checked, planFirst.checked] = chosen;
 });
 $("new-chat").addEventListener("click", () => {
   if (location.hash.length > 1) location.hash = "";

@@ -1,24 +1,37 @@
 /** Forms by which a person decides what an answer waits for: `{element, update(busy)}`. */
 
 import { h } from "./dom.js";
+import { drawMarkdown } from "./markdown.js";
 
 /** `resolve(resolution)` sends the decision. */
 export function askView(part, name, resolve) {
-  return part.state === "approval-requested" ? approvalView(part, name, resolve) : answerView(part, name, resolve);
+  if (part.state === "approval-requested") return approvalView(part, name, resolve);
+  return name === "propose_plan" ? planView(part, resolve) : answerView(part, name, resolve);
 }
 
 function approvalView({ approval }, name, resolve) {
-  const reason = field({ placeholder: "Reason (optional)", "aria-label": "Reason, optional", "data-testid": "reason" });
-  const decide = (approved) => {
-    const why = reason.value.trim();
-    resolve({ approvalId: approval.id, approved, ...(why ? { reason: why } : {}) });
-  };
-  const approve = button("Approve", "primary", "approve", () => decide(true));
-  const deny = button("Deny", "quiet", "deny", () => decide(false));
   const asked = h("p", {}, "Decopilot wants to use ", h("strong", {}, name), approval.requestReason ? ": " : ".");
   if (approval.requestReason) asked.append(String(approval.requestReason));
-  const buttons = h("span", { className: "ask-buttons" }, approve, deny);
-  return form(`Approval of ${name}`, [asked, h("div", { className: "ask-row" }, reason, buttons)]);
+  const row = verdictRow((verdict) => resolve({ approvalId: approval.id, ...verdict }));
+  return form(`Approval of ${name}`, [asked, row]);
+}
+
+/** The output of `propose_plan` is the verdict on its plan: `{approved, reason?}`. */
+function planView({ input, toolCallId }, resolve) {
+  const plan = h("div", { className: "markdown", "data-testid": "plan" });
+  drawMarkdown(plan, String(input?.plan ?? ""), { final: true });
+  return form("Approval of the plan", [plan, verdictRow((output) => resolve({ toolCallId, output }))]);
+}
+
+function verdictRow(decide) {
+  const reason = field({ placeholder: "Reason (optional)", "aria-label": "Reason, optional", "data-testid": "reason" });
+  const give = (approved) => {
+    const why = reason.value.trim();
+    decide({ approved, ...(why ? { reason: why } : {}) });
+  };
+  const approve = button("Approve", "primary", "approve", () => give(true));
+  const deny = button("Deny", "quiet", "deny", () => give(false));
+  return h("div", { className: "ask-row" }, reason, h("span", { className: "ask-buttons" }, approve, deny));
 }
 
 /** The question of `user_ask` is known: `{prompt, type?: "text" | "choice" | "confirm", options?, default?}`. */

@@ -76,14 +76,15 @@ export class Session {
    * Send a text with the parts of its files, shown at once; what was sent before is accepted before it. Resolves when it is accepted; throws the
    * refusal after taking the message back. `id` repeats an attempt whose fate is not known: the same id is the same
    * run. `interrupts`: the run that goes on is to end for it, instead of being waited for.
+   * `how` is what the server is told of the run: `mode`, `toolApprovalLevel`.
    */
-  async send(text, { id = newId("msg"), interrupts = false, toolApprovalLevel, files = [] } = {}) {
+  async send(text, { id = newId("msg"), interrupts = false, files = [], ...how } = {}) {
     const message = { id, role: "user", parts: [{ type: "text", text }, ...files] };
     this.conversation.offer(message, { interrupts });
     this.#onChange();
     const before = this.#sending;
     const accepted = before.then(() =>
-      postMessage(this.thread, message, { onConflict: interrupts ? "interrupt" : "queue", toolApprovalLevel }),
+      postMessage(this.thread, message, { onConflict: interrupts ? "interrupt" : "queue", ...how }),
     );
     this.#sending = accepted.catch(() => {});
     try {
@@ -91,7 +92,7 @@ export class Session {
       this.conversation.confirm(message, receipt, { interrupts });
       if (receipt.status === "queued") this.refreshQueue();
       // An attempt that had failed in appearance only was taken back in the meantime: said again, it is a new message.
-      if (receipt.status === "withdrawn") await this.send(text, { interrupts, toolApprovalLevel, files });
+      if (receipt.status === "withdrawn") await this.send(text, { interrupts, files, ...how });
     } catch (error) {
       if (this.conversation.withdraw(message)) throw Object.assign(error, { messageId: id });
       // A message that was sent in its place and refused has been taken back already.

@@ -13,6 +13,7 @@ from pydantic_ai.toolsets import AbstractToolset, ToolsetTool, WrapperToolset
 ASKED = "asked"
 """Key in the metadata of an `ApprovalRequired`: the request that clients are to be shown; None: they have it."""
 
+OBEDIENT = "obedient"
 INTERRUPTED = "This call was interrupted: it may already have happened. Approve it to let it be done (again)."
 
 
@@ -47,9 +48,17 @@ def destructive() -> dict[str, Any]:
     return {"annotations": {"readOnlyHint": False, "destructiveHint": True}}
 
 
-def declares(tool: ToolDefinition, hint: str) -> bool:
+def obedient() -> dict[str, Any]:
+    """Make the metadata of a tool that, in a run that is only reading, only reads itself."""
+    return {OBEDIENT: True}
+
+
+def declares(tool: ToolDefinition, hint: str, *, only_reading: bool = False) -> bool:
     """Tell whether a tool declares a hint of MCP; a hint that is not given is not believed."""
-    annotations = (tool.metadata or {}).get("annotations")
+    metadata = tool.metadata or {}
+    if hint == "readOnlyHint" and only_reading and metadata.get(OBEDIENT) is True:
+        return True
+    annotations = metadata.get("annotations")
     return isinstance(annotations, Mapping) and annotations.get(hint) is True
 
 
@@ -85,7 +94,7 @@ class _AskingToolset(WrapperToolset[Any]):
         if call in self.verdicts.waiting:
             raise ApprovalRequired(metadata={ASKED: None})
         is_approved = call in self.verdicts.approved
-        reads = declares(definition, "readOnlyHint")
+        reads = declares(definition, "readOnlyHint", only_reading=self.only_reading)
         asked = next_approval_id(call, self.verdicts.approvals.get(call))
         if not is_approved and (definition.kind == "unapproved" or (self.only_reading and not reads)):
             # It can't have happened, whoever died: it was never approved.

@@ -72,7 +72,8 @@ class Begun:
             if part.get("state") == "approval-requested":
                 waiting.add(call)
                 continue
-            if part.get("state") == "approval-responded":
+            # It may have shown something since: then its state says no more that it was approved.
+            if isinstance(approval, dict) and approval.get("approved"):
                 approved.add(call)
             if self.is_resumed:
                 in_doubt.add(call)

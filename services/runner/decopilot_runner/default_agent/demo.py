@@ -57,9 +57,15 @@ class DemoModel(Model):
         run_context: RunContext[Any] | None = None,
     ) -> AsyncGenerator[StreamedResponse]:
         """Stream the answer."""
-        _, parameters = self.prepare_request(model_settings, model_request_parameters)
         words = sum(_words_of(getattr(part, "content", "")) for message in messages for part in message.parts)
-        play = script(messages, None if run_context is None else run_context.run_id)
+        settings, parameters = self.prepare_request(model_settings, model_request_parameters)
+        choice = (settings or {}).get("tool_choice")
+        play = script(
+            messages,
+            None if run_context is None else run_context.run_id,
+            tools={tool.name for tool in parameters.function_tools},
+            must_call=choice[0] if isinstance(choice, list) and choice else None,
+        )
         delay_ms = self._delay_ms if play.delay_ms is None else play.delay_ms
         yield DemoResponse(parameters, script=play, delay_ms=delay_ms, words=words)
 

@@ -9,8 +9,8 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from pydantic_ai.exceptions import ModelHTTPError, ModelUnavailableError
@@ -26,8 +26,9 @@ from pydantic_ai.messages import (
 
 from decopilot_runner.default_agent.demo_tools import Notebook, get_weather, take_time
 from decopilot_runner.default_agent.history import ATTACHED
+from decopilot_runner.default_agent.modes import SUBTASK, WEB_SEARCH
 from decopilot_runner.default_agent.naming import CLOSE, NAMING, OPEN
-from decopilot_runner.default_agent.tools import user_ask
+from decopilot_runner.default_agent.tools import propose_plan, user_ask
 
 NAME = "demo"
 COUNT_MAX = 100_000
@@ -77,16 +78,28 @@ class Turn:
     returns: Sequence[ToolReturnPart]
     call: str
     files: Sequence[str] = ()
+    tools: Collection[str] | None = None
 
 
-def script(messages: Sequence[ModelMessage], run_id: str | None = None) -> Script:
+def script(
+    messages: Sequence[ModelMessage],
+    run_id: str | None = None,
+    *,
+    tools: Collection[str] | None = None,
+    must_call: str | None = None,
+) -> Script:
     """Tell what is to be done next: follow a directive, go on with it, or answer a text.
 
-    Ids of calls are the same whenever the same run is at the same step, and different for all others.
+    Ids of calls are the same whenever the same run is at the same step, and different for all others. It calls one of
+    the `tools` only (None: any); of those that it may be forced to call it knows `web_search`.
     """
-    turn = _turn(messages, run_id)
+    turn = replace(_turn(messages, run_id), tools=tools)
     if any(isinstance(message, ModelRequest) and message.instructions == NAMING for message in messages):
         return Script(_words(_title(turn.text)))
+    if must_call == WEB_SEARCH:
+        return _call(turn, WEB_SEARCH, {"query": turn.text})
+    if turn.returns and turn.returns[-1].tool_name == WEB_SEARCH:
+        return _found(turn)
     line = turn.text.partition("\n")[0].strip()
     name = line.partition(" ")[0]
     if (directive := _DIRECTIVES.get(name)) is not None:
@@ -174,6 +187,35 @@ def _ask(match: re.Match[str], turn: Turn) -> Script:
     return _call(turn, user_ask.__name__, {"prompt": match["question"], "type": "text"})
 
 
+def _plan(match: re.Match[str], turn: Turn) -> Script:
+    text, returned = match["text"], {part.tool_name: part for part in turn.returns}
+    if (proposed := returned.get(propose_plan.__name__)) is None:
+        return _call(turn, propose_plan.__name__, {"plan": f"1. Note: {text}"})
+    if not (isinstance(proposed.content, dict) and proposed.content.get("approved") is True):
+        return Script(_words("The plan was not approved, and nothing was done."))
+    if Notebook.note.__name__ not in returned:
+        return _call(turn, Notebook.note.__name__, {"text": text}, "The plan was approved.")
+    return _report(turn, f"As planned, I have noted {_quote(text)}.", "The plan could not be carried out.")
+
+
+def _subtask(match: re.Match[str], turn: Turn) -> Script:
+    if turn.returns:
+        result = f"The subtask says: {_quote(str(turn.returns[-1].content))}"
+        return _report(turn, result, "The subtask was not done.")
+    return _call(turn, SUBTASK, {"prompt": match["text"]})
+
+
+def _search(match: re.Match[str], turn: Turn) -> Script:
+    return _call(turn, WEB_SEARCH, {"query": match["query"]})
+
+
+def _found(turn: Turn) -> Script:
+    found = turn.returns[-1].content
+    sources = found.get("sources") if isinstance(found, dict) else None
+    titles = [_quote(str(source.get("title"))) for source in sources or []]
+    return _report(turn, f"I found {len(titles)}: {', '.join(titles) or 'nothing'}.", "The web could not be searched.")
+
+
 def _steps(match: re.Match[str], turn: Turn) -> Script:
     count, note, number = min(int(match["count"]), STEPS_MAX), match["note"], len(turn.returns) + 1
     if number > count:
@@ -208,6 +250,8 @@ def _hang(_match: re.Match[str], _turn: Turn) -> Script:
 
 
 def _call(turn: Turn, tool: str, args: Mapping[str, object], ahead: str = "") -> Script:
+    if turn.tools is not None and tool not in turn.tools:
+        return Script(_words(f"I have no tool `{tool}` here."))
     typed = json.dumps(args, ensure_ascii=False)
     pieces = [typed[start : start + 6] for start in range(0, len(typed), 6)]
     # The name comes with the first piece only: pydantic-ai strings names together, as it does arguments.
@@ -254,6 +298,9 @@ _DIRECTIVES = {
     "/note": _Directive(r" +(?P<text>.{1,200})", "`/note TEXT`, TEXT of at most 200 characters.", _note),
     "/delete": _Directive(r" +(?P<name>.{1,200})", "`/delete NAME`, NAME of at most 200 characters.", _delete),
     "/ask": _Directive(r" +(?P<question>.{1,200})", "`/ask QUESTION`, QUESTION of at most 200 characters.", _ask),
+    "/plan": _Directive(r" +(?P<text>.{1,200})", "`/plan TEXT`, TEXT of at most 200 characters.", _plan),
+    "/subtask": _Directive(r" +(?P<text>.{1,200})", "`/subtask TEXT`, TEXT of at most 200 characters.", _subtask),
+    "/search": _Directive(r" +(?P<query>.{1,200})", "`/search QUERY`, QUERY of at most 200 characters.", _search),
     "/steps": _Directive(
         r" +(?P<count>0*[1-9][0-9]{0,3})(?: +/note +(?P<note>.{1,200}))?",
         f"`/steps N [/note TEXT]`, N from 1 to {STEPS_MAX}, TEXT of at most 200 characters.",

@@ -33,6 +33,7 @@ from decopilot_runner.default_agent.continuing import REASON_KEY, Begun
 from decopilot_runner.default_agent.history import INTERRUPTED_CALL
 from decopilot_runner.default_agent.progress import ToolProgress
 from decopilot_runner.default_agent.provider_metadata import provider_metadata
+from decopilot_runner.default_agent.showing import Shown
 
 AnyNode = ModelRequestNode[Any, Any] | CallToolsNode[Any, Any]
 Prose = Literal["text", "reasoning"]
@@ -69,6 +70,7 @@ class Encoder:
         self._typed: dict[str, tuple[str, list[str]]] = {}  # calls whose input is streaming: name, input so far
         self._called = {str(part["toolCallId"]) for part in begun.open_calls}  # calls whose output is missing
         self._is_response_told = bool(self._called)
+        self._tokens_told = usage.total_tokens
 
     def enter(self, node: AnyNode) -> list[Chunk]:
         """Open a step before its model call; before its tools, give each call with its whole input."""
@@ -79,7 +81,7 @@ class Encoder:
         self._in_step = True
         return [*chunks, {"type": "start-step"}]
 
-    def event(self, event: AgentStreamEvent) -> list[Chunk]:
+    def event(self, event: AgentStreamEvent) -> list[Chunk]:  # noqa: PLR0911  one case per event
         """Encode what the model streamed, or what came of a tool call; events of other kinds are not shown."""
         if isinstance(event, PartDeltaEvent):
             return self._delta(event)
@@ -91,6 +93,8 @@ class Encoder:
             return self._output(event.part)
         if isinstance(event, DeferredToolRequestsEvent):
             return self._ask(event.requests)
+        if isinstance(event, Shown):
+            return self._shown(event)
         return [event.chunk()] if isinstance(event, ToolProgress) else []
 
     def leave(self, node: AnyNode) -> list[Chunk]:
@@ -140,6 +144,7 @@ class Encoder:
         return [self._metadata(**told), {"type": "finish-step"}]
 
     def _metadata(self, **told: object) -> Chunk:
+        self._tokens_told = self.usage.total_tokens
         tokens = {
             "inputTokens": self.usage.input_tokens,
             "outputTokens": self.usage.output_tokens,
@@ -161,6 +166,10 @@ class Encoder:
                 chunks.append({"type": INTERRUPTED_CALL, "id": call, "data": told})
             chunks.append({"type": "tool-approval-request", "toolCallId": call, "approvalId": asked.approval_id})
         return chunks
+
+    def _shown(self, event: Shown) -> list[Chunk]:
+        # Of a call that has ended nothing more is shown.
+        return [event.take()] if event.tool_call_id in self._called else []
 
     def _delta(self, event: PartDeltaEvent) -> list[Chunk]:
         delta = event.delta
@@ -259,14 +268,20 @@ class Encoder:
         if part.tool_call_id not in self._called:
             return []
         self._called.discard(part.tool_call_id)
-        if part.outcome == "success":
-            # What a tool returned may be anything; whatever has no JSON form is told by its `str`.
-            output = to_jsonable_python(part.content, bytes_mode="base64", serialize_unknown=True)
-            return [{"type": "tool-output-available", "toolCallId": part.tool_call_id, "output": output, **options}]
-        if part.outcome == "denied":
-            return [{"type": "tool-output-denied", "toolCallId": part.tool_call_id}]
-        text = part.model_response_str(wrap_if_error=False)
-        return [{"type": "tool-output-error", "toolCallId": part.tool_call_id, "errorText": text, **options}]
+        # A tool may have called models itself, and behind its output another attempt may go on.
+        used = [self._metadata()] if self.usage.total_tokens != self._tokens_told and not options else []
+        return [*used, _output_chunk(part, **options)]
+
+
+def _output_chunk(part: ToolReturnPart | NativeToolReturnPart, **options: bool) -> Chunk:
+    if part.outcome == "success":
+        # What a tool returned may be anything; whatever has no JSON form is told by its `str`.
+        output = to_jsonable_python(part.content, bytes_mode="base64", serialize_unknown=True)
+        return {"type": "tool-output-available", "toolCallId": part.tool_call_id, "output": output, **options}
+    if part.outcome == "denied":
+        return {"type": "tool-output-denied", "toolCallId": part.tool_call_id}
+    text = part.model_response_str(wrap_if_error=False)
+    return {"type": "tool-output-error", "toolCallId": part.tool_call_id, "errorText": text, **options}
 
 
 def _call_chunk(name: str, part: ToolCallPart | NativeToolCallPart, **fields: object) -> Chunk:

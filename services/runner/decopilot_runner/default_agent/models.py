@@ -10,7 +10,7 @@ from pydantic_ai.settings import ModelSettings
 
 from decopilot.agent import AgentError
 from decopilot.contracts.configuration import DEMO, TIERS, Configuration, ModelEntry
-from decopilot.contracts.messages import RunConfig
+from decopilot.contracts.messages import RunConfig, Tier
 from decopilot.kit.program import ConfigurationError
 from decopilot_runner.default_agent.demo import DemoModel
 from decopilot_runner.default_agent.provider_metadata import lacks_thoughts
@@ -30,6 +30,11 @@ class Models:
         self._delay_ms = delay_ms
         self._providers = Providers(configuration.providers)
         self._made: dict[str, Model] = {}
+
+    @property
+    def configuration(self) -> Configuration:
+        """Where their names are from."""
+        return self._configuration
 
     @property
     def has_demo(self) -> bool:
@@ -74,6 +79,16 @@ class Models:
         """Tell whether a run's model reads images and documents: as its tier says, or another that has that model."""
         entries = [self._configuration.tier_entry(tier) for tier in (config.tier, *TIERS)]
         return next((e.vision for e in entries if e is not None and config.model in {e.model, None}), True)
+
+    def of_tier(self, tier: Tier) -> Model | None:
+        """Give the model of a tier; None where it has none.
+
+        Raises:
+            ConfigurationError: the provider is unknown, or its package or its key is missing.
+
+        """
+        entry = self._configuration.tier_entry(tier)
+        return None if entry is None else self.of_entry(entry)
 
     def named(self, name: str) -> Model:
         """Give a model by its name, with the settings of the first tier that has it.

@@ -59,16 +59,17 @@ class Outputs:
             return await self._fit_media(call, result)
         # In a thread where it may be large.
         value, text = _read(result) if _is_small(result) else await asyncio.to_thread(_read, result)
-        return value if text is None else await self._shown(call, text)
+        return value if text is None else await self.keep_text(call, text)
 
     async def _fit_media(self, call: ToolCall, result: object) -> object:
         if isinstance(result, ToolReturn):
             return replace(result, return_value=await self.fit(call, result.return_value))
         value = await asyncio.to_thread(as_json, result)
         text = await asyncio.to_thread(_text, value)
-        return result if len(text) <= BYTES else await self._shown(call, text)
+        return result if len(text) <= BYTES else await self.keep_text(call, text)
 
-    async def _shown(self, call: ToolCall, text: str) -> dict[str, Any]:
+    async def keep_text(self, call: ToolCall, text: str) -> dict[str, Any]:
+        """Keep a text that is too long for a message; returns the output that tells of it."""
         data = await asyncio.to_thread(text.encode)
         hint = HINT if len(data) <= KEPT_BYTES else CUT_HINT
         if not await self._keep(call, data[:KEPT_BYTES]):

@@ -8,7 +8,7 @@ from pydantic.errors import PydanticUserError
 from pydantic_ai import Tool
 from pydantic_ai.exceptions import UserError
 
-from decopilot.agent import ToolHints, hints_of
+from decopilot.agent import ToolHints, hints_of, streamed
 from decopilot_runner.default_agent.tool_names import safe_name
 from decopilot_runner.importing import ImportPathError, imported
 
@@ -44,11 +44,13 @@ def _tool(path: str, found: object) -> Tool[Any]:
         return found
     if not callable(found) or inspect.isclass(found):
         raise ImportPathError(TOOL, path, "that is neither a function nor a pydantic_ai.Tool")
-    if inspect.isgeneratorfunction(found) or inspect.isasyncgenfunction(found):
-        raise ImportPathError(TOOL, path, "that is a generator; a tool returns what it has to say")
+    if inspect.isgeneratorfunction(found):
+        raise ImportPathError(TOOL, path, "that is a generator; make it `async`, and it shows what it yields")
     if not inspect.getdoc(found):
         raise ImportPathError(TOOL, path, "it has no docstring, which is what a model is told of it")
     hints = hints_of(found)
+    if inspect.isasyncgenfunction(found):
+        found = streamed(found)
     try:
         return Tool(
             found,

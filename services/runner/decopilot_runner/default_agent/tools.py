@@ -2,12 +2,14 @@
 
 # ruff: noqa: ARG001 - what the model asks is shown by clients
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from pydantic_ai import Tool
 from pydantic_ai.exceptions import CallDeferred
 
 from decopilot_runner.default_agent.asking import read_only
+from decopilot_runner.default_agent.modes import only_in
 
 
 async def user_ask(
@@ -30,3 +32,19 @@ async def user_ask(
 
 
 USER_ASK = Tool(user_ask, metadata=read_only())
+
+
+PLAN_LENGTH = 50_000
+
+
+async def propose_plan(plan: Annotated[str, Field(min_length=1, max_length=PLAN_LENGTH)]) -> dict[str, Any]:
+    """Propose a plan to the user and wait for the verdict: `{approved}`, perhaps with a `reason`.
+
+    Args:
+        plan: The whole plan, in Markdown.
+
+    """
+    raise CallDeferred
+
+
+PROPOSE_PLAN = Tool(propose_plan, metadata=read_only() | only_in("plan"))
