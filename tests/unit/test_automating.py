@@ -186,7 +186,7 @@ def test_its_message_is_the_same_whoever_makes_it_and_what_the_automation_says()
     )
     assert ("automation:report", "Automation: report", False) == (request.user, request.title, request.is_tracked)
     config = request.config
-    assert ("analyst", "thinking", "plan", "auto", 7) == (
+    assert ("analyst", None, "plan", "auto", 7) == (
         config.agent_id,
         config.tier,
         config.mode,

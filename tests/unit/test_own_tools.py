@@ -222,7 +222,7 @@ async def test_what_is_too_large_is_shown_in_part(text: str) -> None:
 @pytest.mark.parametrize(
     ("names", "why"),
     [
-        (("nothing",), "module 'support.own_tools' has no attribute 'nothing'"),
+        (("nothing",), "there is no nothing in support.own_tools"),
         (("not_callable",), "neither a function nor a pydantic_ai.Tool"),
         (("Klass",), "neither a function nor a pydantic_ai.Tool"),
         (("yields",), "that is a generator"),

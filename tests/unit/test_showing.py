@@ -15,6 +15,7 @@ from decopilot.agent import show, streamed
 from decopilot.contracts.chunks import Chunk
 from decopilot_runner.default_agent import showing
 from decopilot_runner.default_agent.encoder import Encoder
+from decopilot_runner.default_agent.executing import FAILED
 from decopilot_runner.default_agent.showing import Latest, Shown
 from support.driven import READONLY, Driven, agent_of, call, calls_of, of, says, verdicts
 
@@ -90,8 +91,9 @@ async def test_a_generator_that_yields_nothing_returns_nothing_and_one_that_rais
     await nothing.attempt()
     assert None is calls_of(nothing.message)[0]["output"]
 
-    with pytest.raises(RuntimeError):
-        await Driven(agent_of(says([call("broken", 0)], ["done"]), Tool(streamed(broken))), "go").attempt()
+    fails = Driven(agent_of(says([call("broken", 0)], ["done"]), Tool(streamed(broken))), "go")
+    assert "completed" == (await fails.attempt()).status
+    assert ("output-error", FAILED) == (calls_of(fails.message)[0]["state"], calls_of(fails.message)[0]["errorText"])
 
 
 async def test_beside_a_tool_call_showing_does_nothing() -> None:

@@ -11,7 +11,7 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.native_tools import WebSearchTool
 from pydantic_ai.profiles import ModelProfile
 
-from decopilot.agent import Agent, AgentRequest
+from decopilot.agent import Agent, ToolCall
 from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.messages import RunConfig
 from decopilot_runner.default_agent import adapt
@@ -149,9 +149,9 @@ async def test_a_long_text_is_cut_or_kept_where_it_can_be() -> None:
 
     kept: list[tuple[str, str]] = []
 
-    async def keep(request: AgentRequest, call_id: str, whole: str) -> Mapping[str, Any]:
-        kept.append((request.thread, whole))
-        return {"uri": f"kept:{call_id}"}
+    async def keep(call: ToolCall, whole: str) -> Mapping[str, Any]:
+        kept.append((call.thread, whole))
+        return {"uri": f"kept:{call.call_id}"}
 
     run = Driven(searching(WebSearch(model=researcher(text), keep=keep)), "go")
     await run.attempt()
