@@ -11,9 +11,11 @@ import pytest
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.client import Client
 from decopilot.contracts.events import RunCompleted, RunRequested, RunStarted, ThreadForked
+from decopilot.contracts.files import file_ref, output_blob
 from decopilot.contracts.ids import MessageId, RunId, ThreadId
 from decopilot.domain.fold import fold
 from decopilot.kit.settings import Settings
+from decopilot.log.blobs import Blobs
 from decopilot.log.history import Histories
 from decopilot.log.store import Store
 from decopilot_command.app import build as build_command
@@ -271,6 +273,28 @@ async def test_a_fork_holds_what_its_source_held_and_goes_its_own_way(
         assert (404, "thread_not_found") == (status, refused["code"])
         watched = [event["type"] for event in await record.watched("f1")]
         assert "decopilot.thread.forked" == watched[0]
+
+
+async def test_a_forks_files_are_its_own(door: Door, threads: Threads, record: Record) -> None:
+    said = {"type": "text", "text": "Look"}
+    data = {"type": "file", "url": "data:text/plain;base64,SGk=", "mediaType": "text/plain", "filename": "hi.txt"}
+    sent = {"messages": [{"id": "m1", "role": "user", "parts": [said, data]}]}
+    assert 202 == (await door.call("POST", "t1/messages", sent))[0]
+    call = "call-1"
+    output = {"tool_call_id": call, "preview": "1\n2"}
+    called = {"type": "tool-list", "toolCallId": call, "state": "output-available", "input": {}, "output": output}
+    blobs = Blobs(record.store)
+    await blobs.put(ORG, ThreadId("t1"), output_blob(call), b"all of it")
+    await threads.complete("t1", called)
+    assert 201 == (await door.call("POST", "t1/fork", {"threadId": "f1"}))[0]
+    _, history = await door.call("GET", "f1/messages")
+    url = history["messages"][0]["parts"][1]["url"]
+    ref = file_ref(url)
+    assert ref is not None
+    assert (ORG, "f1") == (ref.org, ref.thread)
+    await blobs.erase(ORG, ThreadId("t1"))
+    assert b"Hi" == await blobs.read(*ref)
+    assert b"all of it" == await blobs.read(ORG, ThreadId("f1"), output_blob(call))
 
 
 async def test_a_fork_holds_nothing_unfinished_and_waits_for_nothing(

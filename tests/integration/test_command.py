@@ -30,6 +30,7 @@ from decopilot.contracts.events import run_of
 from decopilot.contracts.ids import RunId
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
+from decopilot.log.blobs import Blobs
 from decopilot.log.capacity import Capacity
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
@@ -38,6 +39,8 @@ from decopilot.log.topology import Sizes, provision
 from decopilot.log.views import Views
 from decopilot_command.answering import answering
 from decopilot_command.app import build
+from decopilot_command.branching import Brancher
+from decopilot_command.carrying import Carrier
 from decopilot_command.choosing import Chooser
 from decopilot_command.executing import DEADLINE_S, Executor
 from decopilot_command.tracking import Tracker
@@ -413,9 +416,10 @@ async def test_a_broker_that_does_not_answer_is_told_within_the_deadline(setting
         silent.js = nc.jetstream(timeout=2, prefix="silent")
         journal, views = Journal(silent, Views(silent)), Views(silent)
         executor, histories = Executor(journal, Capacity(record.store)), Histories(journal, views)
+        chooser = Chooser(Configuration())
+        brancher = Brancher(executor, chooser, histories, Carrier(Blobs(silent)))
         answer = answering(
-            wishes(executor, Tracker(nc), Bell(nc), Chooser(Configuration()), histories)[0],
-            max_payload_bytes=nc.max_payload,
+            wishes(executor, Tracker(nc), Bell(nc), chooser, brancher)[0], max_payload_bytes=nc.max_payload
         )
         clock = asyncio.get_running_loop().time
 

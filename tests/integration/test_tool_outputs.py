@@ -10,13 +10,13 @@ import pytest
 
 from decopilot.contracts.configuration import AgentEntry, Configuration
 from decopilot.contracts.events import RunCompleted
+from decopilot.contracts.files import output_blob
 from decopilot.contracts.ids import MessageId, RunId, ThreadId
 from decopilot.domain.fold import fold
 from decopilot.kit.settings import Settings
 from decopilot.log.blobs import Blobs
 from decopilot.log.store import Store
 from decopilot_runner.app import build
-from decopilot_runner.default_agent.outputs import blob_id
 from decopilot_runner.settings import RunnerSettings
 from support import own_tools
 from support.services import ORG, Record, running
@@ -70,7 +70,7 @@ async def test_forty_megabytes_are_kept_and_read_back_by_lines_in_a_later_run(
         assert (40_000_000, 400_000, call) == (output["bytes"], output["lines"], output["tool_call_id"])
         assert output["preview"].startswith("0000000 xxx")
         assert "\n[…]\n" in output["preview"]
-        kept = await Blobs(record.store).read(ORG, ThreadId("t1"), blob_id(call))
+        kept = await Blobs(record.store).read(ORG, ThreadId("t1"), output_blob(call))
         assert 40_000_000 == len(kept)
 
         arguments = f'{{"tool_call_id": "{call}", "pattern": "^0399{{2}}8"}}'

@@ -51,9 +51,9 @@ class Threads:
         """End the active run as one that waits for what these parts ask; returns its id."""
         return await self._end(thread, Outcome(status="requires_action", finish_reason="tool-calls"), parts)
 
-    async def complete(self, thread: str) -> RunId:
-        """End the active run with an answer; returns its id."""
-        return await self._end(thread, Outcome(status="completed", finish_reason="stop"), ())
+    async def complete(self, thread: str, *parts: dict[str, Any]) -> RunId:
+        """End the active run with an answer that holds these parts, too; returns its id."""
+        return await self._end(thread, Outcome(status="completed", finish_reason="stop"), parts)
 
     async def fail(self, thread: str, reason: Literal["cancelled", "error"]) -> RunId:
         """End the active run without one; returns its id."""

@@ -1,7 +1,9 @@
 """Files of threads: how messages refer to them, and which of their types are what."""
 
+import hashlib
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from decopilot.contracts.ids import OrgId, ThreadId
 
@@ -33,6 +35,19 @@ def file_ref(url: object) -> FileRef | None:
     """Read the address of a file of ours, which has no host, but perhaps a prefix; None for any other address."""
     found = _PATH.fullmatch(url) if isinstance(url, str) else None
     return None if found is None else FileRef(OrgId(found[1]), ThreadId(found[2]), found[3])
+
+
+def output_blob(call_id: str) -> str:
+    """Name the blob of a tool's output that was too large for its message; ids of calls are whatever one makes them."""
+    return f"output-{hashlib.blake2s(call_id.encode(errors='replace'), digest_size=16).hexdigest()}"
+
+
+def kept_output(part: Mapping[str, Any]) -> str | None:
+    """Name the blob that a tool call's output speaks of, if it was too large for its message."""
+    output = part.get("output")
+    if not isinstance(output, Mapping) or not {"tool_call_id", "preview"} <= output.keys():
+        return None
+    return output_blob(str(output["tool_call_id"]))
 
 
 def is_text(media_type: str) -> bool:

@@ -12,12 +12,15 @@ from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connected
 from decopilot.kit.messaging import Messaging
 from decopilot.kit.settings import Settings
+from decopilot.log.blobs import Blobs
 from decopilot.log.capacity import Capacity
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.views import Views
 from decopilot_command.answering import answering
+from decopilot_command.branching import Brancher
+from decopilot_command.carrying import Carrier
 from decopilot_command.choosing import Chooser
 from decopilot_command.executing import Executor
 from decopilot_command.tracking import Tracker
@@ -38,7 +41,9 @@ def build(settings: Settings, configuration: Configuration | None = None) -> Fas
             views = Views(store)
             journal = Journal(store, views)
             executor = Executor(journal, Capacity(store))
-            for wish in wishes(executor, Tracker(nc), Bell(nc), Chooser(configuration), Histories(journal, views)):
+            chooser = Chooser(configuration)
+            brancher = Brancher(executor, chooser, Histories(journal, views), Carrier(Blobs(store)))
+            for wish in wishes(executor, Tracker(nc), Bell(nc), chooser, brancher):
                 messaging.answer(
                     subjects.command(wish.name),
                     subjects.COMMAND_QUEUE,

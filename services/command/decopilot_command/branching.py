@@ -2,19 +2,18 @@
 
 import asyncio
 import uuid
-from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
 
 from decopilot.contracts.commands import Accepted, Forked, ForkThread, RegenerateAnswer
 from decopilot.contracts.ids import MessageId
-from decopilot.contracts.messages import UIMessage
 from decopilot.domain.branching import regenerating_run
 from decopilot.domain.commands import Fork, RefusedError, Regenerate
 from decopilot.domain.thread import INITIAL
 from decopilot.kit import telemetry
 from decopilot.log.history import Histories, History, left_behind
+from decopilot_command.carrying import Carrier
 from decopilot_command.choosing import Chooser
 from decopilot_command.executing import DEADLINE_S, Executor, wisher
 
@@ -24,10 +23,11 @@ log = structlog.get_logger()
 class Brancher:
     """Takes wishes for other answers and for forks; both raise what `Executor.execute` does."""
 
-    def __init__(self, executor: Executor, chooser: Chooser, histories: Histories) -> None:
+    def __init__(self, executor: Executor, chooser: Chooser, histories: Histories, carrier: Carrier) -> None:
         self._executor = executor
         self._chooser = chooser
         self._histories = histories
+        self._carrier = carrier
 
     async def regenerate(self, request: RegenerateAnswer) -> Accepted:
         """Append the run that answers anew, or find the one that does."""
@@ -69,11 +69,12 @@ class Brancher:
         # Asked again it is found, whatever has become of its source.
         source = None if there.owner is not None else await self._source(request)
         state, messages = (INITIAL, []) if source is None else (source.state, source.messages)
+        messages = await self._carrier.carry(request.org, request.source, request.thread, messages)
         command = Fork(
             **wisher(request),
             source=request.source,
             asked_until=request.message_id,
-            messages=tuple(_with_files(messages)),
+            messages=tuple(messages),
             agent_id=state.agent_id,
             title=state.title,
             visibility=state.visibility,
@@ -112,8 +113,3 @@ class Brancher:
             if message.id == request.message_id:
                 return replace(history, messages=messages[:end])
         raise RefusedError("message_not_found", f"{request.source} has no finished message {request.message_id}.")
-
-
-def _with_files(messages: Sequence[UIMessage]) -> Sequence[UIMessage]:
-    """Return messages as a fork holds them: a file in them that has an address keeps it, in whatever thread that is."""
-    return messages

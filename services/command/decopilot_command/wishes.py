@@ -25,7 +25,6 @@ from decopilot.contracts.commands import (
     SendMessage,
     WithdrawMessage,
 )
-from decopilot.log.history import Histories
 from decopilot_command.branching import Brancher
 from decopilot_command.changing import Changer
 from decopilot_command.choosing import Chooser
@@ -47,10 +46,10 @@ class Wish(Generic[RequestT]):
     grant: Callable[[RequestT], Awaitable[Accepted | Receipt | Forked]]
 
 
-def wishes(executor: Executor, tracker: Tracker, bell: Bell, chooser: Chooser, histories: Histories) -> list[Wish[Any]]:
+def wishes(executor: Executor, tracker: Tracker, bell: Bell, chooser: Chooser, brancher: Brancher) -> list[Wish[Any]]:
     """Every wish."""
     sender, resolver = Sender(executor, tracker, bell, chooser), Resolver(executor, chooser)
-    changer, brancher = Changer(executor, bell), Brancher(executor, chooser, histories)
+    changer = Changer(executor, bell)
     return [
         Wish(SEND_MESSAGE, SendMessage, sender.send),
         Wish(REGENERATE_ANSWER, RegenerateAnswer, brancher.regenerate),

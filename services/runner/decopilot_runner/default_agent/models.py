@@ -140,9 +140,10 @@ def run_settings(model: Model | None, config: RunConfig, begun: Sequence[ModelMe
     A model that thinks takes none. Where it goes on with an answer that has `begun` and what was thought of that is not
     there, it need not think: with a budget for it Anthropic refuses to go on behind a call without the thoughts.
     """
-    settings: ModelSettings = {"temperature": config.temperature}
     if model is None:
-        return settings
+        # An agent of one's own asks what it asks.
+        return {}
+    settings: ModelSettings = {"temperature": config.temperature}
     own, profile = model.settings or {}, cast("dict[str, object]", model.profile)
     if model.system == "anthropic" and lacks_thoughts(begun) and (own.get("thinking") or own.get("anthropic_thinking")):
         is_free = profile.get("anthropic_supports_adaptive_thinking")

@@ -1,7 +1,6 @@
 """Outputs of tools that are too large for a message: kept with their thread, shown in part, read back by lines."""
 
 import asyncio
-import hashlib
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -11,6 +10,7 @@ from pydantic_ai.messages import ToolReturn
 from pydantic_core import to_json
 
 from decopilot.agent import ToolCall, ToolError, current_call
+from decopilot.contracts.files import output_blob
 from decopilot.contracts.ids import OrgId, ThreadId
 from decopilot_runner.default_agent.asking import read_only
 from decopilot_runner.default_agent.previewing import BYTES, is_too_large, preview, tokens
@@ -88,7 +88,7 @@ class Outputs:
             return False
         try:
             await self.shelf.put(
-                call.org, call.thread, blob_id(call.call_id), data, media_type="text/plain; charset=utf-8"
+                call.org, call.thread, output_blob(call.call_id), data, media_type="text/plain; charset=utf-8"
             )
         except Exception as error:  # noqa: BLE001  the tool was executed: its run goes on without the rest of it
             log.warning("tool_output_not_kept", run_id=call.run_id, bytes=len(data), error=repr(error))
@@ -109,7 +109,7 @@ class Outputs:
         if self.shelf is None:
             raise ToolError(NOT_KEPT)
         try:
-            data = await self.shelf.read(call.org, call.thread, blob_id(tool_call_id))
+            data = await self.shelf.read(call.org, call.thread, output_blob(tool_call_id))
         except Exception as error:
             log.info("tool_output_not_read", run_id=call.run_id, error=repr(error))
             raise ToolError(NOT_KEPT) from error
@@ -121,11 +121,6 @@ class Outputs:
     def tool(self) -> Tool[Any]:
         """Make the tool that reads outputs."""
         return Tool(self.read_tool_output, metadata=read_only())
-
-
-def blob_id(call_id: str) -> str:
-    """Name a kept output; ids of calls are whatever a provider makes them."""
-    return f"output-{hashlib.blake2s(call_id.encode(errors='replace'), digest_size=16).hexdigest()}"
 
 
 def _is_small(result: object) -> bool:
