@@ -65,7 +65,6 @@ def check(configuration: Configuration) -> Findings:
         _check_servers(findings, configuration)
     _check_variables(findings, configuration)
     _check_roles(findings, configuration)
-    _check_schedules(findings, configuration)
     return findings
 
 
@@ -128,29 +127,6 @@ def _check_roles(findings: Findings, configuration: Configuration) -> None:
         for name in names:
             if name not in known:
                 findings.warning(("roles", role), f"{name} is the model of no tier")
-
-
-def _check_schedules(findings: Findings, configuration: Configuration) -> None:
-    for name, automation in configuration.automations.items():
-        if automation.schedule is None:
-            continue
-        # Of those who read the file only the reactor needs it, so it may be missing here.
-        try:
-            from cronsim import CronSim, CronSimError  # noqa: PLC0415
-        except ImportError:
-            findings.warning(("automations", name, "schedule"), "not checked: the package cronsim is not installed")
-            continue
-        from datetime import UTC, datetime  # noqa: PLC0415
-        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # noqa: PLC0415
-
-        try:
-            CronSim(automation.schedule, datetime.now(UTC))
-        except CronSimError as error:
-            findings.problem(("automations", name, "schedule"), f"{automation.schedule!r} is no cron line: {error}")
-        try:
-            ZoneInfo(automation.timezone)
-        except (ZoneInfoNotFoundError, ValueError):
-            findings.problem(("automations", name, "timezone"), f"there is no time zone {automation.timezone}")
 
 
 def _load(piece: Configuration) -> None:
