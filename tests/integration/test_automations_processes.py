@@ -91,7 +91,8 @@ async def test_with_three_reactors_each_due_time_begins_one_run_and_none_before_
     await crew.start("command", "reactor", "reactor", "reactor")
     found = await fired(record.store, 4)
     dues = [due_of(recorded) for recorded in found]
-    assert sorted(set(dues)) == dues
+    # A claim that `command` did not answer in time is asked for again, maybe behind the next one.
+    assert sorted(set(dues)) == sorted(dues)
     for recorded, due in zip(found, dues, strict=True):
         assert 0 == due.second % 2
         assert due <= recorded.at

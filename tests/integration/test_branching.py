@@ -185,7 +185,7 @@ async def test_a_run_that_answers_anew_is_gone_on_with_when_its_runner_dies(reco
     anew = await record.regenerate("t1", "m3")
     await record.frames_reach("t1", anew, 6)
     first.send(signal.SIGKILL)
-    services.start("runner", agent="support.agents:obey")
+    await services.start("runner", agent="support.agents:obey").ready()
     end = await record.end_of("t1", anew)
     assert isinstance(end, RunCompleted)
     assert end.message is not None
@@ -203,7 +203,7 @@ async def test_a_run_that_answers_anew_is_gone_on_with_when_its_runner_dies(reco
 async def test_every_viewer_of_an_answer_made_anew_learns_what_has_gone(
     door: Door, record: Record, services: Services
 ) -> None:
-    services.start("runner", agent="support.agents:obey", demo_delay_ms=0)
+    await services.start("runner", agent="support.agents:obey", demo_delay_ms=0).ready()
     run = await record.send("t1", "say hello")
     await record.end_of("t1", run)
     _, history = await door.call("GET", "t1/messages")
@@ -325,7 +325,7 @@ async def test_a_fork_holds_nothing_unfinished_and_waits_for_nothing(
 async def test_a_forks_question_is_answered_anew_and_its_chunks_are_attached_to(
     door: Door, record: Record, services: Services
 ) -> None:
-    services.start("runner", agent="support.agents:obey")
+    await services.start("runner", agent="support.agents:obey").ready()
     run = await record.send("t1", "say hello")
     await record.end_of("t1", run)
     assert 201 == (await door.call("POST", "t1/fork", {"threadId": "f1"}))[0]
@@ -368,7 +368,7 @@ async def test_viewers_fork_nothing_and_of_another_org_nobody(door: Door, thread
 async def test_the_client_has_answers_made_anew_and_forks_threads(
     door: Door, record: Record, services: Services
 ) -> None:
-    services.start("runner", agent="support.agents:obey")
+    await services.start("runner", agent="support.agents:obey").ready()
     seen: list[str] = []
     async with Client(door.gateway.url, make_token(), ORG) as client:
         first = await client.run_and_wait("t1", "say hello")
@@ -393,7 +393,7 @@ async def test_the_client_has_answers_made_anew_and_forks_threads(
 
 
 async def test_a_thread_tells_what_its_runs_have_used(door: Door, record: Record, services: Services) -> None:
-    services.start("runner")
+    await services.start("runner").ready()
     runs = [await record.send("t1", "/count 3")]
     await record.end_of("t1", runs[0])
     runs.append(await record.regenerate("t1", "m3"))

@@ -21,6 +21,7 @@ def said(request):
     return [{"type": "text-delta", "id": "t", "delta": f"Hello from {request.config.agent_id}. {tools}"}]
 
 def seats(row: str) -> str:
+    "Tell the seats of a row."
     return f"row {row}"
 
 def no_agent():
@@ -58,10 +59,6 @@ fast = "nobody:knows-it"
 [mcp.files]
 command = "there-is-no-such-program"
 env = {TOKEN = "THERE_IS_NO_SUCH_TOKEN"}
-[automations.report]
-org = "local"
-message = "What is new?"
-schedule = "61 * * * *"
 """
 COROUTINE = "a coroutine function is no agent: it must `yield` its chunks"
 CLASS = "a class is no agent: name an instance, or an async generator function"
@@ -122,7 +119,6 @@ def test_every_mistake_is_told_with_its_place_and_nothing_is_started(folder: Pat
     rest = "\n".join(told[7:])
     assert "15: tiers.fast: " in rest
     assert "17: mcp.files.command: there is no program there-is-no-such-program" in rest
-    assert "automations.report.schedule: " in rest
     assert "18: mcp.files.env.TOKEN: the environment variable THERE_IS_NO_SUCH_TOKEN is not set here" in rest
     assert "Traceback" not in checked.stderr
 
@@ -140,6 +136,10 @@ def test_a_file_that_breaks_the_schema_is_told_by_up_before_anything_starts(fold
     ran = decopilot("up")
     assert 1 == ran.returncode
     assert ran.stderr.startswith("decopilot.toml:2: agents.a.tier: Input should be 'fast', ")
+    (folder / "decopilot.toml").write_text('[automations.a]\norg = "o"\nmessage = "Hi"\nschedule = "61 * * * *"\n')
+    ran = decopilot("up")
+    assert 1 == ran.returncode
+    assert ran.stderr.startswith("decopilot.toml:4: automations.a.schedule: ")
     assert not (folder / ".decopilot").exists()
 
 

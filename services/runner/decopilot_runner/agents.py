@@ -1,5 +1,6 @@
 """The agents that this runner drives: the default one, or one's own by its import path."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -17,16 +18,16 @@ Agents = Mapping[str, Agent]
 """Agents by their ids."""
 
 
-def load_agents(
+async def load_agents(
     settings: RunnerSettings,
     configuration: Configuration,
     shelf: Shelf | None = None,
     *,
     closing: AsyncExitStack | None = None,
 ) -> Agents:
-    """Load every agent; blocks for seconds. What they hold open is closed by `closing`.
+    """Load every agent. What they hold open is closed by `closing`; large outputs of their tools go to `shelf`.
 
-    Large outputs of their tools go to `shelf`.
+    Modules that people brought are imported on the thread that their code runs on: what they make may be bound to it.
 
     Raises:
         ImportPathError: there is no agent, or no tool, at an import path.
@@ -42,7 +43,8 @@ def load_agents(
         if entry.agent is not None:
             found[agent_id] = own_agent(entry.agent, entry, shelf)
             continue
-        build = build or _builder(settings, configuration, shelf, closing)
+        # What it imports takes seconds, in which nobody could ask for our health.
+        build = build or await asyncio.to_thread(_builder, settings, configuration, shelf, closing)
         found[agent_id] = build(entry)
     return found
 

@@ -42,8 +42,7 @@ def build(settings: RunnerSettings, configuration: Configuration | None = None) 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[Client]:
         shelf, closing = Shelf(), AsyncExitStack()
-        # On a thread: what it imports takes seconds, in which nobody could ask for our health.
-        agents = await asyncio.to_thread(load_agents, settings, configuration, shelf, closing=closing)
+        agents = await load_agents(settings, configuration, shelf, closing=closing)
         gaps = Gaps()
         async with closing, connected(settings, "runner", on_gap=gaps.note) as nc, Store(nc) as store:
             await gaps.note()

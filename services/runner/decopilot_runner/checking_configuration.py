@@ -4,6 +4,7 @@ What it finds goes to stdout as JSON: `{"problems": [text], "warnings": [text]}`
 imports neither agents nor models itself.
 """
 
+import asyncio
 import contextlib
 import json
 import os
@@ -132,7 +133,7 @@ def _check_roles(findings: Findings, configuration: Configuration) -> None:
 
 
 def _load(piece: Configuration) -> None:
-    load_agents(RunnerSettings(), piece)
+    asyncio.run(load_agents(RunnerSettings(), piece))
 
 
 def _said(path: Sequence[str], text: str) -> str:
