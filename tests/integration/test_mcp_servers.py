@@ -1,10 +1,15 @@
-"""The default agent with MCP servers as processes: real ones, and such as do not behave."""
+"""The default agent with MCP servers as processes: real ones, and such as do not behave.
+
+A program starts anew for every run, and takes two seconds of the processor for it. So what a tool does is asked of a
+server over HTTP that all tests share; programs are for what is true of programs.
+"""
 
 import asyncio
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,8 +56,8 @@ class Bench:
         assert outcome.status in {"completed", "requires_action"}
         return run
 
-    async def output(self, text: str) -> Any:  # noqa: ANN401  any JSON
-        (part,) = calls_of((await self.call(text)).message)
+    async def output(self, text: str, *, config: RunConfig | None = None) -> Any:  # noqa: ANN401  any JSON
+        (part,) = calls_of((await self.call(text, config=config)).message)
         assert "output-available" == part["state"], part
         return part["output"]
 
@@ -60,6 +65,16 @@ class Bench:
         (part,) = calls_of((await self.call(text)).message)
         assert "output-error" == part["state"], part
         return str(part["errorText"])
+
+    async def names(self) -> list[str]:
+        """The names that their tools get."""
+        assert self.servers is not None
+        async with self.servers.opened(list(self.entries), ()) as tools:
+            return list(tools.tools)
+
+    async def lacks(self, tool: str) -> bool:
+        """Tell whether the model knows no such tool."""
+        return f"I have no tool `{tool}` here." in str((await self.call(tool)).message.parts)
 
     @property
     def starts(self) -> list[str]:
@@ -76,6 +91,40 @@ class Bench:
         """What the server's tool wrote down."""
         file = self.folder / "notes"
         return file.read_text().splitlines() if file.exists() else []
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server over HTTP."""
+
+    folder: Path
+    port: int
+
+    @property
+    def entry(self) -> McpServer:
+        return McpServer(url=f"http://127.0.0.1:{self.port}/mcp")
+
+    async def listens(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Served]:
+    port = free_port()
+    command = [sys.executable, "-m", "support.mcp_server", str(folder), str(port)]
+    process = subprocess.Popen(command, cwd=TESTS, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield Served(folder, port)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("shared")) as server:
+        yield server
 
 
 @pytest.fixture
@@ -96,48 +145,55 @@ def own(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return bench
 
 
+@pytest.fixture
+async def far(bench: Bench, shared: Served) -> Bench:
+    await until(shared.listens)
+    (shared.folder / "notes").unlink(missing_ok=True)
+    bench.folder = shared.folder
+    bench.entries["own"] = shared.entry
+    return bench
+
+
 async def test_a_server_from_pypi_is_asked_for_the_time_and_says_what_it_refuses(bench: Bench) -> None:
     bench.entries["time"] = TIME
-    told = await bench.output('get_current_time {"timezone": "Europe/Oslo"}')
+    told = await bench.output('get_current_time {"timezone": "Europe/Oslo"}', config=READONLY)
     assert "Europe/Oslo" == told["timezone"]
     assert "Invalid timezone" in await bench.error('get_current_time {"timezone": "Mars/Base"}')
 
 
 @pytest.mark.parametrize(("trusts", "asked"), [(True, False), (False, True)])
-async def test_a_hint_is_believed_where_the_operator_does(bench: Bench, *, trusts: bool, asked: bool) -> None:
-    bench.entries["time"] = TIME.model_copy(update={"trust_hints": trusts})
-    run = await bench.call('get_current_time {"timezone": "UTC"}', config=READONLY)
+async def test_a_hint_is_believed_where_the_operator_does(far: Bench, *, trusts: bool, asked: bool) -> None:
+    far.entries["own"] = far.entries["own"].model_copy(update={"trust_hints": trusts})
+    run = await far.call("look", config=READONLY)
     assert asked is bool(pending_in(run.message))
 
 
-async def test_a_tool_that_writes_waits_for_approval_at_readonly(own: Bench) -> None:
-    first = await own.call('own_note {"text": "milk"}', config=READONLY)
+async def test_a_tool_that_writes_waits_for_approval_at_readonly(far: Bench) -> None:
+    first = await far.call('own_note {"text": "milk"}', config=READONLY)
     (asked,) = pending_in(first.message)
-    assert ("approval", "own_note", []) == (asked.kind, asked.tool_name, own.notes)
+    assert ("approval", "own_note", []) == (asked.kind, asked.tool_name, far.notes)
     run = first.gone_on_with(*verdicts(first.message))
     await run.attempt()
-    assert ["milk"] == own.notes
+    assert ["milk"] == far.notes
     assert ["output-available"] == [part["state"] for part in calls_of(run.message)]
-    assert not pending_in((await own.call("look", config=READONLY)).message)
 
 
 async def test_a_program_gets_the_variables_that_are_named_and_no_others(own: Bench) -> None:
     assert {"TOKEN": "of the server"} == await own.output("variables")
 
 
-async def test_names_are_made_safe_and_get_their_servers_name_only_where_they_collide(own: Bench) -> None:
-    assert "all" == await own.output("files_read_all")
-    assert "none" == await own.output("own_get_weather")
-    assert "Oslo" == (await own.output('get_weather {"city": "Oslo"}'))["city"]
-    unknown = await own.error("nope")
-    assert "'own_note'" in unknown
-    (long,) = [name for name in unknown.replace("'", " ").split() if name.startswith(LONG[:20])]
+async def test_names_are_made_safe_and_get_their_servers_name_only_where_they_collide(far: Bench) -> None:
+    assert "all" == await far.output("files_read_all")
+    assert "none" == await far.output("own_get_weather")
+    assert "Oslo" == (await far.output('get_weather {"city": "Oslo"}'))["city"]
+    assert await far.lacks("own_look")
+    (long,) = [name for name in await far.names() if name.startswith(LONG[:20])]
     assert 64 == len(long)
-    assert "long" == await own.output(long)
+    assert "long" == await far.output(long)
 
 
-async def test_what_a_tool_says_of_its_progress_is_shown_and_not_kept(own: Bench) -> None:
-    run = await own.call("advance")
+async def test_what_a_tool_says_of_its_progress_is_shown_and_not_kept(far: Bench) -> None:
+    run = await far.call("advance")
     (shown,) = of(run.chunks, "data-tool-progress")
     (part,) = calls_of(run.message)
     told = {"toolCallId": part["toolCallId"], "progress": 1.0, "total": 2.0, "message": "half way"}
@@ -145,13 +201,13 @@ async def test_what_a_tool_says_of_its_progress_is_shown_and_not_kept(own: Bench
     assert "data-tool-progress" not in [part["type"] for part in run.message.parts]
 
 
-async def test_a_large_output_is_shown_in_part(own: Bench) -> None:
-    output = await own.output('long {"kib": 300}')
+async def test_a_large_output_is_shown_in_part(far: Bench) -> None:
+    output = await far.output('long {"kib": 300}')
     assert (300, True) == (output["lines"], output["preview"].startswith("line 0: xxx"))
 
 
-async def test_a_tool_that_fails_says_why(own: Bench) -> None:
-    assert "There is nothing left." in await own.error("fail")
+async def test_a_tool_that_fails_says_why(far: Bench) -> None:
+    assert "There is nothing left." in await far.error("fail")
 
 
 async def test_a_server_that_dies_in_a_call_fails_the_call_and_is_there_again_for_the_next(own: Bench) -> None:
@@ -161,8 +217,8 @@ async def test_a_server_that_dies_in_a_call_fails_the_call_and_is_there_again_fo
 
 
 async def test_a_server_that_hangs_fails_its_call_and_nothing_else(own: Bench) -> None:
-    run = await own.call("hang", timeout_s=3)
-    assert "The tool did not finish within 3 s" in calls_of(run.message)[0]["errorText"]
+    run = await own.call("hang", timeout_s=1)
+    assert "The tool did not finish within 1 s" in calls_of(run.message)[0]["errorText"]
     assert 0 == (await own.output("look"))["notes"]
 
 
@@ -197,7 +253,7 @@ async def test_a_run_that_is_cancelled_leaves_no_program_behind(own: Bench) -> N
 
 UNUSABLE = {
     "ends": "The MCP server bad can't be reached.",
-    "silent": "The MCP server bad did not answer within 4 s.",
+    "silent": "The MCP server bad did not answer within 1 s.",
     "no_list": "The MCP server bad gives no list of its tools.",
     "no_object": "The MCP server bad gives no list of its tools.",
 }
@@ -205,12 +261,12 @@ UNUSABLE = {
 
 @pytest.mark.parametrize("how", UNUSABLE)
 async def test_a_run_tells_of_a_server_that_can_not_be_used_and_goes_on_without(bench: Bench, how: str) -> None:
-    bench.add("bad", "support.bad_mcp_server", how, timeout_s=4.0 if how == "silent" else 30.0)
+    bench.add("bad", "support.bad_mcp_server", how, timeout_s=1.0 if how == "silent" else 30.0)
     run = await bench.call('get_weather {"city": "Oslo"}')
     assert ["output-available"] == [part["state"] for part in calls_of(run.message)]
     told = {"server": "bad", "text": UNUSABLE[how]}
     assert [told] == [part["data"] for part in run.message.parts if part["type"] == "data-mcp-unavailable"]
-    assert "Unknown tool name: 'good'" in await bench.error("good")
+    assert await bench.lacks("good")
 
 
 @pytest.mark.parametrize("entry", [{"command": "/no/such/program"}, {"url": "http://127.0.0.1:9/mcp"}])
@@ -235,27 +291,12 @@ async def test_the_model_is_told_which_tools_are_missing(bench: Bench) -> None:
     assert "The MCP server gone can't be reached. Its tools are missing." == told
 
 
-@pytest.fixture
-def http_server(bench: Bench) -> Iterator[int]:
-    port = free_port()
-    command = [sys.executable, "-m", "support.mcp_server", str(bench.folder), str(port)]
-    process = subprocess.Popen(command, cwd=TESTS, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    yield port
-    process.kill()
-    process.wait()
-
-
-async def test_a_server_over_http_is_called(bench: Bench, http_server: int) -> None:
-    async def listens() -> bool:
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", http_server)) == 0
-
-    await until(listens)
-    bench.entries["far"] = McpServer(url=f"http://127.0.0.1:{http_server}/mcp")
-    assert 0 == (await bench.output("look"))["notes"]
-    assert "There is nothing left." in await bench.error("fail")
-    assert "went away while it was called" in await bench.error("die")
-    assert "can't be reached" in await bench.error("look")
+async def test_a_server_over_http_that_dies_is_told_to_have_gone_and_then_not_to_be_there(bench: Bench) -> None:
+    with served(bench.folder) as server:
+        await until(server.listens)
+        bench.entries["far"] = server.entry
+        assert "went away while it was called" in await bench.error("die")
+        assert "can't be reached" in await bench.error("look")
 
 
 def test_a_variable_that_is_named_and_not_set_is_told_when_the_runner_starts() -> None:

@@ -131,10 +131,9 @@ async def test_whoever_goes_on_behind_any_chunk_sends_what_the_first_would_have_
         whole = driven(at, script)
         end = await whole.attempt()
         sent = at.fake.requests[1]
-    for kill_at, chunk in enumerate(whole.chunks[:-1], 1):
-        if chunk["type"].endswith("-delta"):
-            continue
-        async with rig(kind) as at:
+        for kill_at, chunk in enumerate(whole.chunks[:-1], 1):
+            if chunk["type"].endswith("-delta"):
+                continue
             run = driven(at, script)
             await run.killed_at(kill_at)
             again = await run.attempt()
