@@ -158,9 +158,9 @@ def lasts_s(text: str, limits: Limits) -> float:
 
 
 def cancelled_at(thread: ThreadTruth, run: RunTruth) -> datetime | None:
-    """When a run's end was first asked for."""
+    """When the log first held that a run's end was asked for: whoever asked may have been held up before."""
     asked = [
-        recorded.event.at
+        recorded.at
         for recorded in thread.events
         if (recorded.event.type == "run_cancel_requested" and recorded.event.run_id == run.run_id)
         or (recorded.event.type == "run_queued" and recorded.event.supersedes == run.run_id)

@@ -99,7 +99,7 @@ class ThreadTruth:
     @cached_property
     def deleted_at(self) -> datetime | None:
         """When it was deleted."""
-        return next((one.event.at for one in self.events if isinstance(one.event, ThreadDeleted)), None)
+        return next((one.at for one in self.events if isinstance(one.event, ThreadDeleted)), None)
 
     @cached_property
     def voids(self) -> dict[RunId, Ranges]:

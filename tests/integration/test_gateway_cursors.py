@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import astuple
 
 import pytest
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.contracts.chunks import RESET, THREAD_DELETED
+from decopilot.contracts.frames import Cursor
 from decopilot.contracts.ids import ThreadId
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.store import Store
@@ -40,6 +42,45 @@ async def test_of_an_erased_thread_a_viewer_is_told_once_and_given_nothing_that_
             async with again.attached() as silence:
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(anext(silence), 0.3)
+
+
+async def test_who_had_all_of_a_thread_is_led_on_to_its_deletion_and_is_reset_once_however_often_cut_off(
+    own_broker: EmbeddedBroker, store: Store
+) -> None:
+    async with Run(store, THREAD) as run:
+        await run.start("a")
+        end = await run.seal(*({"type": "text-end", "id": str(number)} for number in range(3)))
+    await ChunkLog(store).erase(ORG, ThreadId(THREAD))
+    async with running_gateway(own_broker.url) as gateway:
+        viewer = gateway.viewer(THREAD, f"{end}-2")
+        async with asyncio.timeout(10), viewer.attached() as told:
+            assert RESET == (await anext(told))["type"]
+            behind_reset = viewer.seen[0][0]
+            assert THREAD_DELETED == (await anext(told))["type"]
+        assert (end, 2) < _position(behind_reset) < _position(viewer.cursor)
+        cut_off = gateway.viewer(THREAD, behind_reset)
+        async with asyncio.timeout(10), cut_off.attached() as told:
+            assert THREAD_DELETED == (await anext(told))["type"]
+
+
+async def test_who_was_told_of_a_deletion_in_the_middle_of_erasing_is_told_the_rest_without_a_reset(
+    own_broker: EmbeddedBroker, store: Store
+) -> None:
+    end = await whole_run(store, THREAD, "abc")
+    await whole_run(store, THREAD, "def", 2, previous=end)
+    chunks = ChunkLog(store)
+    async with running_gateway(own_broker.url) as gateway:
+        async with Run(store, THREAD) as first:
+            assert await chunks._empty(ORG, ThreadId(THREAD), first.run_id)  # noqa: SLF001  no further than the first
+        viewer = gateway.viewer(THREAD)
+        async with asyncio.timeout(10), viewer.attached() as told:
+            assert THREAD_DELETED == (await anext(told))["type"]
+        await chunks.erase(ORG, ThreadId(THREAD))
+        async with asyncio.timeout(10), viewer.attached() as told:
+            assert THREAD_DELETED == (await anext(told))["type"]
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(told), 0.3)
+    assert [THREAD_DELETED] * 2 == _kinds(viewer)
 
 
 @pytest.mark.parametrize("cursor", ["0-0", "1-1", "7-1", None])
@@ -322,6 +363,10 @@ async def test_two_gateways_serve_one_cursor_alike(own_broker: EmbeddedBroker, s
         assert await viewer.watch_run()
     assert "abc" == viewer.text
     assert ["1-0", "1-1", "1-2", "1-3", "1-4", "2-0"] == [id_ for id_, _ in viewer.seen]
+
+
+def _position(cursor: str | None) -> tuple[int, ...]:
+    return astuple(Cursor.parse(cursor or ""))
 
 
 def _kinds(viewer: Viewer) -> list[str]:

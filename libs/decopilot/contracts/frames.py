@@ -24,6 +24,8 @@ REWIND = "Decopilot-Rewind"
 
 Ranges = tuple[tuple[int, int], ...]
 """Half-open ranges of physical chunk indices within a run, in order."""
+_BEHIND_ALL = 999_999_999
+"""No frame has so many chunks: it would be larger than any message of the broker."""
 
 
 class Outcome(Frozen):
@@ -46,6 +48,11 @@ class Cursor:
 
     def __str__(self) -> str:
         return f"{self.sequence}-{self.index}"
+
+    @classmethod
+    def behind(cls, sequence: int) -> "Cursor":
+        """Return the position behind all of a frame that is gone, of which nobody knows how many chunks it had."""
+        return cls(sequence, _BEHIND_ALL)
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":

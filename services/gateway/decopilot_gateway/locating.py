@@ -69,14 +69,21 @@ class Locator:
         if last is not None:
             # What a deleted thread held is on its way out, and nobody's any more; who was told so is not told again.
             if is_erased(last):
-                if cursor is None:
-                    return Start(last.previous)
-                return Start(last.sequence) if cursor == last.end else await self.reset("cursor")
+                return await self._among_remains(last, cursor)
             if await self._parts.views.is_deleted(self._org, self._thread):
                 return Start(last.sequence) if cursor == last.end else self._reset_to(last.end, "cursor")
         if cursor is None:
             return await self._present(last, form)
         return await self._behind(last, cursor, form)
+
+    async def _among_remains(self, last: Frame, cursor: Cursor | None) -> Start:
+        """Go on from one of the frames that stand for the runs of a deleted thread, which come one by one."""
+        if cursor is None or cursor == Cursor.behind(last.previous):
+            return Start(last.previous)
+        found = await self._parts.chunks.get(self._org, self._thread, cursor.sequence) if cursor.sequence else None
+        if found is not None and is_erased(found) and cursor == found.end:
+            return Start(found.sequence)
+        return await self.reset("cursor")
 
     async def _behind(self, last: Frame | None, cursor: Cursor, form: Form) -> Start:
         if cursor == Cursor(0, 0) and last is not None:
@@ -152,10 +159,13 @@ class Locator:
         last = self._feed.last
         if last is not None and is_erased(last):
             # Neither history nor what is still remembered of the thread is anybody's: all there is to tell is this.
-            return self._reset_to(Cursor(last.previous, 0), reason)
-        if last is not None and last.run == lost:
+            # Whoever comes from that very frame is led on, however much of it they have.
+            return self._reset_to(Cursor.behind(last.previous), reason)
+        state = await self._state()
+        # A deleted thread forgets where it was, and may have done so before we hear of what stands in its place.
+        if last is not None and (last.run == lost or state.is_deleted):
             return self._reset_to(last.end, reason)
-        return self._reset_to((await self._state()).cursor, reason)
+        return self._reset_to(state.cursor, reason)
 
     async def _state(self) -> ThreadState:
         return (await self._parts.journal.load(self._org, self._thread)).state

@@ -19,6 +19,8 @@ class Heart:
     def __init__(self) -> None:
         self._clock = asyncio.get_running_loop().time
         self._last = self._clock()
+        self.is_let_go = False
+        """Whether the item is not to be kept any more."""
 
     def beats(self) -> bool:
         """Tell whether the broker has surely not given the item to another yet."""
@@ -26,13 +28,15 @@ class Heart:
 
     async def keep_beating(self, nc: Client, ack_subject: str) -> None:
         """Beat until one comes too late: it would take the item from whoever has it now."""
-        while self.beats():
+        # Python 3.11 loses a cancellation that meets an answer in one turn of the loop, so a flag says it again.
+        while self.beats() and not self.is_let_go:
             began = self._clock()
             # Asked for an answer: what is only sent waits in the client's buffer while the broker is away.
             with suppress(NatsError, TimeoutError, OSError):
                 await nc.request(ack_subject, _IN_PROGRESS, timeout=HEARTBEAT_S)
                 self._last = began
-            await asyncio.sleep(began + HEARTBEAT_S - self._clock())
+            if not self.is_let_go:
+                await asyncio.sleep(began + HEARTBEAT_S - self._clock())
 
 
 @asynccontextmanager
@@ -40,10 +44,11 @@ async def heartbeats(nc: Client, ack_subject: str, *, on_lost: Callable[[], None
     """Keep a work item while the context is open; `on_lost` is called when it may be another's."""
     heart = Heart()
     task = asyncio.create_task(heart.keep_beating(nc, ack_subject), name="heartbeats")
-    task.add_done_callback(lambda ended: None if ended.cancelled() else on_lost())
+    task.add_done_callback(lambda _: None if heart.is_let_go else on_lost())
     try:
         yield heart
     finally:
+        heart.is_let_go = True
         task.cancel()
         # Not awaited itself: our own cancellation must not be taken for the task's.
         await asyncio.wait([task])
