@@ -113,6 +113,10 @@ async def test_nothing_takes_effect_while_the_broker_has_not_stored_what_comes_b
 FAILURES = {
     "raise_error": ("unknown", "The agent failed unexpectedly."),
     "raise_agent_error": ("quota", "There is no quota left. ?"),
+    "say_too_much_of_an_error": ("c" * 64, "t" * 2_000),
+    "leave the_process": ("unknown", "The agent failed unexpectedly."),
+    "leave by_interrupt": ("unknown", "The agent failed unexpectedly."),
+    "leave the_generator": ("unknown", "The agent failed unexpectedly."),
     "yield_error": ("unknown", "I can't."),
     "be_no_json": ("protocol", "The agent broke the chunk protocol: chunk 2 (tool-input-available): must be JSON."),
     "be_no_dict": ("protocol", "The agent broke the chunk protocol: chunk 1 (str): must be an object."),

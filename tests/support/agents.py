@@ -233,6 +233,16 @@ async def raise_agent_error(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
     raise AgentError("quota", "There is no quota left. \ud83d")
 
 
+async def say_too_much_of_an_error(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "start-step"}
+    raise AgentError("c" * 200_000, "t" * 200_000)
+
+
+async def leave(_: AgentRequest, how: str) -> AsyncGenerator[Chunk, None]:
+    yield {"type": "start-step"}
+    raise {"the_process": SystemExit, "by_interrupt": KeyboardInterrupt, "the_generator": GeneratorExit}[how]
+
+
 async def yield_nothing(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
     nothing: list[Chunk] = []
     for chunk in nothing:
@@ -348,6 +358,8 @@ ACTS: dict[str, Act] = {
         wait_then_yield,
         raise_error,
         raise_agent_error,
+        say_too_much_of_an_error,
+        leave,
         yield_nothing,
         be_no_json,
         be_no_dict,

@@ -59,6 +59,13 @@ def test_what_is_due_is_claimed_once() -> None:
     assert ledger == decide_due(ledger, plan(), EIGHT - timedelta(seconds=1))
 
 
+def test_what_a_clock_decided_that_was_a_day_ahead_holds_no_longer_than_that_clock() -> None:
+    ahead = decide_due(begun(plan()), plan(), EIGHT + 400 * GRACE)
+    anew = decide_due(ahead, plan(), EIGHT + HOUR / 2)
+    assert (EIGHT + HOUR / 2, ahead.claims) == (anew.decided, anew.claims)
+    assert EIGHT + HOUR == decide_due(anew, plan(), EIGHT + HOUR).claims[-1].due
+
+
 def test_of_several_due_times_that_were_missed_the_latest_is_caught_up() -> None:
     ledger = decide_due(begun(plan()), plan(), EIGHT + 5.5 * HOUR)
     assert [EIGHT + 5 * HOUR] == [claim.due for claim in ledger.claims]

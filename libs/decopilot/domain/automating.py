@@ -135,9 +135,9 @@ def settle(ledger: Ledger, standings: Mapping[ThreadId, Standing], now: datetime
 def decide_due(ledger: Ledger, plan: Plan, now: datetime) -> Ledger:
     """Claim or skip what is due by now: of several due times the latest one, the others have passed.
 
-    A schedule that is new, changed or active again begins now.
+    A schedule that is new, changed or active again begins now; so does one of which a clock that was far ahead decided.
     """
-    if ledger.rule != plan.rule or ledger.decided is None:
+    if ledger.rule != plan.rule or ledger.decided is None or ledger.decided - now >= GRACE:
         return ledger.model_copy(update={"rule": plan.rule, "decided": now if plan.rule is not None else None})
     if plan.schedule is None or (due := plan.schedule.latest(after=ledger.decided, until=now)) is None:
         return ledger

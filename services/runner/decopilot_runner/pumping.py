@@ -27,6 +27,8 @@ from decopilot.log.store import patiently
 from decopilot_runner.checking import AnswerTooLargeError, Checker, ProtocolError
 from decopilot_runner.files import reading
 
+CATEGORY_LENGTH = 64
+"""It is a header of the closing frame."""
 UNFINISHED = "The call's input was not finished."
 
 log = structlog.get_logger()
@@ -84,17 +86,18 @@ class AgentPump:
         try:
             with telemetry.span("agent", {telemetry.RUN: run, telemetry.AGENT: agent}):
                 finish = await self._pump_agent(progress, history)
-        except (FencedError, StaleError):
+        except (FencedError, StaleError, asyncio.CancelledError):
             raise
         except AgentError as error:
-            return failure(fold.message(), _shown(error.category), _shown(error.text)), {}
+            return failure(fold.message(), _shown(error.category)[:CATEGORY_LENGTH], _shown(error.text)), {}
         except (BrokenProtocolError, ProtocolError) as error:
             log.warning("agent_broke_protocol", run_id=run, error=str(error))
             return failure(fold.message(), "protocol", f"The agent broke the chunk protocol: {error}."), {}
         except AnswerTooLargeError as error:
             log.warning("answer_too_large", run_id=run, limit_bytes=error.limit_bytes)
             return failure(fold.message(), "too_large", f"The answer is too large: {error}."), {}
-        except Exception:
+        except BaseException:
+            # Also one that calls `sys.exit`: it must not end the runner, and the runs beside it.
             log.exception("agent_failed", run_id=run)
             return failure(fold.message(), "unknown", "The agent failed unexpectedly."), {}
         return resolve(finish.get("finishReason", "stop"), fold.message(), questions_wait=self._questions_wait), finish

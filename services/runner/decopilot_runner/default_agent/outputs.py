@@ -101,7 +101,8 @@ class Outputs:
 
         Args:
             tool_call_id: The call whose output it is; also one of an earlier answer.
-            pattern: A regular expression; the lines in which it is found are given, with their numbers.
+            pattern: A regular expression (RE2: no look-around, no back-references); the lines in which it is found are
+                given, with their numbers.
             skip: So many of the lines that match are left out at the beginning.
 
         """
@@ -114,7 +115,7 @@ class Outputs:
             log.info("tool_output_not_read", run_id=call.run_id, error=repr(error))
             raise ToolError(NOT_KEPT) from error
         try:
-            return await asyncio.to_thread(search, data.decode(errors="replace"), pattern, max(skip, 0))
+            return await asyncio.to_thread(search, data, pattern, max(skip, 0))
         except PatternError as error:
             raise ToolError(str(error)) from error
 
