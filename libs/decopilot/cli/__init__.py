@@ -21,6 +21,7 @@ from decopilot.cli.usage import (
     OnConflict,
     OneLineUsage,
     Org,
+    Tier,
     Timeout,
     Token,
     ToolApproval,
@@ -194,6 +195,9 @@ def run(
     agent: Annotated[
         str | None, typer.Option(metavar="ID", show_default="default", help="Agent of the configuration to ask.")
     ] = None,
+    tier: Annotated[
+        Tier | None, typer.Option(show_default="the agent's", help="Kind of model that is to answer.")
+    ] = None,
     file: Files = None,
     mode: Annotated[
         Mode, typer.Option(help="Just do it, propose a plan before anything is changed, or search the web first.")
@@ -224,6 +228,7 @@ def run(
         None if tool_approval is None else tool_approval.value,
         mode.value,
         agent,
+        None if tier is None else tier.value,
         file or (),
     )
     terms = Terms(data_dir, org, thread, url, token, as_json, timeout)

@@ -34,6 +34,7 @@ class Question:
     tool_approval: Literal["auto", "readonly"] | None = None
     mode: Literal["default", "plan", "web-search"] = "default"
     agent: str | None = None
+    tier: Literal["fast", "smart", "thinking", "image", "web_research"] | None = None
     files: Sequence[Path] = ()
 
     async def message(self, client: Client, thread: str, text: str) -> str | UIMessage:
@@ -78,6 +79,8 @@ def ask(question: Question, terms: Terms, environment: Mapping[str, str]) -> Exi
             options["tool_approval_level"] = question.tool_approval
         if question.agent is not None:
             options["agent"] = question.agent
+        if question.tier is not None:
+            options["tier"] = question.tier
 
         async def request(client: Client, thread: str, on_chunk: OnChunk, on_accepted: OnAccepted) -> RunResult:
             message = await question.message(client, thread, text)

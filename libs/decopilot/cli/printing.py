@@ -10,7 +10,7 @@ from typing import Protocol, TextIO
 
 import typer
 
-from decopilot.contracts.chunks import RESET, RETRY, RUN, RUN_REWIND, Chunk
+from decopilot.contracts.chunks import MCP_UNAVAILABLE, RESET, RETRY, RUN, RUN_REWIND, Chunk
 from decopilot.contracts.ids import MessageId
 from decopilot.contracts.messages import UIMessage
 from decopilot.domain.fold import Fold, FoldError
@@ -203,7 +203,10 @@ class Asides:
         elif kind == RUN and chunk["data"].get("attempt", 1) > 1:
             self._paper.aside(f"Attempt {chunk['data']['attempt']}")
         elif kind == RETRY:
-            self._paper.aside(f"Trying the model again: {short(chunk['data'])}")
+            data = chunk["data"]
+            self._paper.note(f"The model is asked again in {data['delayMs'] / 1000:.0f} s ({data['category']}).")
+        elif kind == MCP_UNAVAILABLE:
+            self._paper.note(short(chunk["data"]["text"]))
         elif kind == RESET:
             self._paper.aside("The stream has a hole; asking how the run stands.")
 

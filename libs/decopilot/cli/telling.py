@@ -107,15 +107,20 @@ class Teller:
             several = len(result.pending) > 1
             for interaction in result.pending:
                 which = f" --call {shlex.quote(interaction.tool_call_id)}" if several else ""
-                verdict = "--approve" if interaction.kind == "approval" else '--output "…"'
+                verdict = "--approve" if _is_verdict(interaction) else '--output "…"'
                 self._paper.note(_request(interaction, result.message))
                 self._paper.note(f"Answer with: {self._command('answer')}{which} {verdict}")
-            if any(interaction.kind == "approval" for interaction in result.pending):
+            if any(_is_verdict(interaction) for interaction in result.pending):
                 self._paper.note("Or, instead of --approve: --deny")
             self._paper.note(f"Or go on without: {again}")
 
     def _command(self, name: str) -> str:
         return " ".join(["decopilot", name, *(f"{option} {shlex.quote(v)}" for option, v in self._options.items())])
+
+
+def _is_verdict(interaction: Interaction) -> bool:
+    """Tell whether it is answered by yes or no; a plan is."""
+    return interaction.kind == "approval" or interaction.tool_name == "propose_plan"
 
 
 def _shown(interaction: Interaction) -> dict[str, str]:

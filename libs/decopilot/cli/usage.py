@@ -57,6 +57,16 @@ class Mode(StrEnum):
     WEB_SEARCH = "web-search"
 
 
+class Tier(StrEnum):
+    """A kind of model."""
+
+    FAST = "fast"
+    SMART = "smart"
+    THINKING = "thinking"
+    IMAGE = "image"
+    WEB_RESEARCH = "web_research"
+
+
 class ToolApproval(StrEnum):
     """Which tools run without asking."""
 

@@ -11,6 +11,8 @@ from pydantic_core import from_json, to_json
 Chunk = dict[str, Any]
 FinishReason = Literal["stop", "length", "content-filter", "tool-calls", "error", "other"]
 
+MCP_UNAVAILABLE = "data-mcp-unavailable"
+"""The tools of an MCP server that an answer has to do without."""
 RETRY = "data-retry"
 """Said by an agent that waits before it asks its model again: `{attempt, delayMs, category}`."""
 RESET = "data-thread-reset"

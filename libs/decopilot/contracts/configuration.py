@@ -166,6 +166,9 @@ class Configuration(_Table):
             if automation.agent not in self.agents and automation.agent != DEFAULT_AGENT:
                 msg = f"automations.{name}.agent: there is no [agents.{automation.agent}]"
                 raise ValueError(msg)
+            if automation.tier is not None and self.tier_entry(automation.tier) is None:
+                msg = f"automations.{name}.tier: there is no model for the tier {automation.tier}"
+                raise ValueError(msg)
         return self
 
     def agent_entry(self, agent_id: str) -> AgentEntry | None:

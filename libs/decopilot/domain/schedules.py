@@ -11,10 +11,10 @@ _SHIFT = timedelta(hours=3)
 
 
 class ScheduleError(ValueError):
-    """The schedule or its time zone can't be read."""
+    """The schedule or its time zone can't be read; `key` is the one to be mended."""
 
-    def __init__(self, said: str, why: str) -> None:
-        self.said, self.why = said, why
+    def __init__(self, said: str, why: str, key: str = "schedule") -> None:
+        self.said, self.why, self.key = said, why, key
         super().__init__(f"{said!r}: {why}")
 
 
@@ -40,7 +40,7 @@ class Schedule:
         try:
             zone = ZoneInfo(timezone)
         except (KeyError, ValueError, OSError) as error:
-            raise ScheduleError(timezone, "there is no such time zone") from error
+            raise ScheduleError(timezone, "there is no such time zone", key="timezone") from error
         try:
             is_due = next(CronSim(cron, datetime(2026, 1, 1, tzinfo=UTC)), None) is not None
         except (CronSimError, AssertionError) as error:

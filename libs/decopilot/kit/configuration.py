@@ -101,7 +101,7 @@ def _schedule_problems(configuration: Configuration) -> Iterator[str]:
             try:
                 Schedule.read(automation.schedule, automation.timezone)
             except ScheduleError as error:
-                yield f"automations.{name}.schedule: {error}"
+                yield f"automations.{name}.{error.key}: {error}"
 
 
 def place_of(path: Sequence[str]) -> str:

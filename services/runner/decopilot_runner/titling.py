@@ -94,7 +94,9 @@ class Titler:
             await message.ack()
             return
         tries = item.metadata.num_delivered
-        log.warning("title_not_found", org=recorded.org, thread=recorded.thread, tries=tries, error=repr(error))
+        log.warning(
+            "title_not_found", org=recorded.org, thread=recorded.thread, tries=tries, error=type(error).__name__
+        )
         if tries < TRIES:
             await message.nack(delay=BACKOFF_S * 4 ** (tries - 1))
         else:

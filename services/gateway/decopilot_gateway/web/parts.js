@@ -25,6 +25,7 @@ export function createView(part) {
   if (type === "dynamic-tool" || type.startsWith("tool-")) return toolView(part);
   if (type === "file") return fileView(part);
   if (type === "source-url") return sourceView(part);
+  if (type === "data-mcp-unavailable") return noteView();
   return undefined;
 }
 
@@ -32,6 +33,12 @@ export function createView(part) {
 export function identityOf(part) {
   const type = String(part?.type);
   return [type, part?.toolCallId, part?.url, type.startsWith("data-") ? part?.id : ""].join("\n");
+}
+
+/** What an answer has to do without. */
+function noteView() {
+  const element = h("p", { className: "aside", "data-testid": "note" });
+  return { element, update: ({ data }) => void (element.textContent = String(data?.text ?? "")) };
 }
 
 function textView() {

@@ -13,14 +13,13 @@ from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from pydantic_core import SchemaValidator, core_schema, to_json
 
-from decopilot.contracts.chunks import Chunk
+from decopilot.contracts.chunks import MCP_UNAVAILABLE, Chunk
 from decopilot.contracts.configuration import McpServer
 from decopilot.kit.configuration import read_variable
 from decopilot_runner.default_agent.mcp_session import Link, McpServerError, Session
 from decopilot_runner.default_agent.progress import ToolProgress
 from decopilot_runner.default_agent.tool_names import apart
 
-UNAVAILABLE = "data-mcp-unavailable"
 LIST_S = 300.0
 """So long is a list of tools believed."""
 FAILED_S = 10.0
@@ -138,7 +137,7 @@ class McpTools(AbstractToolset[Any]):
     def notices(self) -> list[Chunk]:
         """Tell viewers which tools are missing; told again, it stands in the place of what was told before."""
         return [
-            {"type": UNAVAILABLE, "id": error.server, "data": {"server": error.server, "text": str(error)}}
+            {"type": MCP_UNAVAILABLE, "id": error.server, "data": {"server": error.server, "text": str(error)}}
             for error in self.missing
         ]
 

@@ -25,7 +25,7 @@ def load_tools(paths: Iterable[str], taken: Collection[str] = ()) -> list[Tool[A
     """
     tools: list[Tool[Any]] = []
     owners = dict.fromkeys(taken, "the agent itself")
-    for path in dict.fromkeys(paths):
+    for path in paths:
         tool = _tool(path, imported(TOOL, path))
         if tool.name in owners:
             raise ImportPathError(TOOL, path, f"there is a tool {tool.name} already, from {owners[tool.name]}")
