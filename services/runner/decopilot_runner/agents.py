@@ -43,8 +43,9 @@ async def load_agents(
         if entry.agent is not None:
             found[agent_id] = own_agent(entry.agent, entry, shelf)
             continue
-        # What it imports takes seconds, in which nobody could ask for our health.
-        build = build or await asyncio.to_thread(_builder, settings, configuration, shelf, closing)
+        if build is None:
+            # What it imports takes seconds, in which nobody could ask for our health.
+            build = await asyncio.to_thread(_builder, settings, configuration, shelf, closing)
         found[agent_id] = build(entry)
     return found
 
