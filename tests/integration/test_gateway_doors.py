@@ -1,5 +1,6 @@
 """Doors: who is let in, with what, and what a browser is told to keep to itself."""
 
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -173,9 +174,9 @@ async def test_under_a_prefix_everything_moves_there_links_redirect_and_cookie_t
             document = await response.json()
         assert ["/chat/v1"] == [server["url"] for server in document["servers"]]
         for path in document["paths"]:
-            real = path.format(org="acme", thread="t1", message="m1")
+            real = re.sub(r"\{\w+\}", "x1", path.replace("{org}", "acme"))
             async with session.get(f"/chat/v1{real}") as response:
-                assert response.status != 404 or "thread_not_found" == (await response.json(content_type=None))["code"]
+                assert response.status != 404 or "not_found" != (await response.json(content_type=None))["code"]
             async with session.get(real) as response:
                 assert 404 == response.status
 

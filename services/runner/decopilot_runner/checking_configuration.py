@@ -115,10 +115,10 @@ def _variables(configuration: Configuration) -> Iterator[tuple[Sequence[str], st
         for key, variables in (("env", server.env), ("headers_env", server.headers_env)):
             for inner, variable in variables.items():
                 yield ("mcp", name, key, inner), variable
-    if configuration.search is not None and configuration.search.api_key_env is not None:
-        yield ("search", "api_key_env"), configuration.search.api_key_env
-    if configuration.search is not None:
-        for header, variable in configuration.search.headers_env.items():
+    if (search := configuration.search) is not None:
+        if search.api_key_env is not None:
+            yield ("search", "api_key_env"), search.api_key_env
+        for header, variable in search.headers_env.items():
             yield ("search", "headers_env", header), variable
 
 
