@@ -60,5 +60,5 @@ def test_an_agent_that_can_not_be_had_is_named() -> None:
 def test_a_model_that_can_not_be_had_is_named() -> None:
     ran = start("runner", DECOPILOT_MODEL="nobody:knows-it")
     assert 78 == ran.returncode
-    assert "model nobody:knows-it: " in ran.stderr
+    assert "provider nobody: unknown. One of your own needs a [providers.nobody]" in ran.stderr
     assert "Traceback" not in ran.stderr

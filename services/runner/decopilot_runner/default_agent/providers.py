@@ -127,7 +127,7 @@ class Providers:
     def _unknown(self, kind: str) -> str:
         known = {name.partition(":")[0] for name in known_model_names() if "/" not in name}
         near = get_close_matches(kind, sorted(known | _MORE_NAMES | {*self._entries, DEMO}), n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        hint = f"; did you mean {' or '.join(near)}?" if near else "."
         return f"unknown{hint} One of your own needs a [providers.{kind}] with its base_url"
 
 
