@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from support.services import until
 from support.stack import DECOPILOT, Stack
 from support.viewer import Api
 
@@ -246,14 +247,21 @@ async def test_a_run_that_another_message_interrupts_is_4(stack: Stack, api: Api
 async def test_a_message_for_a_busy_thread_waits_its_turn_or_is_refused_with_1(
     stack: Stack, api: Api, thread: str
 ) -> None:
-    process = await start(stack, thread, "/count 100 20")
+    async def waits() -> bool:
+        _, body = await api.get(f"decopilot/threads/{thread}/queue")
+        return bool(body["queue"])
+
+    process = await start(stack, thread, "/count 5000 20")
     await answered(api, thread, 20)
     refused = await run(stack, thread, "--on-conflict", "reject", "/count 3 0")
-    queued = await run(stack, thread, "/count 3 0")
+    queued = await start(stack, thread, "/count 3 0")
+    await until(waits)
+    await api.call("POST", api.path(f"decopilot/cancel/{thread}"))
+    ended = await end(queued)
     assert (1, "", 1) == (refused.code, refused.out, refused.err.count("\n"))
     assert "(run_active)" in refused.err
-    assert (0, "1 2 3\n") == (queued.code, queued.out)
-    assert 0 == (await end(process)).code
+    assert (0, "1 2 3\n") == (ended.code, ended.out)
+    assert 4 == (await end(process)).code
 
 
 @pytest.mark.parametrize("service", ["gateway", "runner", "command", "nats"])
