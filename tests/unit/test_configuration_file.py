@@ -105,4 +105,5 @@ def test_the_file_to_begin_with_changes_nothing_and_all_that_it_offers_is_valid(
     assert Configuration() == read_configuration()
     Path("decopilot.toml").write_text(re.sub(r"^#(?=\S)", "", STARTER, flags=re.MULTILINE))
     offered = read_configuration()
-    assert {"model", "agent", "tiers", "providers", "agents", "roles", "automations"} == offered.model_fields_set
+    named = {"model", "agent", "tiers", "providers", "agents", "mcp", "search", "roles", "automations"}
+    assert named == offered.model_fields_set

@@ -116,6 +116,7 @@ async def test_a_temperature_is_asked_for_only_where_it_is_taken(monkeypatch: py
     config = RunConfig(temperature=0.7)
 
     assert {"temperature": 0.7} == run_settings(made.named("ollama:m"), config)
-    assert {"temperature": 0.7} == run_settings(None, config)
+    # An agent of one's own asks what it asks.
+    assert {} == run_settings(None, config)
     for name in ("openai:gpt-5", "anthropic:claude-opus-4-8", "anthropic:claude-haiku-4-5"):
         assert {} == run_settings(made.named(name), config), name

@@ -116,6 +116,6 @@ def test_a_file_with_a_schedule_that_can_not_be_read_is_refused_and_says_which(
     monkeypatch.setenv("DECOPILOT_CONFIG", str(path))
     with pytest.raises(ConfigurationFileError) as caught:
         read_configuration()
-    said = ["'61 * * * *': Bad minute", "'Mars/Olympus': there is no such time zone"]
+    said = ["schedule: '61 * * * *': Bad minute", "timezone: 'Mars/Olympus': there is no such time zone"]
     for number, (problem, wanted) in enumerate(zip(caught.value.problems, said, strict=True)):
-        assert problem.endswith(f"automations.a{number}.schedule: {wanted}")
+        assert problem.endswith(f"automations.a{number}.{wanted}")
