@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from decopilot.contracts.events import Event
+from decopilot.contracts.events import Event, ThreadTitled
 from decopilot.contracts.ids import OrgId, ThreadId
 from support import eventlog
 from support.stack import Stack, running_stack
@@ -40,7 +40,9 @@ async def cancel(api: Api, thread: str, run: str | None = None) -> dict[str, Any
 
 
 async def events(stack: Stack, thread: str) -> list[Event]:
-    return [recorded.event for recorded in await eventlog.events(stack, OrgId("local"), ThreadId(thread))]
+    """List what the log tells of the thread's runs; a title may come beside at any moment."""
+    found = [recorded.event for recorded in await eventlog.events(stack, OrgId("local"), ThreadId(thread))]
+    return [event for event in found if not isinstance(event, ThreadTitled)]
 
 
 @asynccontextmanager

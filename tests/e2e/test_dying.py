@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from decopilot.contracts.events import Event, RunStarted
+from decopilot.contracts.events import Event, RunStarted, ThreadTitled
 from decopilot.contracts.ids import OrgId, ThreadId
 from decopilot.log.topology import ACK_WAIT_S
 from support import eventlog
@@ -50,7 +50,9 @@ async def until_seen(viewer: Viewer, kind: str, count: int, deadline_s: float = 
 
 
 async def events(stack: Stack, thread: str) -> list[Event]:
-    return [recorded.event for recorded in await eventlog.events(stack, ORG, ThreadId(thread))]
+    """List what the log tells of the thread's runs; a title may come beside at any moment."""
+    found = [recorded.event for recorded in await eventlog.events(stack, ORG, ThreadId(thread))]
+    return [event for event in found if not isinstance(event, ThreadTitled)]
 
 
 async def kill_driver(stack: Stack, thread: str) -> None:
