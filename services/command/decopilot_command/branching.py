@@ -15,7 +15,7 @@ from decopilot.kit import telemetry
 from decopilot.log.history import Histories, History, left_behind
 from decopilot_command.carrying import Carrier
 from decopilot_command.choosing import Chooser
-from decopilot_command.executing import DEADLINE_S, Executor, wisher
+from decopilot_command.executing import DEADLINE_S, Executor, accepted, wisher
 
 log = structlog.get_logger()
 
@@ -46,22 +46,7 @@ class Brancher:
         if run_id is None:
             msg = f"nobody regenerates {request.message_id}"
             raise ValueError(msg)
-        record = state.runs[run_id]
-        log.info(
-            "regeneration_accepted",
-            org=request.org,
-            thread=request.thread,
-            run_id=run_id,
-            status=record.status,
-            repeated=executed.appended is None,
-        )
-        return Accepted(
-            thread=request.thread,
-            run_id=run_id,
-            message_id=state.regenerations[run_id],
-            status=record.status,
-            cursor=str(record.cursor),
-        )
+        return accepted("regeneration_accepted", request, executed, run_id, state.regenerations[run_id])
 
     async def fork(self, request: ForkThread) -> Forked:
         """Append the thread that begins as a fork, or find it there."""

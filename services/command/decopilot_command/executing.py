@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import NoReturn, TypedDict
 
+import structlog
+
 from decopilot.contracts.commands import (
+    Accepted,
     CancelRun,
     DeleteThread,
     ForkThread,
@@ -16,14 +19,15 @@ from decopilot.contracts.commands import (
     WithdrawMessage,
 )
 from decopilot.contracts.events import RunQueued, RunRequested
-from decopilot.contracts.ids import UserId
+from decopilot.contracts.ids import MessageId, RunId, UserId
 from decopilot.contracts.messages import RunConfig
 from decopilot.domain.commands import RefusedError, Regenerate, Resolve, Send, UserCommand
 from decopilot.domain.decider import decide
 from decopilot.domain.thread import ThreadState
 from decopilot.log.capacity import Capacity
-from decopilot.log.journal import Executed, Journal
+from decopilot.log.journal import Executed, Journal, Loaded
 
+log = structlog.get_logger()
 DEADLINE_S = 4.0
 
 Request = (
@@ -74,14 +78,16 @@ class Executor:
         """
         if request.role == "viewer":
             raise RefusedError("forbidden", "Viewers read; they change nothing.")
+        known: Loaded | None = None
         async with asyncio.timeout(DEADLINE_S):
             if isinstance(command, Runs):
                 checks = [] if check is None else [check]
                 if await self._capacity.is_nearly_full():
                     checks.append(_no_room)
                 if checks:
-                    await self._check_new_run(request, command, checks)
-            return await self._journal.execute(request.org, request.thread, command)
+                    known = await self._journal.load(request.org, request.thread)
+                    _check_new_run(known.state, command, checks)
+            return await self._journal.execute(request.org, request.thread, command, known=known)
 
     async def state(self, request: Request) -> ThreadState:
         """Read how the thread that a request is about stands.
@@ -93,14 +99,28 @@ class Executor:
         async with asyncio.timeout(DEADLINE_S):
             return (await self._journal.load(request.org, request.thread)).state
 
-    async def _check_new_run(
-        self, request: Request, command: Runs, checks: Iterable[Callable[[RunConfig], None]]
-    ) -> None:
-        loaded = await self._journal.load(request.org, request.thread)
-        event = decide(command, loaded.state)
-        if isinstance(event, RunRequested | RunQueued):
-            for check in checks:
-                check(event.config)
+
+def accepted(said: str, request: Request, executed: Executed, run_id: RunId, message_id: MessageId) -> Accepted:
+    """Make the answer that a run is in the log, and log what was `said` of it."""
+    record = executed.state.runs[run_id]
+    log.info(
+        said,
+        org=request.org,
+        thread=request.thread,
+        run_id=run_id,
+        status=record.status,
+        repeated=executed.appended is None,
+    )
+    return Accepted(
+        thread=request.thread, run_id=run_id, message_id=message_id, status=record.status, cursor=str(record.cursor)
+    )
+
+
+def _check_new_run(state: ThreadState, command: Runs, checks: Iterable[Callable[[RunConfig], None]]) -> None:
+    event = decide(command, state)
+    if isinstance(event, RunRequested | RunQueued):
+        for check in checks:
+            check(event.config)
 
 
 def _no_room(_: RunConfig) -> NoReturn:

@@ -2,8 +2,6 @@
 
 import uuid
 
-import structlog
-
 from decopilot.contracts.commands import Accepted, ResolveInteractions
 from decopilot.contracts.events import RunRequested
 from decopilot.contracts.ids import MessageId, RunId
@@ -12,9 +10,7 @@ from decopilot.domain.thread import ThreadState
 from decopilot.kit import telemetry
 from decopilot.log.journal import Executed
 from decopilot_command.choosing import Chooser
-from decopilot_command.executing import Executor, wisher
-
-log = structlog.get_logger()
+from decopilot_command.executing import Executor, accepted, wisher
 
 
 class Resolver:
@@ -39,22 +35,7 @@ class Resolver:
         )
         executed = await self._executor.execute(request, command, check=self._chooser.check_still)
         run_id, message_id = _told(request, executed)
-        record = executed.state.runs[run_id]
-        log.info(
-            "interactions_accepted",
-            org=request.org,
-            thread=request.thread,
-            run_id=run_id,
-            status=record.status,
-            repeated=executed.appended is None,
-        )
-        return Accepted(
-            thread=request.thread,
-            run_id=run_id,
-            message_id=message_id,
-            status=record.status,
-            cursor=str(record.cursor),
-        )
+        return accepted("interactions_accepted", request, executed, run_id, message_id)
 
 
 def _told(request: ResolveInteractions, executed: Executed) -> tuple[RunId, MessageId]:

@@ -4,19 +4,15 @@ import hashlib
 import json
 import uuid
 
-import structlog
-
 from decopilot.contracts.commands import Accepted, SendMessage
 from decopilot.contracts.ids import MessageId, RunId
 from decopilot.contracts.messages import UIMessage
 from decopilot.domain.commands import RefusedError, Send
 from decopilot.kit import telemetry
 from decopilot_command.choosing import Chooser
-from decopilot_command.executing import Executor, wisher
+from decopilot_command.executing import Executor, accepted, wisher
 from decopilot_command.tracking import Tracker
 from decopilot_command.waking import Bell
-
-log = structlog.get_logger()
 
 
 class Sender:
@@ -48,26 +44,12 @@ class Sender:
         executed = await self._executor.execute(request, command, check=check)
         state = executed.state
         run_id = state.sent[request.message.id].run_id
-        record = state.runs[run_id]
-        log.info(
-            "message_accepted",
-            org=request.org,
-            thread=request.thread,
-            run_id=run_id,
-            status=record.status,
-            repeated=executed.appended is None,
-        )
+        answer = accepted("message_accepted", request, executed, run_id, request.message.id)
         if executed.appended is not None and request.is_tracked:
             await self._tracker.chat_message_started(request, config)
         if request.on_conflict == "interrupt" and state.active is not None and state.active.cancel is not None:
             await self._bell.ring(request.org, state.active.run_id)
-        return Accepted(
-            thread=request.thread,
-            run_id=run_id,
-            message_id=request.message.id,
-            status=record.status,
-            cursor=str(record.cursor),
-        )
+        return answer
 
 
 def _hash(message: UIMessage) -> str:
