@@ -3,12 +3,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+const LIBRARY = new URL("../../libs/thread-client/src/", import.meta.url);
 const WEB = new URL("../../services/gateway/decopilot_gateway/web/", import.meta.url);
-const { createFold, foldChunk } = await import(new URL("fold.js", WEB));
-const { Conversation, isAfter } = await import(new URL("conversation.js", WEB));
+const { createFold, foldChunk } = await import(new URL("fold.js", LIBRARY));
+const { Conversation, isAfter } = await import(new URL("conversation.js", LIBRARY));
 const { MOVED_ON, NEVER, Notices, REACHED, SUCCEEDED } = await import(new URL("notices.js", WEB));
 const { Silence } = await import(new URL("silence.js", WEB));
-const { EventParser } = await import(new URL("sse.js", WEB));
+const { EventParser } = await import(new URL("sse.js", LIBRARY));
 const { lookOf } = await import(new URL("threads.js", WEB));
 
 function fold(...chunks) {

@@ -16,7 +16,7 @@ from decopilot.domain.fold import Fold, fold
 from support.streams import valid_stream
 
 UNITS = Path(__file__).with_suffix(".mjs")
-FOLD = Path(__file__).parents[2] / "services/gateway/decopilot_gateway/web/fold.js"
+FOLD = Path(__file__).parents[2] / "libs/thread-client/src/fold.js"
 CORPUS = Path(__file__).parents[1] / "corpus"
 ID = MessageId("msg_1")
 SHOWN = ("type", "state", "text", "toolCallId", "toolName", "output", "errorText", "preliminary", "data", "url")

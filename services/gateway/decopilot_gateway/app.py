@@ -36,7 +36,7 @@ from decopilot_gateway.endpoints import endpoints
 from decopilot_gateway.links import Links
 from decopilot_gateway.locating import Locators
 from decopilot_gateway.openapi import route
-from decopilot_gateway.page import WEB, Files, Page, harden
+from decopilot_gateway.page import CLIENT, WEB, Files, Page, harden
 from decopilot_gateway.posting import Posting
 from decopilot_gateway.problems import problems
 from decopilot_gateway.process import allow_files, spare_the_collector
@@ -122,7 +122,7 @@ async def build(
         app = web.Application(middlewares=[tracing, problems], client_max_size=settings.body_limit_bytes)
         app.on_response_prepare.append(harden)
         app.add_routes([route(endpoint, prefix, found_broker) for endpoint in table])
-        app.router.add_get(f"{prefix}/web/{{path:.+}}", Files(WEB).handle)
+        app.router.add_get(f"{prefix}/web/{{path:.+}}", Files({"": WEB, "client/": CLIENT}).handle)
 
         async def follow() -> None:
             await connect()

@@ -3,6 +3,7 @@
 import html
 import re
 import time
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from decopilot_gateway.auth import Doorman, cookie_name
 from decopilot_gateway.problems import ProblemError
 
 WEB = Path(str(files("decopilot_gateway"))) / "web"
+CLIENT = (WEB / "client").resolve()
+"""The modules of the browser library: a symbolic link in a checkout, a folder in a wheel."""
 _HARDENING = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -41,8 +44,14 @@ async def harden(_request: web.Request, response: web.StreamResponse) -> None:
 class Files:
     """Handles `GET /web/…`: the files that are there when the gateway starts, and nothing else."""
 
-    def __init__(self, folder: Path) -> None:
-        self._files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        """`folders` by the prefix, empty or with a slash at its end, under which their files are served."""
+        self._files = {
+            prefix + path.relative_to(folder).as_posix(): path
+            for prefix, folder in folders.items()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
 
     async def handle(self, request: web.Request) -> web.FileResponse:
         """Serve a file."""

@@ -1,12 +1,11 @@
 /** Puts the page together: the thread that the URL names, the list of threads, the composer. */
 
-import { forkThread, newId } from "./api.js";
 import { Attachments } from "./attachments.js";
+import { DecopilotClient, newId, ThreadChat } from "./client/index.js";
 import { confirmed, isDialogOpen } from "./dialogs.js";
 import { MOVED_ON, NEVER, Notices, REACHED, SUCCEEDED } from "./notices.js";
 import { QueueView, textOf } from "./queue.js";
 import { ConversationView } from "./render.js";
-import { Session } from "./session.js";
 import { Silence } from "./silence.js";
 import { ThreadList } from "./threads.js";
 
@@ -26,6 +25,8 @@ const STATES = new Map([
   ["deleted", "Deleted"],
 ]);
 
+const client = new DecopilotClient({ url: document.baseURI, org: document.body.dataset.org });
+
 const $ = (id) => document.getElementById(id);
 const composer = $("composer");
 const connection = $("connection");
@@ -44,14 +45,14 @@ const notices = new Notices(({ text, code }) => {
   $("notice").hidden = !text;
 });
 const queueView = new QueueView($("queue"), takeBack);
-const threads = new ThreadList($("threads"), {
+const threads = new ThreadList(client, $("threads"), {
   onError: (error) => error.status === 401 && notices.refused(error),
   onRead: schedule,
   onEvent: hear,
   onRename: rename,
   onDelete: remove,
 });
-const attachments = new Attachments($("attached"), {
+const attachments = new Attachments(client, $("attached"), {
   onChange: () => session && showComposer(),
   onError: (error) => notices.refused(error),
 });
@@ -75,7 +76,7 @@ function route() {
   silence.watch(undefined);
   const thread = named ?? newId("thrd");
   const mine = (act) => (...args) => opened === session && act(...args);
-  const opened = new Session(thread, {
+  const opened = new ThreadChat(client, thread, {
     fresh: !named,
     onChange: mine(schedule),
     onState: mine(showConnection),
@@ -204,7 +205,7 @@ function regenerate(messageId) {
 async function fork(messageId) {
   const { thread } = session;
   let made;
-  await wish(async () => (made = await forkThread(thread, messageId)));
+  await wish(async () => (made = await client.fork(thread, messageId)));
   if (made !== undefined && thread === session.thread) location.hash = made;
 }
 

@@ -1,16 +1,17 @@
 /** The files that go with the next message of a thread: uploaded as they are chosen, shown in a row with their names. */
 
-import { uploadFile } from "./api.js";
 import { h } from "./dom.js";
 
 export class Attachments {
+  #client;
   #list;
   #onChange;
   #onError;
   #files = new Map();
   #thread;
 
-  constructor(list, { onChange, onError }) {
+  constructor(client, list, { onChange, onError }) {
+    this.#client = client;
     this.#list = list;
     this.#onChange = onChange;
     this.#onError = onError;
@@ -48,7 +49,7 @@ export class Attachments {
     const entry = { name: file.name };
     this.#set(thread, [...this.#of(thread), entry]);
     try {
-      const { url, mediaType, filename } = await uploadFile(thread, file);
+      const { url, mediaType, filename } = await this.#client.uploadFile(thread, file);
       entry.part = { type: "file", url, mediaType, filename: filename ?? mediaType };
       this.#set(thread, this.#of(thread));
     } catch (error) {

@@ -7,8 +7,8 @@
 
 import { askView } from "./asking.js";
 import { h } from "./dom.js";
-import { isToolDone, toolName } from "./fold.js";
-import { keyOf } from "./interactions.js";
+import { isToolDone, toolName } from "./client/fold.js";
+import { keyOf } from "./client/interactions.js";
 import { drawMarkdown } from "./markdown.js";
 
 const SHOWN_CHARS = 20_000;

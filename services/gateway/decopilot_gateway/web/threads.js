@@ -1,8 +1,7 @@
 /** The list of threads, kept fresh by the org's watch stream. */
 
-import { apiUrl, deleteThread, getThreads, renameThread } from "./api.js";
+import { Stream } from "./client/stream.js";
 import { h } from "./dom.js";
-import { Stream } from "./stream.js";
 
 const LOOKS = new Map([
   ["in_progress", "Running"],
@@ -27,6 +26,7 @@ const CHANGES = new Set([
 ]);
 
 export class ThreadList {
+  #client;
   #element;
   #threads = [];
   #firstWords = new Map();
@@ -36,10 +36,7 @@ export class ThreadList {
   #options;
   #refreshing;
   #again = false;
-  #stream = new Stream({
-    url: () => apiUrl("watch", { types: "decopilot.*" }),
-    onEvent: ({ event, data }) => this.#hear(event, data),
-  });
+  #stream;
 
   /**
    * - `onError(error)`: the list can't be read
@@ -47,9 +44,14 @@ export class ThreadList {
    * - `onEvent(type, said)`: something happened to a thread of the org; `connected` where that may have been missed
    * - `onRename(thread)`, `onDelete(thread)`: the reader wants to
    */
-  constructor(element, options) {
+  constructor(client, element, options) {
+    this.#client = client;
     this.#element = element;
     this.#options = options;
+    this.#stream = new Stream({
+      connect: (signal) => client.watch({ types: "decopilot.*" }, signal),
+      onEvent: ({ event, data }) => this.#hear(event, data),
+    });
     setInterval(() => this.#draw(), 60_000);
   }
 
@@ -79,7 +81,7 @@ export class ThreadList {
 
   /** Give a thread another title. */
   async rename(id, title) {
-    await renameThread(id, title);
+    await this.#client.renameThread(id, title);
     const thread = this.#threads.find((known) => known.id === id);
     if (thread) thread.title = title;
     this.#draw();
@@ -87,7 +89,7 @@ export class ThreadList {
 
   /** Delete a thread; the list that is read next may still have it. */
   async delete(id) {
-    await deleteThread(id);
+    await this.#client.deleteThread(id);
     this.#deleted.add(id);
     this.#threads = this.#threads.filter((thread) => thread.id !== id);
     this.#draw();
@@ -104,7 +106,7 @@ export class ThreadList {
     try {
       while (this.#again) {
         this.#again = false;
-        const threads = await getThreads();
+        const threads = await this.#client.getThreads();
         this.#threads = threads.filter(({ id }) => typeof id === "string" && !this.#deleted.has(id));
         this.#draw();
         this.#options.onRead();

@@ -5,7 +5,7 @@
  * Reading waits for each event's handler, so that an event may stop the stream while it reloads.
  */
 
-import { ApiError, refusal } from "./api.js";
+import { ApiError } from "./errors.js";
 import { EventParser } from "./sse.js";
 
 const SILENCE_MS = 45_000; // three keepalives missed: the connection is dead, whatever TCP believes
@@ -24,7 +24,7 @@ export class Stream {
 
   /**
    * - `prepare(signal)`: awaited before each connection
-   * - `url()`: where to connect, with the cursor of that moment
+   * - `connect(signal)`: gives the response to read, asked for with the cursor of that moment; throws an ApiError
    * - `onEvent({id, event, data}, signal)`: awaited; true to connect again
    * - `onState("connecting" | "live" | "reconnecting" | "offline" | "expired" | "refused", error)`
    * - `recover(error)`: true if a final refusal was cured and is worth another try
@@ -69,14 +69,14 @@ export class Stream {
         continue;
       }
       failures = performance.now() - began > HEALTHY_MS ? 0 : failures + 1;
-      onState(navigator.onLine ? "reconnecting" : "offline", error);
+      onState(globalThis.navigator?.onLine === false ? "offline" : "reconnecting", error);
       await this.#sleep(pause(failures, retry_ms, error?.retryAfter_ms));
     }
   }
 
   /** Read one connection to its end; returns the pause that the server wishes before the next. */
   async #connect(closed) {
-    const { prepare, url, onEvent, onState } = this.#options;
+    const { prepare, connect, onEvent, onState } = this.#options;
     await prepare(closed);
     const dead = new AbortController();
     const signal = AbortSignal.any([closed, dead.signal]);
@@ -84,10 +84,7 @@ export class Stream {
       const timer = setTimeout(() => dead.abort(), SILENCE_MS);
       return promise.finally(() => clearTimeout(timer));
     };
-    const response = await watched(
-      fetch(url(), { signal, cache: "no-store", headers: { Accept: "text/event-stream" } }),
-    );
-    if (!response.ok) throw await refusal(response);
+    const response = await watched(connect(signal));
     if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) {
       dead.abort();
       throw new ApiError(0, { detail: "The answer is not an event stream." });

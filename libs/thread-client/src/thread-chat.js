@@ -1,27 +1,17 @@
 /** One open thread: its conversation, read over one connection and changed by single calls. */
 
-import {
-  apiUrl,
-  cancelRun,
-  getMessages,
-  getQueue,
-  getThread,
-  newId,
-  postMessage,
-  postResolution,
-  regenerateAnswer,
-  withdrawMessage,
-} from "./api.js";
 import { Conversation, isAfter } from "./conversation.js";
+import { newId } from "./ids.js";
 import { Stream } from "./stream.js";
 
 const SETTLE_MS = 1_000;
 const SETTLE_TRIES = 30;
 
-export class Session {
+export class ThreadChat {
   conversation = new Conversation();
   /** The thread was deleted: nothing is read of it or written to it any more. */
   deleted = false;
+  #client;
   #loaded;
   #attachedAt;
   #stream;
@@ -32,17 +22,17 @@ export class Session {
   #lineAgain = false;
 
   /** `fresh`: the thread was made up here, so there is no history to ask for. */
-  constructor(thread, { fresh, onChange, onState, onEnd, onDeleted }) {
+  constructor(client, thread, { fresh, onChange, onState, onEnd, onDeleted }) {
+    this.#client = client;
     this.thread = thread;
     this.#loaded = fresh;
     this.#onChange = onChange;
     this.#onDeleted = onDeleted;
     this.#stream = new Stream({
       prepare: (signal) => this.#load(signal),
-      url: () => {
+      connect: (signal) => {
         this.#attachedAt = this.conversation.cursor;
-        const query = { cursor: this.#attachedAt, rewind: "true" };
-        return apiUrl(`decopilot/attach/${encodeURIComponent(thread)}`, query);
+        return client.attach(thread, { cursor: this.#attachedAt, rewind: "true" }, signal);
       },
       onEvent: async ({ id, data }, signal) => {
         const effect = this.conversation.accept(id, parse(data));
@@ -84,7 +74,7 @@ export class Session {
     this.#onChange();
     const before = this.#sending;
     const accepted = before.then(() =>
-      postMessage(this.thread, message, { onConflict: interrupts ? "interrupt" : "queue", ...how }),
+      this.#client.postMessage(this.thread, message, { onConflict: interrupts ? "interrupt" : "queue", ...how }),
     );
     this.#sending = accepted.catch(() => {});
     try {
@@ -104,7 +94,7 @@ export class Session {
 
   /** Have an answer made anew; the stream tells what goes with the old one. */
   async regenerate(messageId, { toolApprovalLevel } = {}) {
-    this.conversation.started(await regenerateAnswer(this.thread, messageId, { toolApprovalLevel }));
+    this.conversation.started(await this.#client.regenerate(this.thread, messageId, { toolApprovalLevel }));
     this.#onChange();
   }
 
@@ -115,7 +105,7 @@ export class Session {
     this.conversation.stop(runId);
     this.#onChange();
     try {
-      const { status } = await cancelRun(this.thread, runId);
+      const { status } = await this.#client.cancelRun(this.thread, runId);
       if (status === "idle") this.conversation.stop(runId, false);
     } catch (error) {
       this.conversation.stop(runId, false);
@@ -128,7 +118,7 @@ export class Session {
   /** Take back a message that waits in line. */
   async takeBack(messageId) {
     try {
-      await withdrawMessage(this.thread, messageId);
+      await this.#client.withdrawMessage(this.thread, messageId);
       this.conversation.dequeue(messageId);
       this.#onChange();
     } finally {
@@ -141,7 +131,7 @@ export class Session {
     this.conversation.decide(resolution);
     this.#onChange();
     try {
-      this.conversation.decided(resolution, await postResolution(this.thread, resolution));
+      this.conversation.decided(resolution, await this.#client.postResolutions(this.thread, [resolution]));
     } catch (error) {
       this.conversation.decide(resolution, false);
       if (error.status >= 400 && error.status < 500) await this.catchUp();
@@ -154,7 +144,7 @@ export class Session {
   /** Look what became of all that the last answer waits for. */
   async catchUp() {
     try {
-      this.conversation.catchUp(await getMessages(this.thread));
+      this.conversation.catchUp(await this.#client.getMessages(this.thread));
       this.#onChange();
     } catch {
       // What is shown stays true as far as it is known.
@@ -180,7 +170,7 @@ export class Session {
     while (this.#lineAgain) {
       this.#lineAgain = false;
       try {
-        this.conversation.line(await getQueue(this.thread));
+        this.conversation.line(await this.#client.getQueue(this.thread));
         this.#onChange();
       } catch {
         // The stream and the next event of the queue correct what is shown.
@@ -191,7 +181,7 @@ export class Session {
   async #load(signal) {
     if (this.#loaded) return;
     try {
-      const reading = [getMessages(this.thread, signal), getQueue(this.thread, signal)];
+      const reading = [this.#client.getMessages(this.thread, signal), this.#client.getQueue(this.thread, signal)];
       const [history, queue] = await Promise.all(reading);
       // Asked second: an active run older than the messages could be waited for when it is over.
       const { status, activeRun } = await this.#present(history, signal);
@@ -207,7 +197,7 @@ export class Session {
   /** The status that the history has; of a run that goes on also its id, so that it can be stopped before it begins. */
   async #present(history, signal) {
     if (history.status !== "in_progress" && history.status !== undefined) return history;
-    const { status, activeRun } = await getThread(this.thread, signal);
+    const { status, activeRun } = await this.#client.getThread(this.thread, signal);
     return { status: history.status ?? status, activeRun };
   }
 

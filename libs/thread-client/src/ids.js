@@ -1,0 +1,7 @@
+/** Ids that are made here. */
+
+/** An id that nobody can guess, of the form that the server accepts. */
+export function newId(prefix) {
+  const bytes = crypto.getRandomValues(new Uint8Array(15));
+  return `${prefix}_${btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_")}`;
+}
