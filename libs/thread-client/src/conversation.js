@@ -1,10 +1,10 @@
 /**
  * A thread as this tab knows it: history, the run that is being folded, what waits in line or for a person, and what
- * the user just sent. No I/O.
+ * was just sent or decided here. No I/O.
  */
 
-import { createFold, foldChunk, isMessage, isToolDone, respond } from "./fold.js";
-import { keyOfResolution, keysIn, unanswered } from "./interactions.js";
+import { createFold, foldChunk, isMessage, isToolDone } from "./fold.js";
+import { answered, keyOf, keyOfResolution, keysIn, unanswered } from "./interactions.js";
 
 const ENDED = new Set(["completed", "failed", "requires_action", "withdrawn"]);
 const UNNAMED_RUN = Symbol("a run whose id is not known");
@@ -13,8 +13,10 @@ export class Conversation {
   messages = [];
   /** Messages that wait their turn: `{messageId, runId, message, interrupts}`, the next one first. */
   queue = [];
-  /** What the last answer waits for: `{messageId, keys, busy}`; `busy` are those that are being decided here. */
+  /** What the last answer waits for: `{messageId, keys}`. */
   asks;
+  /** How far tools are, by the id of their call: `{progress, total, message}`. */
+  progress = new Map();
   /** What the answer waits for that is tried again: `{attempt, delayMs, category}`, until it says anything else. */
   retry;
   /** Where to go on reading; undefined until the server named a place. */
@@ -28,8 +30,12 @@ export class Conversation {
   #runsSeen = new Set();
   #awaitedRun;
   #stopping = new Set();
-  /** Sent by this tab and not accepted yet, by message id. */
+  /** Sent by this tab and not seen in the log yet, by message id: `{messageId, message, interrupts, inLine, accepted?}`. */
   #offers = new Map();
+  /** Decided by this tab and not seen in the log yet, by key: `{messageId, resolution, state, runId?}`. */
+  #facts = new Map();
+  /** Counts readings of the history: what was accepted before one began is decided by what that one says. */
+  #readings = 0;
   #horizon;
   #heard = 0;
 
@@ -41,7 +47,7 @@ export class Conversation {
   /** Sent, or known to run, and no chunk of it has come yet. */
   get waiting() {
     if (this.#fold) return false;
-    if (this.#awaitedRun !== undefined || this.messages.some(({ id }) => this.#offers.has(id))) return true;
+    if (this.#awaitedRun !== undefined || this.messages.some(({ id }) => this.isUnconfirmed(id))) return true;
     return this.queue.length > 0 && this.status !== "requires_action";
   }
 
@@ -74,12 +80,43 @@ export class Conversation {
     return this.#isShown(id) || this.queue.some(({ messageId }) => messageId === id);
   }
 
+  /** It was sent, and the server has not accepted it yet. */
   isUnconfirmed(id) {
-    return this.#offers.has(id);
+    return this.#offers.has(id) && this.#offers.get(id).accepted === undefined;
   }
 
-  /** Take the server's history as the truth; the stream goes on behind its cursor. */
-  load({ messages, cursor, status, pending, queue = [], activeRun }) {
+  /** A message as it is shown: with what was decided here and is not in the log yet. */
+  shown(message) {
+    const facts = [...this.#facts.values()].filter(({ messageId }) => messageId === message.id);
+    if (facts.length === 0) return message;
+    const changed = (part) => {
+      const fact = this.#facts.get(keyOf(part));
+      return fact?.messageId === message.id ? answered(part, fact.resolution) : part;
+    };
+    return { ...message, parts: message.parts.map(changed) };
+  }
+
+  /** What waits for a decision: `{messageId, kind, id, isBusy}`; `isBusy` is what is being decided here. */
+  get pending() {
+    const { messageId, keys = [] } = this.asks ?? {};
+    const open = [...keys].filter((key) => this.#facts.get(key)?.state !== "accepted");
+    return open.map((key) => {
+      const [kind, id] = split(key);
+      return { messageId, kind, id, isBusy: this.#facts.has(key) };
+    });
+  }
+
+  /** The history begins to be read; what this returns goes into `load`. */
+  reading() {
+    this.#readings += 1;
+    return this.#readings;
+  }
+
+  /**
+   * Take the server's history as the truth; the stream goes on behind its cursor. What was accepted while it was being
+   * read (`reading`) may be missing in it and stays.
+   */
+  load({ messages, cursor, status, pending, queue = [], activeRun }, reading = this.reading()) {
     this.messages = messages.filter(isMessage);
     for (const { id, metadata } of this.messages) {
       // Why a run failed stands in its message: whoever opens the thread later did not see it end.
@@ -90,7 +127,16 @@ export class Conversation {
     this.cursor = this.#horizon = cursor ?? undefined;
     this.#awaitedRun = status === "in_progress" ? (activeRun?.runId ?? UNNAMED_RUN) : undefined;
     if (activeRun?.cancelRequested) this.#stopping.add(activeRun.runId);
+    for (const [id, { accepted }] of this.#offers) {
+      if (this.#isShown(id) || (accepted && accepted.reading < reading)) this.#offers.delete(id);
+      else if (accepted && !ENDED.has(accepted.status) && !this.#runsSeen.has(accepted.runId)) {
+        this.#awaitedRun = accepted.runId;
+      }
+    }
     this.#ask(this.messages.findLast(({ role }) => role === "assistant"), pending);
+    this.#prune();
+    const goesOn = [...this.#facts.values()].find(({ runId }) => runId !== undefined && !this.#runsSeen.has(runId));
+    if (goesOn) this.started({ runId: goesOn.runId, status: "in_progress" });
     this.line(queue);
   }
 
@@ -114,7 +160,9 @@ export class Conversation {
 
   /** The server accepted it. Chunks of the run may have overtaken this answer. */
   confirm(message, { runId, status, cursor }, { interrupts = false } = {}) {
-    const wasOffered = this.#offers.delete(message.id);
+    const offer = this.#offers.get(message.id);
+    this.#offers.delete(message.id);
+    const wasOffered = offer !== undefined;
     // Without any place to go on from, a reconnect would start at the active run and miss one that is over by then.
     this.cursor ??= cursor ?? undefined;
     this.dequeue(message.id);
@@ -127,12 +175,15 @@ export class Conversation {
       return;
     }
     if (!this.#isShown(message.id)) this.messages.push(message);
-    if (!ENDED.has(status)) this.#awaitedRun = runId;
+    if (ENDED.has(status)) return;
+    if (offer) this.#offers.set(message.id, { ...offer, inLine: false, accepted: { runId, status, reading: this.#readings } });
+    this.#awaitedRun = runId;
   }
 
   /** The server refused it: true if it was taken back, false if the stream has shown it to be accepted. */
   withdraw(message) {
-    if (!this.#offers.delete(message.id)) return false;
+    if (!this.isUnconfirmed(message.id)) return false;
+    this.#offers.delete(message.id);
     this.messages = this.messages.filter(({ id }) => id !== message.id);
     this.dequeue(message.id);
     return true;
@@ -156,29 +207,40 @@ export class Conversation {
     this.status = "in_progress";
   }
 
-  /** Something that the answer waits for is being decided here, or could not be. */
-  decide(resolution, isBusy = true) {
-    if (!this.asks) return;
-    const busy = new Set(this.asks.busy);
-    if (isBusy) busy.add(keyOfResolution(resolution));
-    else busy.delete(keyOfResolution(resolution));
-    this.asks = { ...this.asks, busy };
+  /**
+   * Something that an answer waits for, or will wait for, is decided here: shown from now on, and sent when `send`
+   * takes it. Returns false where there is no such call, or none that waits.
+   */
+  decide(resolution) {
+    const key = keyOfResolution(resolution);
+    const message = this.messages.findLast(({ parts }) => parts.some((part) => keyOf(part) === key));
+    if (!message || this.#facts.get(key)?.state === "accepted") return false;
+    this.#facts.set(key, { messageId: message.id, resolution, state: "held" });
+    return true;
   }
 
-  /** The server took the decision; with the last one the run goes on, and may have overtaken this answer. */
-  decided(resolution, { runId, status }) {
-    const key = keyOfResolution(resolution);
-    if (this.asks?.keys.has(key) && !this.#fold) {
-      const keys = new Set(this.asks.keys);
-      keys.delete(key);
-      this.asks = { ...this.asks, keys };
-      this.#changeParts(this.asks.messageId, (part) => {
-        if (part.state !== "approval-requested" || part.approval?.id !== resolution.approvalId) return part;
-        const responded = { ...part };
-        respond(responded, resolution);
-        return responded;
-      });
-    }
+  /** The decisions that the server may be told of now: none before the answer has come to its end. */
+  get decisions() {
+    const keys = this.asks && !this.#fold ? this.asks.keys : new Set();
+    const held = [...this.#facts].filter(([key, { state }]) => state === "held" && keys.has(key));
+    return held.map(([, { resolution }]) => resolution);
+  }
+
+  /** They are on their way to the server. */
+  deciding(resolutions) {
+    for (const resolution of resolutions) this.#changeFact(resolution, { state: "sending" });
+  }
+
+  /** The server refused them, or can't be reached: what was shown of them is taken back. */
+  undecide(resolutions) {
+    for (const resolution of resolutions) this.#facts.delete(keyOfResolution(resolution));
+  }
+
+  /** The server took the decisions; with the last one the run goes on, and may have overtaken this answer. */
+  decided(resolutions, { runId, status }) {
+    const goesOn = !ENDED.has(status);
+    for (const one of resolutions) this.#changeFact(one, { state: "accepted", ...(goesOn ? { runId } : {}) });
+    this.#prune();
     this.started({ runId, status });
   }
 
@@ -191,6 +253,12 @@ export class Conversation {
     this.status = status;
     if (status === "in_progress") this.asks = { ...this.asks, keys: new Set() };
     else this.#ask(message, pending);
+    this.#prune();
+  }
+
+  /** Whether a chunk at this position is new here; chunks without one are. */
+  isNew(cursor) {
+    return !cursor || isAfter(cursor, this.#horizon);
   }
 
   /**
@@ -201,10 +269,8 @@ export class Conversation {
   accept(cursor, chunk) {
     if (chunk?.type === "data-thread-reset") return "reset";
     if (chunk?.type === "data-thread-deleted") return "deleted";
-    if (cursor) {
-      if (!isAfter(cursor, this.#horizon)) return undefined;
-      this.cursor = cursor;
-    }
+    if (!this.isNew(cursor)) return undefined;
+    if (cursor) this.cursor = cursor;
     this.#heard += 1;
     this.retry = this.#fold && chunk?.type === "data-retry" ? chunk.data : undefined;
     switch (chunk?.type) {
@@ -231,6 +297,9 @@ export class Conversation {
         this.#foldIn(chunk);
         this.#end();
         return "end";
+      case "data-tool-progress":
+        if (this.#fold) this.progress = new Map(this.progress).set(chunk.data?.toolCallId, chunk.data);
+        return undefined;
       default:
         if (this.#fold && chunk) this.#foldIn(chunk);
         return undefined;
@@ -244,6 +313,7 @@ export class Conversation {
     if (this.#awaitedRun === UNNAMED_RUN) this.#awaitedRun = undefined;
     if (this.asks && this.asks.messageId !== id) this.#changeParts(this.asks.messageId, unanswered);
     this.asks = this.#run = undefined;
+    this.progress = new Map();
     this.#fold = createFold(id, this.#base);
     this.#fold.message.role = "assistant";
     this.ends.delete(id);
@@ -276,8 +346,10 @@ export class Conversation {
     this.ends.set(message.id, { finishReason, errorText, aborted, status, reason });
     this.#stopping.delete(this.#run);
     this.#fold = this.#run = undefined;
+    this.progress = new Map();
     this.status = status;
     this.#ask(message);
+    this.#prune();
   }
 
   /** Let a message's pending parts be decided; without `pending`, all that look so. */
@@ -285,7 +357,20 @@ export class Conversation {
     this.asks = undefined;
     if (this.status !== "requires_action" || !message) return;
     const keys = pending ? new Set(pending.map(({ kind, id }) => `${kind}:${id}`)) : keysIn(message);
-    this.asks = { messageId: message.id, keys, busy: new Set() };
+    this.asks = { messageId: message.id, keys };
+  }
+
+  /** What the log says by itself of a decision needs no word from here. */
+  #prune() {
+    for (const [key, { messageId }] of this.#facts) {
+      const message = this.messages.find(({ id }) => id === messageId);
+      if (!message?.parts.some((part) => keyOf(part) === key)) this.#facts.delete(key);
+    }
+  }
+
+  #changeFact(resolution, change) {
+    const key = keyOfResolution(resolution);
+    if (this.#facts.has(key)) this.#facts.set(key, { ...this.#facts.get(key), ...change });
   }
 
   /** The question as the server has it, ahead of its answer. */
@@ -328,6 +413,8 @@ export class Conversation {
     if (message) this.#put({ ...message, parts: message.parts.map(change) });
   }
 }
+
+const split = (key) => [key.slice(0, key.indexOf(":")), key.slice(key.indexOf(":") + 1)];
 
 const endOf = ({ finishReason, failureReason, errorText }) => ({
   finishReason: String(finishReason),

@@ -10,6 +10,11 @@ export function keyOf(part) {
   return part.state === "input-available" ? `answer:${part.toolCallId}` : undefined;
 }
 
+/** The keys by which a part may be waited for, whatever was decided of it. */
+export function keysOf({ toolCallId, approval }) {
+  return toolCallId === undefined ? [] : [...(approval ? [`approval:${approval.id}`] : []), `answer:${toolCallId}`];
+}
+
 /** The keys of all that a message waits for. */
 export const keysIn = (message) => new Set(message.parts.map(keyOf).filter((key) => key !== undefined));
 
@@ -21,6 +26,17 @@ export function interruptedIn({ parts }) {
 /** The key that a resolution answers. */
 export function keyOfResolution({ approvalId, toolCallId }) {
   return approvalId === undefined ? `answer:${toolCallId}` : `approval:${approvalId}`;
+}
+
+/** A part with its answer, as an AI SDK client shows it until the run goes on. */
+export function answered(part, { approved, reason, output, errorText }) {
+  if (part.state === "approval-requested") {
+    const approval = { ...part.approval, approved: approved === true, ...(reason ? { reason: String(reason) } : {}) };
+    return { ...part, state: "approval-responded", approval };
+  }
+  return errorText === undefined
+    ? { ...part, state: "output-available", output }
+    : { ...part, state: "output-error", errorText: String(errorText) };
 }
 
 /** A part that nobody will answer any more. */

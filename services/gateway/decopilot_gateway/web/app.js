@@ -2,6 +2,7 @@
 
 import { Attachments } from "./attachments.js";
 import { DecopilotClient, newId, ThreadChat } from "./client/index.js";
+import { watchPresence } from "./client/presence.js";
 import { confirmed, isDialogOpen } from "./dialogs.js";
 import { MOVED_ON, NEVER, Notices, REACHED, SUCCEEDED } from "./notices.js";
 import { QueueView, textOf } from "./queue.js";
@@ -16,6 +17,7 @@ const MOVED = "That thread was deleted. This is a new one, with your message sti
 const ASK_FIRST = "decopilot-ask-first";
 
 const STATES = new Map([
+  ["idle", "Paused"],
   ["connecting", "Connecting…"],
   ["live", "Live"],
   ["reconnecting", "Reconnecting…"],
@@ -53,7 +55,7 @@ const threads = new ThreadList(client, $("threads"), {
   onDelete: remove,
 });
 const attachments = new Attachments(client, $("attached"), {
-  onChange: () => session && showComposer(),
+  onChange: () => chat && showComposer(),
   onError: (error) => notices.refused(error),
 });
 const drafts = new Map();
@@ -61,31 +63,26 @@ const drafts = new Map();
 const successors = new Map();
 /** The last message that was refused: said again, it keeps its id, so that it can't become two runs. */
 let unsent;
-let session;
+let chat;
+let leave = () => {};
 let scheduled = false;
 /** How many messages waited in line when it was drawn last. */
 let lined = 0;
 
 function route() {
   const named = /^#([A-Za-z0-9_-]{1,64})$/.exec(location.hash)?.[1];
-  if (session && named === session.thread) return;
-  if (session) drafts.set(session.thread, composer.value);
-  session?.close();
+  if (chat && named === chat.thread) return;
+  if (chat) drafts.set(chat.thread, composer.value);
+  leave();
   view.clear();
   notices.clear();
   silence.watch(undefined);
+  lined = 0;
   const thread = named ?? newId("thrd");
-  const mine = (act) => (...args) => opened === session && act(...args);
-  const opened = new ThreadChat(client, thread, {
-    fresh: !named,
-    onChange: mine(schedule),
-    onState: mine(showConnection),
-    onEnd: mine(announce),
-    onDeleted: mine(showDeleted),
-  });
-  session = opened;
+  const opened = new ThreadChat({ client, thread, fresh: !named, onFinish: (end) => opened === chat && announce(end) });
+  chat = opened;
+  leave = opened.subscribe(schedule);
   attachments.select(thread);
-  session.open();
   threads.select(thread);
   write(drafts.get(thread) ?? "");
   openMenu(false);
@@ -101,37 +98,40 @@ function schedule() {
 
 function draw() {
   scheduled = false;
-  const { conversation, thread, loaded } = session;
-  const [first] = conversation.messages;
-  if (first && !conversation.isUnconfirmed(first.id)) threads.remember(thread, textOf(first));
+  const shown = chat.getSnapshot();
+  const { thread, messages, queue } = shown;
+  const [first] = messages;
+  if (first && !shown.sending.has(first.id)) threads.remember(thread, textOf(first));
   const title = threads.titleOf(thread);
   $("title").textContent = title;
   document.title = title === "New chat" ? "Decopilot" : `${title} · Decopilot`;
-  $("welcome").hidden = !loaded || session.deleted || conversation.messages.length > 0;
-  $("loading").hidden = loaded;
-  if (unsent && conversation.has(unsent.id)) {
+  $("welcome").hidden = !shown.loaded || shown.deleted || messages.length > 0;
+  $("loading").hidden = shown.loaded;
+  const isShown = (id) => messages.some((one) => one.id === id) || queue.some(({ messageId }) => messageId === id);
+  if (unsent && isShown(unsent.id)) {
     // It was refused in appearance only: the stream shows it.
     if (composer.value === unsent.text) write("");
     unsent = undefined;
     notices.clear();
   }
-  if (conversation.queue.length < lined) notices.happened(MOVED_ON);
-  lined = conversation.queue.length;
+  if (queue.length < lined) notices.happened(MOVED_ON);
+  lined = queue.length;
   // Without a connection nobody here can tell whether work goes on.
-  silence.watch(connection.dataset.state === "live" ? conversation.speaking : undefined);
-  const later = view.update(conversation, { silent: silence.isLong });
-  queueView.update(conversation);
+  silence.watch(shown.connection.state === "live" ? shown.speaking : undefined);
+  const later = view.update(shown, { silent: silence.isLong });
+  queueView.update(shown);
+  showConnection(shown.connection);
   showComposer();
   showLatest();
   if (later) schedule();
 }
 
-const lastQuestion = () => textOf(session.conversation.messages.findLast(({ role }) => role === "user"));
+const lastQuestion = () => textOf(chat.getSnapshot().messages.findLast(({ role }) => role === "user"));
 
 /** Send a text; behind a run that goes on it waits in line, or `interrupts` it. */
 async function send(text, { interrupts = false, files = [] } = {}) {
   if (!canSend() || !text.trim()) return;
-  const { thread } = session;
+  const { thread } = chat;
   const again = unsent?.thread === thread && unsent.text === text ? unsent.id : undefined;
   unsent = undefined;
   notices.clear();
@@ -139,7 +139,7 @@ async function send(text, { interrupts = false, files = [] } = {}) {
   view.scrollToEnd();
   try {
     const mode = planFirst.checked ? "plan" : "default";
-    await session.send(text, { id: again, interrupts, files, mode, ...approval() });
+    await chat.sendMessage({ id: again, text, files }, { interrupts, mode, ...approval() });
     notices.happened(SUCCEEDED);
     threads.refresh();
   } catch (error) {
@@ -148,7 +148,7 @@ async function send(text, { interrupts = false, files = [] } = {}) {
     giveBack(thread, text);
     attachments.giveBack(thread, files);
     const isGone = error.code === "thread_not_found";
-    if (isGone && thread === session.thread) moveOn();
+    if (isGone && thread === chat.thread) moveOn();
     if (isGone && successors.has(thread)) return;
     draw(); // the message leaves the chat at once, not a frame after the notice
     notices.refused(error);
@@ -156,7 +156,10 @@ async function send(text, { interrupts = false, files = [] } = {}) {
 }
 
 const approval = () => ({ toolApprovalLevel: askFirst.checked ? "readonly" : "auto" });
-const canSend = () => session.loaded && !session.deleted;
+const canSend = () => {
+  const { loaded, deleted } = chat.getSnapshot();
+  return loaded && !deleted;
+};
 
 function submit(options) {
   const text = composer.value;
@@ -179,41 +182,41 @@ async function wish(act) {
 
 /** A deleted thread takes no message ever again: what was written goes to a new one. */
 function moveOn() {
-  const { thread } = session;
+  const { thread } = chat;
   const draft = composer.value;
   write("");
   unsent = undefined;
   history.replaceState(null, "", location.pathname);
   route();
-  successors.set(thread, session.thread);
+  successors.set(thread, chat.thread);
   write(draft);
   notices.tell(MOVED, { code: "moved" });
 }
 
-const stop = () => session.conversation.active && wish(() => session.stop());
+const stop = () => chat.getSnapshot().isActive && wish(() => chat.stop());
 
 function resolve(resolution) {
   notices.clear();
-  return wish(() => session.resolve(resolution));
+  return wish(() => chat.resolve(resolution));
 }
 
 function regenerate(messageId) {
   notices.clear();
-  return wish(() => session.regenerate(messageId, approval()));
+  return wish(() => chat.regenerate({ messageId, ...approval() }));
 }
 
 async function fork(messageId) {
-  const { thread } = session;
+  const { thread } = chat;
   let made;
   await wish(async () => (made = await client.fork(thread, messageId)));
-  if (made !== undefined && thread === session.thread) location.hash = made;
+  if (made !== undefined && thread === chat.thread) location.hash = made;
 }
 
 async function takeBack({ messageId, text }) {
-  const { thread } = session;
-  if (!(await wish(() => session.takeBack(messageId)))) return;
+  const { thread } = chat;
+  if (!(await wish(() => chat.takeBack(messageId)))) return;
   giveBack(thread, text);
-  if (thread === session.thread) composer.focus();
+  if (thread === chat.thread) composer.focus();
 }
 
 async function rename(thread) {
@@ -229,26 +232,19 @@ async function remove(thread) {
   $("delete-name").textContent = threads.titleOf(thread);
   if (!(await confirmed($("delete"))) || !(await wish(() => threads.delete(thread)))) return;
   drafts.delete(thread);
-  if (thread === session.thread) location.hash = "";
+  if (thread === chat.thread) location.hash = "";
 }
 
-/** What the org's events tell of the thread that is open, where its own stream says nothing. */
 function hear(type, said) {
   if (type === "connected") notices.happened(REACHED);
-  if (type !== "connected" && said?.subject !== session.thread) return;
-  if (type === "decopilot.thread.deleted") session.markDeleted();
-  if (session.deleted || !session.loaded) return;
-  const isMissed = type === "connected" && session.conversation.messages.length > 0;
-  if (isMissed || type === "decopilot.thread.queue") session.refreshQueue();
-  const isAnswered = type === "decopilot.thread.status" || type === "decopilot.thread.interactions";
-  if ((isMissed || isAnswered) && session.conversation.asks) session.catchUp();
+  chat.hear({ type, subject: said?.subject, data: said?.data ?? said });
 }
 
 function giveBack(addressed, text) {
   const thread = successors.get(addressed) ?? addressed;
-  const typed = thread === session.thread ? composer.value : drafts.get(thread);
+  const typed = thread === chat.thread ? composer.value : drafts.get(thread);
   const both = [text, typed].filter(Boolean).join("\n");
-  if (thread === session.thread) write(both);
+  if (thread === chat.thread) write(both);
   else drafts.set(thread, both);
 }
 
@@ -258,54 +254,51 @@ function write(text) {
 }
 
 function showComposer() {
-  const { active, runId, stopping, asks } = session.conversation;
+  const { isActive, runId, isStopping, pending, deleted } = chat.getSnapshot();
   const hasText = composer.value.trim() !== "";
-  const busy = active && !session.deleted;
+  const busy = isActive && !deleted;
   $("send").disabled = !canSend() || !hasText || attachments.uploading;
   $("send").setAttribute("aria-label", busy ? "Send when the answer is done" : "Send");
   $("interrupt").hidden = !busy || !hasText;
   $("stop").hidden = !busy;
-  $("stop").disabled = stopping || runId === undefined;
-  $("stop").setAttribute("aria-label", stopping ? "Stopping…" : "Stop");
+  $("stop").disabled = isStopping || runId === undefined;
+  $("stop").setAttribute("aria-label", isStopping ? "Stopping…" : "Stop");
   $("hint-idle").hidden = busy;
   $("hint-busy").hidden = !busy;
-  composer.disabled = session.deleted;
-  const isAsked = asks !== undefined && asks.keys.size > 0;
-  const idle = isAsked ? "Decide above, or go on without" : "Message Decopilot";
+  composer.disabled = deleted;
+  const idle = pending.length > 0 ? "Decide above, or go on without" : "Message Decopilot";
   composer.placeholder = busy ? "Send the next message" : idle;
   composer.style.height = "auto";
   composer.style.height = `${Math.min(composer.scrollHeight, COMPOSER_MAX_PX)}px`;
 }
 
 function showDeleted() {
-  if (composer.value.trim()) {
-    moveOn();
-    return;
-  }
-  session.conversation.load({ messages: [] });
-  showConnection("deleted");
-  notices.tell(DELETED, { code: "deleted", until: NEVER });
-  schedule();
+  if (composer.value.trim()) moveOn();
+  else notices.tell(DELETED, { code: "deleted", until: NEVER });
 }
 
-function showConnection(state, error) {
+/** What was shown last; a connection that goes on as it is says nothing new. */
+let connected;
+
+function showConnection({ state, error }) {
   connection.dataset.state = state;
   connection.textContent = STATES.get(state);
+  const told = `${chat.thread} ${state}`;
+  if (told === connected) return;
+  connected = told;
   if (state === "expired" || state === "refused") notices.refused(error, REACHED);
   if (state === "live") notices.happened(REACHED);
-  schedule();
+  if (state === "deleted") showDeleted();
 }
 
 function showLatest() {
-  $("latest").hidden = view.atEnd || session.conversation.messages.length === 0;
+  $("latest").hidden = view.atEnd || chat.getSnapshot().messages.length === 0;
 }
 
 /** Deltas would drown a screen reader; it is told when there is something to read. */
-function announce({ messages, ends, asks }) {
-  const last = messages.at(-1);
-  const said = asks?.keys.size ? "Decopilot waits for your decision" : "Decopilot answered";
-  const text = ends.get(last?.id)?.aborted ? "The answer was stopped." : `${said}: ${textOf(last).slice(0, 500)}`;
-  $("announcer").textContent = text;
+function announce({ message, status, isAbort }) {
+  const said = status === "requires_action" ? "Decopilot waits for your decision" : "Decopilot answered";
+  $("announcer").textContent = isAbort ? "The answer was stopped." : `${said}: ${textOf(message).slice(0, 500)}`;
 }
 
 /** The browser may keep nothing for this page: then the choice lasts as long as the tab. */
@@ -331,21 +324,14 @@ function openMenu(open) {
 }
 
 /** Browsers allow six connections per host: a tab that nobody sees gives its own back, and resumes at its cursor. */
-let hiding;
-function onVisibility() {
-  clearTimeout(hiding);
-  if (document.hidden) {
-    hiding = setTimeout(() => [session, threads].forEach((stream) => stream.close()), HIDDEN_MS);
-  } else {
-    [session, threads].forEach((stream) => stream.open());
-    schedule();
-  }
-}
+watchPresence({ hidden_ms: HIDDEN_MS, onHidden: () => threads.close(), onShown: wake });
 
 function wake() {
   if (connection.dataset.state === "live") notices.happened(REACHED);
-  session.wake();
+  chat.wake();
+  threads.open();
   threads.wake();
+  schedule();
 }
 
 $("user").textContent = document.body.dataset.user;
@@ -359,7 +345,7 @@ composer.addEventListener("keydown", (event) => {
   // An Enter that ends a composition (Japanese, Chinese, …) belongs to the input method.
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
-  submit({ interrupts: (event.ctrlKey || event.metaKey) && session.conversation.active });
+  submit({ interrupts: (event.ctrlKey || event.metaKey) && chat.getSnapshot().isActive });
 });
 $("files").addEventListener("change", ({ target }) => {
   attachments.add(target.files);
@@ -372,7 +358,7 @@ composer.addEventListener("paste", (event) => {
   attachments.add(event.clipboardData.files);
 });
 $("interrupt").addEventListener("click", () => {
-  submit({ interrupts: session.conversation.active });
+  submit({ interrupts: chat.getSnapshot().isActive });
   composer.focus();
 });
 $("stop").addEventListener("click", () => {
@@ -412,10 +398,7 @@ addEventListener("keydown", (event) => {
   else stop();
 });
 addEventListener("hashchange", route);
-addEventListener("online", wake);
-addEventListener("offline", () => connection.dataset.state !== "live" && showConnection("offline"));
 addEventListener("focus", () => connection.dataset.state === "expired" && wake());
-document.addEventListener("visibilitychange", onVisibility);
 
 // The token is a cookie by now; in the address bar it would be shared with the link.
 const { pathname, search, hash } = location;

@@ -1,14 +1,14 @@
 /**
  * Views of message parts. A view is `{element, update(part, context)}`; `update` returns true if it put some of the
  * work off to a later frame. The context is `{live, asks, interrupted, resolve}`: `live` tells that the part's answer
- * is being streamed; `asks` what that waits for, if it does (`{keys, busy}`); `interrupted` are the ids of calls that
+ * is being streamed; `asks` what that waits for, if it does (a Map of keys to whether they are being decided); `interrupted` are the ids of calls that
  * died with their runner; and `resolve(resolution)` decides.
  */
 
 import { askView } from "./asking.js";
 import { h } from "./dom.js";
 import { isToolDone, toolName } from "./client/fold.js";
-import { keyOf } from "./client/interactions.js";
+import { keysOf } from "./client/interactions.js";
 import { drawMarkdown } from "./markdown.js";
 
 const SHOWN_CHARS = 20_000;
@@ -106,8 +106,8 @@ function toolView(part) {
       if (now.every((value, index) => value === shown[index]) && shown.length > 0) return false;
       shown = now;
       name.textContent = part.title || toolName(part);
-      const key = keyOf(part);
-      const asked = !live && key !== undefined && asks?.keys.has(key);
+      const key = keysOf(part).find((one) => asks?.has(one));
+      const asked = !live && key !== undefined;
       const { look, text } = toolState(part, { live, waits: asks !== undefined, asked });
       details.dataset.look = look;
       state.textContent = text;
@@ -122,7 +122,7 @@ function toolView(part) {
           // What is to be approved has to be seen; an answer's question stands in the form.
           details.open = part.state === "approval-requested";
         }
-        ask.update(asks.busy.has(key));
+        ask.update(asks.get(key));
       } else if (ask) {
         if (ask.element.contains(document.activeElement)) document.getElementById("scroller").focus();
         ask.element.remove();

@@ -13,8 +13,7 @@ export class QueueView {
     this.#takeBack = takeBack;
   }
 
-  update(conversation) {
-    const { queue } = conversation;
+  update({ queue }) {
     const ids = new Set(queue.map(({ messageId }) => messageId));
     for (const [id, row] of this.#rows) {
       if (ids.has(id)) continue;
@@ -25,8 +24,8 @@ export class QueueView {
       const row = this.#rows.get(queued.messageId) ?? this.#row(queued);
       const there = this.#element.children[index];
       if (there !== row) this.#element.insertBefore(row, there ?? null);
-      row.classList.toggle("unconfirmed", conversation.isUnconfirmed(queued.messageId));
-      row.querySelector("button").disabled = conversation.isUnconfirmed(queued.messageId);
+      row.classList.toggle("unconfirmed", queued.isSending);
+      row.querySelector("button").disabled = queued.isSending;
     }
     this.#element.hidden = queue.length === 0;
   }

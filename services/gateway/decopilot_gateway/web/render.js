@@ -63,10 +63,13 @@ export class ConversationView {
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
   }
 
-  /** `silent`: the answer has stood still for long. Returns true if some drawing was put off to a later frame. */
-  update(conversation, { silent }) {
+  /**
+   * Draw a ThreadChat's snapshot. `silent`: the answer has stood still for long. Returns true if some drawing was put off
+   * to a later frame.
+   */
+  update(chat, { silent }) {
     const follow = this.atEnd;
-    const { messages, answering, ends, asks } = conversation;
+    const { messages, ends } = chat;
     const ids = new Set(messages.map(({ id }) => id));
     for (const [id, { element }] of this.#articles) {
       if (ids.has(id)) continue;
@@ -79,17 +82,17 @@ export class ConversationView {
       const article = this.#article(message);
       if (article.element === before) before = before.nextElementSibling;
       else this.#list.insertBefore(article.element, before);
-      const live = message === answering;
-      const sent = !conversation.isUnconfirmed(message.id);
-      const asked = asks?.messageId === message.id ? asks : undefined;
-      later = article.update(message, { live, sent, end: ends.get(message.id), asks: asked }) || later;
+      const live = message.id === chat.answeringId;
+      const sent = !chat.sending.has(message.id);
+      const asks = asksOf(chat, message);
+      later = article.update(message, { live, sent, end: ends.get(message.id), asks }) || later;
     }
-    const still = conversation.retry ? retrying(conversation.retry) : silent ? "Still working…" : "";
+    const still = chat.retry ? retrying(chat.retry) : silent ? "Still working…" : "";
     if (this.#silent.textContent !== still) this.#silent.textContent = still;
-    this.#waiting.hidden = !conversation.waiting;
+    this.#waiting.hidden = !chat.isWaiting;
     const last = messages.at(-1);
-    this.#failed.hidden = conversation.active || conversation.status !== "failed" || !last || ends.has(last.id);
-    this.#list.setAttribute("aria-busy", String(conversation.active));
+    this.#failed.hidden = chat.isActive || chat.threadStatus !== "failed" || !last || ends.has(last.id);
+    this.#list.setAttribute("aria-busy", String(chat.isActive));
     if (follow) this.scrollToEnd();
     return later;
   }
@@ -103,6 +106,12 @@ export class ConversationView {
     }
     return article;
   }
+}
+
+/** What a message waits for, by the keys of its parts: whether each is being decided; undefined if it waits for nothing. */
+function asksOf({ pending }, { id }) {
+  const mine = pending.filter(({ messageId }) => messageId === id);
+  return mine.length > 0 ? new Map(mine.map((one) => [`${one.kind}:${one.id}`, one.isBusy])) : undefined;
 }
 
 function shell(message, role, ...children) {
@@ -151,7 +160,7 @@ function answer(message, { retry, resolve, regenerate, fork }) {
     element,
     update(message, { live, end, asks }) {
       // A finished message changes only by being replaced.
-      const isSame = shown?.message === message && shown.end === end && shown.asks === asks;
+      const isSame = shown?.message === message && shown.end === end && isSameMap(shown.asks, asks);
       if (isSame && !live && !shown.live && !shown.later) return false;
       let later = false;
       const context = { live, asks, interrupted: interruptedIn(message), resolve };
@@ -183,6 +192,8 @@ function answer(message, { retry, resolve, regenerate, fork }) {
     for (const { view } of views.splice(length)) view?.element.remove();
   }
 }
+
+const isSameMap = (one, other) => JSON.stringify([...(one ?? [])]) === JSON.stringify([...(other ?? [])]);
 
 function ending(end, { live, empty }, retry) {
   if (live) return [];
