@@ -218,6 +218,10 @@ class Client:
         """Give a thread another title."""
         return _read(Receipt, await self._caller.call("PATCH", _path(thread), {"title": title}))
 
+    async def archive(self, thread: str, archived: bool = True) -> Receipt:  # noqa: FBT001, FBT002  reads as a sentence
+        """Put a thread aside, or take it back; a message that is sent to it takes it back, too."""
+        return _read(Receipt, await self._caller.call("PATCH", _path(thread), {"archived": archived}))
+
     async def delete(self, thread: str) -> Receipt:
         """Delete a thread and all that it holds."""
         return _read(Receipt, await self._caller.call("DELETE", _path(thread)))

@@ -90,6 +90,7 @@ class Thread(_Answer):
     created_by: str
     created_at: str
     updated_at: str
+    archived: bool = False
     active_run: ActiveRun | None = None
     pending: tuple[_Pending, ...] = ()
     queued: int = 0

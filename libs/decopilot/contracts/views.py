@@ -23,3 +23,5 @@ class ThreadSummary(Frozen):
     created_by: str
     created_at: str
     updated_at: str
+    first_title: str = ""
+    archived: bool = False

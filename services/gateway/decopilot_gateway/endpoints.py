@@ -205,12 +205,12 @@ def endpoints(
         Endpoint(
             "PATCH",
             _THREAD,
-            "retitleThread",
-            "Give a thread another title.",
-            wishing.retitle,
-            {202: ("It goes by that title.", "Receipt")},
+            "changeThread",
+            "Give a thread another title, put it aside (archive), or take it back: one of these.",
+            wishing.change,
+            {202: ("It goes by that title; it is archived; or it is no more.", "Receipt")},
             (*_WISH, *_BODY),
-            body="TitleBody",
+            body="ChangeBody",
         ),
         Endpoint(
             "DELETE",

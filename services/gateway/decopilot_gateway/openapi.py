@@ -19,7 +19,7 @@ from decopilot_gateway.branching import ForkBody, RegenerateBody
 from decopilot_gateway.facts import InteractionsBody
 from decopilot_gateway.posting import MessagesBody
 from decopilot_gateway.problems import ProblemError
-from decopilot_gateway.wishing import CancelBody, TitleBody
+from decopilot_gateway.wishing import CancelBody, ChangeBody
 
 _ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
 PATIENCE_S = 1.0
@@ -34,7 +34,7 @@ _FILE_BODY: dict[str, dict[str, Any]] = {
     },
     "*/*": {},
 }
-_BODIES = (MessagesBody, InteractionsBody, CancelBody, TitleBody, RegenerateBody, ForkBody, FireBody)
+_BODIES = (MessagesBody, InteractionsBody, CancelBody, ChangeBody, RegenerateBody, ForkBody, FireBody)
 _OPTIONAL = {"Problem": {"outcome"}}
 
 
@@ -125,7 +125,7 @@ def _schemas() -> dict[str, Any]:
     status = {"enum": [*get_args(ThreadStatus)]}
     cursor = {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}
     summary: dict[str, Any] = dict.fromkeys(("id", "title", "agentId", "createdBy", "createdAt", "updatedAt"), text)
-    summary |= {"status": status, "failureReason": {"enum": [*get_args(FailureReason), None]}}
+    summary |= {"archived": flag, "status": status, "failureReason": {"enum": [*get_args(FailureReason), None]}}
     pending = {"pending": _list_of("Interaction")}
     own: dict[str, dict[str, Any]] = {
         "Accepted": {

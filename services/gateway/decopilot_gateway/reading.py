@@ -87,6 +87,7 @@ def _summary_json(entry: ThreadSummary) -> dict[str, Any]:
     return {
         "id": entry.id,
         "title": entry.title,
+        "archived": entry.archived,
         "status": entry.status,
         "failureReason": entry.failure_reason,
         "agentId": entry.agent_id,
