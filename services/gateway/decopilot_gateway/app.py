@@ -34,6 +34,7 @@ from decopilot_gateway.choices import Choices
 from decopilot_gateway.commanding import Commander
 from decopilot_gateway.endpoints import endpoints
 from decopilot_gateway.links import Links
+from decopilot_gateway.listing import Listing
 from decopilot_gateway.locating import Locators
 from decopilot_gateway.openapi import route
 from decopilot_gateway.page import CLIENT, WEB, Files, Page, harden
@@ -113,7 +114,8 @@ async def build(
                 readers=Readers(store),
             ),
             watch=Watch(doorman, admission, leaving, pulse, tails=watch_tails, store=store),
-            reading=Reading(doorman, journal, Histories(journal, views), views),
+            listing=Listing(doorman, views),
+            reading=Reading(doorman, journal, Histories(journal, views)),
             choices=Choices(doorman, configuration),
             page=Page(doorman, prefix),
             ready=ready,

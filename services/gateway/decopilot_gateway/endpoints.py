@@ -13,10 +13,11 @@ from decopilot_gateway.attaching import Attach
 from decopilot_gateway.automating import Automating
 from decopilot_gateway.branching import Branching
 from decopilot_gateway.choices import Choices
+from decopilot_gateway.listing import ARCHIVED, LIMIT, LIMIT_MAX, SEARCH_MAX, Listing
 from decopilot_gateway.openapi import Endpoint, document
 from decopilot_gateway.page import Page
 from decopilot_gateway.posting import Posting
-from decopilot_gateway.reading import LIMIT_MAX, Reading
+from decopilot_gateway.reading import Reading
 from decopilot_gateway.replaying import Replay
 from decopilot_gateway.serving import Serving
 from decopilot_gateway.uploading import Uploading
@@ -44,6 +45,7 @@ def endpoints(
     branching: Branching,
     attach: Attach,
     watch: Watch,
+    listing: Listing,
     reading: Reading,
     choices: Choices,
     page: Page,
@@ -188,10 +190,20 @@ def endpoints(
             "/{org}/decopilot/threads",
             "listThreads",
             "List the org's threads, the one that changed last first.",
-            reading.threads,
-            {200: ("The threads.", "Threads")},
+            listing.threads,
+            {200: ("The threads; with next as before comes the next page, null is the end.", "Threads")},
             (*_READ, "invalid_query"),
-            query={"limit": {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}},
+            query={
+                "limit": {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT},
+                "before": {"type": "string"},
+                "q": {
+                    "type": "string",
+                    "maxLength": SEARCH_MAX,
+                    "description": "Words, all of which occur in the title.",
+                },
+                "status": {"type": "string", "description": "Statuses, joined by commas."},
+                "archived": {"enum": [*ARCHIVED], "default": "false"},
+            },
         ),
         Endpoint(
             "GET",

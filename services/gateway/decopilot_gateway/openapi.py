@@ -159,7 +159,7 @@ def _schemas() -> dict[str, Any]:
             "toolCallId": text,
             "toolName": text,
         },
-        "Threads": {"threads": _list_of("ThreadSummary")},
+        "Threads": {"threads": _list_of("ThreadSummary"), "next": maybe_text},
         "Messages": {"messages": _list_of("UIMessage"), "cursor": cursor, "status": status} | pending,
         "Queue": {"queue": _list_of("QueuedMessage")},
         "QueuedMessage": {
