@@ -4,6 +4,9 @@ from aiohttp import web
 
 from decopilot_gateway.problems import ProblemError
 
+_DIGITS = 18
+"""They fit 64 bits."""
+
 
 def text_in_query(request: web.Request, name: str) -> str | None:
     """Read a parameter; None where it is not there.
@@ -30,4 +33,19 @@ def number_in_query(request: web.Request, name: str, default: int, most: int) ->
         return default
     if not text.isascii() or not text.isdigit() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
         raise ProblemError("invalid_query", f"{name} is a number from 1 to {most}.")
+    return int(text)
+
+
+def sequence_in_query(request: web.Request, name: str) -> int | None:
+    """Read a parameter that is a sequence of the log; None where it is not there.
+
+    Raises:
+        ProblemError: it is none, or said twice.
+
+    """
+    text = text_in_query(request, name)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
+        raise ProblemError("invalid_query", f"{name} is the sequence of a frame.")
     return int(text)

@@ -12,6 +12,7 @@ from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
 from decopilot.log.views import summary
 from decopilot_gateway.auth import Doorman, thread_in_path
+from decopilot_gateway.inspecting import usage_json
 from decopilot_gateway.listing import summary_json
 from decopilot_gateway.problems import ProblemError
 
@@ -31,7 +32,7 @@ class Reading:
             "activeRun": _active_json(state),
             "pending": _pending_json(state),
             "queued": len(state.queue),
-            "usage": _usage_json(state),
+            "usage": usage_json(state.usage),
             "forkedFrom": _forked_json(state),
         }
         return _json(summary_json(summary(thread, state)) | more)
@@ -70,15 +71,6 @@ def _active_json(state: ThreadState) -> dict[str, Any] | None:
     if active is None:
         return None
     return {"runId": active.run_id, "attempt": active.attempt, "cancelRequested": active.cancel is not None}
-
-
-def _usage_json(state: ThreadState) -> dict[str, int]:
-    used = state.usage
-    return {
-        "inputTokens": used.input_tokens,
-        "outputTokens": used.output_tokens,
-        "totalTokens": used.input_tokens + used.output_tokens,
-    }
 
 
 def _forked_json(state: ThreadState) -> dict[str, str] | None:
