@@ -190,13 +190,11 @@ def _schemas() -> dict[str, Any]:
             "trace": {"anyOf": [_ref("Trace"), {"type": "null"}]},
             "chunks": number,
             "chunksGone": flag,
-            "events": {
-                "type": "array",
-                "items": {"type": "object", "required": ["sequence", "storedAt", "type", "at"]},
-            },
+            "events": _list_of("StoredEvent"),
             "frames": _list_of("Frame"),
             "next": {"type": ["integer", "null"]},
         },
+        "StoredEvent": {"sequence": number, "storedAt": time, "type": text, "at": time},
         "Trace": {"id": text, "url": maybe_text},
         "Frame": {
             "sequence": number,
