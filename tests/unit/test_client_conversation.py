@@ -185,9 +185,9 @@ def test_a_run_that_failed_says_why_until_its_answer_is_gone_on_with() -> None:
 def test_what_an_answer_waits_for_goes_one_by_one_and_all_with_the_next_run() -> None:
     conversation = following(*opening(), *CALL, *closing(status="requires_action"))
     asked = Interaction(kind="approval", id="p1", tool_call_id="c1", tool_name="rm")
-    assert (asked,) == conversation.pending
+    assert [asked] == list(conversation.pending)
     conversation.resolved(Approval(approval_id="p1", approved=True))
-    assert () == conversation.pending
+    assert [] == list(conversation.pending)
     assert "requires_action" == conversation.status
 
 

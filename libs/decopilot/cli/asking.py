@@ -139,8 +139,8 @@ def resolutions_of(reply: Reply, thread: Thread) -> Sequence[Resolution]:
         )
         raise CliError(message)
     return [
-        *(_verdict(bool(reply.approved), reply.reason, asked) for asked in verdicts),
-        *(Answer(tool_call_id=asked.id, output=_output(reply.output or "", asked)) for asked in calls),
+        *(verdict_on(asked, approved=bool(reply.approved), reason=reply.reason) for asked in verdicts),
+        *(Answer(tool_call_id=asked.id, output=output_for(asked, reply.output or "")) for asked in calls),
     ]
 
 
@@ -148,13 +148,14 @@ def _is_verdict(asked: Interaction) -> bool:
     return asked.kind == "approval" or asked.tool_name == PROPOSE_PLAN
 
 
-def _verdict(approved: bool, reason: str | None, asked: Interaction) -> Resolution:  # noqa: FBT001  as it is told
+def verdict_on(asked: Interaction, *, approved: bool, reason: str | None) -> Resolution:
+    """Make what approves or denies a call, or a plan."""
     if asked.kind == "approval":
         return Approval(approval_id=asked.id, approved=approved, reason=reason)
     return Answer(tool_call_id=asked.id, output={"approved": approved} | ({} if reason is None else {"reason": reason}))
 
 
-def _output(text: str, asked: Interaction) -> object:
+def output_for(asked: Interaction, text: str) -> object:
     """Read an output: JSON, or else a text as it is."""
     try:
         output = json.loads(text, parse_constant=_no_json)

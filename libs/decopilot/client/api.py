@@ -64,9 +64,9 @@ OnAccepted = Callable[[Accepted], None]
 class Client:
     """Speaks with a gateway for one org; an asynchronous context manager.
 
-    `token` is a JWT, or a callable that gives one for each request, and another where that is refused (401). A call that gets no answer, or one that time may
-    cure, is repeated for `deadline_s`: every call but a cancel without a run is such that twice is once. While a run
-    is waited for, silence of `silence_s` is asked about.
+    `token` is a JWT, or a callable that gives one for each request, and another where that is refused (401). A call
+    that gets no answer, or one that time may cure, is repeated for `deadline_s`: every call but a cancel without a run
+    is such that twice is once. While a run is waited for, silence of `silence_s` is asked about.
 
     Every method raises `ApiError` for a refusal, `UnreachableError` where no answer came in time, and `ArgumentError`
     for an id that is none or a text that is empty.
@@ -205,14 +205,15 @@ class Client:
         connection, `on_open` of each one that it has.
         """
         query = {"rewind": "true"} | ({} if replay == "full" else {"replay": replay})
-        return attaching.attach(self._stream(f"attach/{checked_id(thread, 'thread')}", query, on_wait, on_open), cursor)
+        path = f"decopilot/attach/{checked_id(thread, 'thread')}"
+        return attaching.attach(self._stream(path, query, on_wait, on_open), cursor)
 
     async def follow(
         self, thread: str, *, on_wait: OnWait | None = None, on_open: OnOpen | None = None
     ) -> AsyncGenerator[Conversation, None]:
         """Yield a thread's conversation, first as its history has it, then with each chunk; always the same object.
 
-        It ends only when it is closed, or after the thread was deleted. `on_wait` is also told of waits for the history.
+        It ends when it is closed, or after the thread was deleted. `on_wait` is also told of waits for the history.
         """
         conversation = Conversation()
         read = partial(self._read_into, conversation, thread, on_wait)

@@ -114,7 +114,15 @@ class Conversation:
             self._begin(MessageId(chunk.get("messageId", "")))
         self._is_answering = True
         self._add(chunk)
-        match kind:
+        self._note(chunk, event.cursor)
+
+    def resolved(self, resolution: Resolution) -> None:
+        """Take it from what is pending: its resolution was accepted."""
+        self.pending = tuple(asked for asked in self.pending if asked.key != resolution.key)
+
+    def _note(self, chunk: Chunk, cursor: str) -> None:
+        """Note what a chunk says besides its part in a message."""
+        match chunk["type"]:
             case chunks.RUN:
                 self.run_id = RunId(chunk["data"]["runId"])
             case chunks.USER_MESSAGE:
@@ -124,13 +132,9 @@ class Conversation:
             case chunks.RUN_END:
                 self._end = chunk["data"]
             case "finish":
-                self._finish(event.cursor)
+                self._finish(cursor)
             case _:
                 pass
-
-    def resolved(self, resolution: Resolution) -> None:
-        """Take it from what is pending: its resolution was accepted."""
-        self.pending = tuple(asked for asked in self.pending if asked.key != resolution.key)
 
     def _forget(self) -> None:
         self._fold, self._is_answering, self.run_id, self._end, self.retry = None, False, None, {}, None

@@ -213,8 +213,8 @@ class AllowedModels(_Answer):
     """The models that the caller's role may use, by provider (`*` is all of one), unless it may use all."""
 
     allow_all: bool
-    models: dict[str, tuple[str, ...]] = {}
-    tiers: dict[Tier, TierModel] = {}
+    models: dict[str, tuple[str, ...]]
+    tiers: dict[Tier, TierModel]
 
 
 class Agent(_Answer):

@@ -82,9 +82,8 @@ class Stream:
                     for event in parser.push(data):
                         if event.data == _DONE:
                             # The gateway leaves, and spreads its clients over time.
-                            raise _CutError(
-                                StreamLostError("the gateway leaves"), parser.retry_s or 0.0, parser.last_id
-                            )
+                            leaving = StreamLostError("the gateway leaves")
+                            raise _CutError(leaving, parser.retry_s or 0.0, parser.last_id)
                         yield event
         except LOST as error:
             raise _CutError(StreamLostError(str(error) or type(error).__name__), cursor=parser.last_id) from error
