@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -9,6 +10,7 @@ from typing import ClassVar
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.widget import MountError
 from textual.widgets import Static
 from textual.worker import Worker
 
@@ -24,6 +26,7 @@ SHOWN_MESSAGES = 50
 """A terminal is no place to read what was said long ago; the page is."""
 THREADS = 100
 FRAME_S = 1 / 15
+LINES = ("earlier", "card-title", "card-body", "card-hint", "waiting", "notice", "status")
 
 
 class ChatApp(App[None]):
@@ -65,25 +68,29 @@ class ChatApp(App[None]):
         self._wants_to_leave = False
         self._card: Card | None = None
         self._draft = ""
+        # Held, not looked for: another screen may lie above theirs, or theirs be taken down.
+        self._talk = VerticalScroll(id="talk", can_focus=False)
+        self._asking = VerticalScroll(id="card", classes="gone")
+        self._prompt = Prompt()
+        self._line = {name: Static("", id=name, classes="gone", markup=False) for name in LINES}
         self.session = Session(client, thread, choice, on_change=self._changed.set)
 
     def compose(self) -> ComposeResult:
         """Lay out: the talk, what is asked, what waits, the prompt, how things stand."""
-        with VerticalScroll(id="talk", can_focus=False):
-            yield Static("", id="earlier", classes="gone", markup=False)
-        with VerticalScroll(id="card", classes="gone"):
-            yield Static("", id="card-title", markup=False)
-            yield Static("", id="card-body", markup=False)
-            yield Static("", id="card-hint", markup=False)
-        yield Static("", id="waiting", classes="gone", markup=False)
-        yield Static("", id="notice", classes="gone", markup=False)
-        yield Prompt()
-        yield Static("", id="status", markup=False)
+        with self._talk:
+            yield self._line["earlier"]
+        with self._asking:
+            for name in ("card-title", "card-body", "card-hint"):
+                yield self._line[name]
+        yield self._line["waiting"]
+        yield self._line["notice"]
+        yield self._prompt
+        yield self._line["status"]
 
     def on_mount(self) -> None:
         """Begin to follow."""
-        self.query_one("#talk", VerticalScroll).anchor()
-        self.query_one(Prompt).focus()
+        self._talk.anchor()
+        self._prompt.focus()
         self._following = self.run_worker(self.session.run(), name="follow")
         self.run_worker(self._draw_for_ever(), name="draw")
         self._changed.set()
@@ -114,7 +121,7 @@ class ChatApp(App[None]):
             self._wants_to_leave = True
             self.action_cancel()
             self._say("Cancelling. Ctrl-C again leaves, and the run goes on until it has ended.")
-        elif not self.session.is_busy and self.query_one(Prompt).text:
+        elif not self.session.is_busy and self._prompt.text:
             self._clear()
         else:
             self.exit()
@@ -126,14 +133,16 @@ class ChatApp(App[None]):
 
     def action_page(self, pages: int) -> None:
         """Read what was said before."""
-        talk = self.query_one("#talk", VerticalScroll)
-        talk.scroll_page_up() if pages < 0 else talk.scroll_page_down()
+        if pages < 0:
+            self._talk.scroll_page_up()
+        else:
+            self._talk.scroll_page_down()
 
     async def open(self, thread: str) -> None:
         """Show another conversation."""
         if self._following is not None:
             self._following.cancel()
-        for view in self.query(MessageView):
+        for view in self._talk.query(MessageView):
             await view.remove()
         self._draft = ""
         self.session = Session(self._client, thread, replace(self._choice, files=()), on_change=self._changed.set)
@@ -155,13 +164,13 @@ class ChatApp(App[None]):
             case "back":
                 self.run_worker(self._take_back())
             case "file":
-                self._attach(Path(line.text))
+                self._attach_file(Path(line.text))
             case "quit":
                 self.exit()
             case _:
                 self._say(help_text())
 
-    def _attach(self, path: Path) -> None:
+    def _attach_file(self, path: Path) -> None:
         if path.expanduser().is_file():
             self.session.files.append(path.expanduser())
             self._changed.set()
@@ -170,18 +179,17 @@ class ChatApp(App[None]):
 
     def _send(self, text: str, *, interrupts: bool) -> None:
         self._wants_to_leave = False
-        self.query_one("#talk", VerticalScroll).anchor()
+        self._talk.anchor()
         self.run_worker(self._sent(text, interrupts=interrupts))
 
     async def _sent(self, text: str, *, interrupts: bool) -> None:
         accepted = await self.session.send(text, on_conflict="interrupt" if interrupts else "queue")
-        prompt = self.query_one(Prompt)
-        if not accepted and not prompt.text:
+        if not accepted and not self._prompt.text:
             self._type(text)
 
     async def _take_back(self) -> None:
         text = await self.session.take_back()
-        if text is not None and not self.query_one(Prompt).text:
+        if text is not None and not self._prompt.text:
             self._type(text)
 
     async def _choose_thread(self) -> None:
@@ -200,7 +208,8 @@ class ChatApp(App[None]):
         while True:
             await self._changed.wait()
             self._changed.clear()
-            await self._draw()
+            with suppress(MountError):  # the screen is being taken down
+                await self._draw()
             await asyncio.sleep(FRAME_S)
 
     async def _draw(self) -> None:
@@ -212,27 +221,26 @@ class ChatApp(App[None]):
         waiting = [f"sending: {short(printable(message.text))}" for message in session.sending]
         waiting += [f"queued: {short(printable(queued.message.text))}" for queued in session.queue]
         waiting += [f"to be attached: {printable(str(path))}" for path in session.files]
-        self._put("#waiting", "\n".join(waiting))
-        self._put("#notice", printable(session.notice))
-        self._put("#status", printable(f"{short(session.title) or session.thread}  ·  {session.standing}"))
+        self._put("waiting", "\n".join(waiting))
+        self._put("notice", printable(session.notice))
+        self._put("status", printable(f"{short(session.title) or session.thread}  ·  {session.standing}"))
 
     async def _draw_talk(self) -> None:
         known = self.session.conversation
         messages = known.messages
         hidden = max(0, len(messages) - SHOWN_MESSAGES)
-        self._put("#earlier", f"… {hidden} earlier messages are not shown." if hidden else "")
+        self._put("earlier", f"… {hidden} earlier messages are not shown." if hidden else "")
         messages = messages[hidden:]
         ids = [message.id for message in messages]
-        talk = self.query_one("#talk", VerticalScroll)
-        views = [view for view in self.query(MessageView) if view.message_id in ids]
+        views = [view for view in self._talk.query(MessageView) if view.message_id in ids]
         if [view.message_id for view in views] != ids[: len(views)]:
             views = []
-        for view in self.query(MessageView):
+        for view in self._talk.query(MessageView):
             if view not in views:
                 await view.remove()
         for message in messages[len(views) :]:
             view = MessageView(message.id)
-            await talk.mount(view)
+            await self._talk.mount(view)
             views.append(view)
         for view, message in zip(views, messages, strict=True):
             await view.show(message, known.ends.get(message.id))
@@ -242,23 +250,22 @@ class ChatApp(App[None]):
         before = None if self._card is None else self._card.interaction
         if asked == before:
             return
-        prompt = self.query_one(Prompt)
         if before is None:
             # What was being typed is a message, and must not become the answer to what is asked now.
-            self._draft = prompt.text
+            self._draft = self._prompt.text
         if asked is None:
             self._card = None
             self._type(self._draft)
         else:
             self._card = card(asked, next(iter(reversed(self.session.conversation.messages)), None))
-            self._put("#card-title", self._card.title)
-            self._put("#card-body", self._card.body)
-            self._put("#card-hint", f"Answer below: {self._card.hint}.")
+            self._put("card-title", self._card.title)
+            self._put("card-body", self._card.body)
+            self._put("card-hint", f"Answer below: {self._card.hint}.")
             self._clear()
-        self.query_one("#card").set_class(asked is None, "gone")
+        self._asking.set_class(asked is None, "gone")
 
-    def _put(self, selector: str, text: str) -> None:
-        widget = self.query_one(selector, Static)
+    def _put(self, name: str, text: str) -> None:
+        widget = self._line[name]
         if widget.content != text:
             widget.update(text)
         widget.set_class(not text, "gone")
@@ -272,6 +279,5 @@ class ChatApp(App[None]):
         self._say("")
 
     def _type(self, text: str) -> None:
-        prompt = self.query_one(Prompt)
-        prompt.text = text
-        prompt.move_cursor(prompt.document.end)
+        self._prompt.text = text
+        self._prompt.move_cursor(self._prompt.document.end)

@@ -118,6 +118,10 @@ class Threads(ModalScreen[str | None]):
         """Show them, the one that changed last first."""
         yield OptionList(*self._options(), id="threads")
 
+    def on_mount(self) -> None:
+        """Begin with the first."""
+        self.query_one(OptionList).highlighted = 0
+
     def _options(self) -> Iterable[Option]:
         for thread in self._threads:
             told = f"{short(printable(thread.title))}  ({thread.status.replace('_', ' ')}, {thread.id})"
