@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from decopilot.cli.chat.session import Choice
+from decopilot.cli.chat.views import Prompt
 from decopilot.client import Client
 from support.chatting import DEADLINE_S, chatting
 from support.stack import DECOPILOT, Stack
@@ -59,11 +60,11 @@ async def test_a_question_is_answered_by_number_and_a_message_being_typed_is_no_
         await talker.say("/count 100 20")
         await talker.say(ask)
         await talker.sees("queued: /tool user_ask")
-        talker.app.query_one("#prompt").insert("half a thought")  # type: ignore[attr-defined]
+        talker.app.query_one(Prompt).insert("half a thought")
         await talker.sees("It asks you", "Which one?", "1. red", "2. blue")
         await talker.say("2")
         await talker.sees("blue", "ready")
-        await talker.until(lambda: talker.app.query_one("#prompt").text == "half a thought")  # type: ignore[attr-defined]
+        await talker.until(lambda: talker.app.query_one(Prompt).text == "half a thought")
 
 
 async def test_a_plan_is_shown_and_carried_out_once_approved(stack: Stack, thread: str) -> None:
@@ -94,7 +95,7 @@ async def test_messages_wait_in_line_can_be_taken_back_and_one_can_interrupt(sta
         await talker.say("/count 7 0")
         await talker.sees("queued: /count 7 0")
         await talker.say("/back")
-        await talker.until(lambda: talker.app.query_one("#prompt").text == "/count 7 0")  # type: ignore[attr-defined]
+        await talker.until(lambda: talker.app.query_one(Prompt).text == "/count 7 0")
         assert "queued: /count 7 0" not in talker.screen
         await talker.pilot.press("ctrl+o")
         await talker.until(lambda: talker.answers[1:] == ["1 2 3 4 5 6 7", "1 2 3"], "both answers in their order")
@@ -142,6 +143,24 @@ async def test_a_runner_that_is_killed_in_mid_answer_leaves_nothing_void_on_the_
         await asyncio.to_thread(stack.wait_ready, "runner", not_pid=pid)
 
 
+async def test_a_message_that_got_no_answer_is_given_back_and_taken_once_when_it_is_sent_again(
+    stack: Stack, api: Api, thread: str
+) -> None:
+    async with chatting(stack, thread, deadline_s=1) as talker:
+        await asyncio.to_thread(stack.kill, "gateway", signal.SIGSTOP)
+        try:
+            await talker.say("/count 3 0")
+            await talker.sees("it will not be taken twice")
+            prompt = talker.app.query_one(Prompt)
+            await talker.until(lambda: prompt.text == "/count 3 0", "given back")
+        finally:
+            await asyncio.to_thread(stack.kill, "gateway", signal.SIGCONT)
+        await talker.pilot.press("enter")
+        await talker.sees("1 2 3", "ready")
+        messages, _ = await api.messages(thread)
+    assert ["user", "assistant"] == [message["role"] for message in messages]
+
+
 async def test_what_models_tools_and_people_say_is_never_obeyed_by_the_terminal(
     stack: Stack, token: str, thread: str
 ) -> None:
@@ -175,6 +194,24 @@ async def test_conversations_are_listed_opened_and_begun(stack: Stack, thread: s
         await talker.until(lambda: len(talker.app.screen_stack) == 2, "the list")
         await talker.pilot.press("enter")
         await talker.until(lambda: len(talker.app.screen_stack) == 1 and talker.app.session.thread != first, "another")
+
+
+async def test_the_picture_in_the_docs_shows_an_answer_and_a_call_that_waits(
+    stack: Stack, thread: str, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    async with chatting(stack, thread, ASKS_FIRST) as talker:
+        await talker.say("/weather Oslo")
+        await talker.sees("In **Oslo** it is", "ready")
+        await talker.say("/delete the old notes")
+        await talker.sees("Let it use delete_note?", "it waits for you")
+        talker.app.query_one(Prompt).insert("n they are not mine")
+        await talker.pilot.pause()
+        picture = talker.app.export_screenshot(title="decopilot chat")
+    wanted = pytestconfig.getoption("--screenshot")
+    path = Path(wanted) if wanted and wanted.endswith(".svg") else tmp_path / "chat.svg"
+    # The font is the reader's: no page of the docs asks another host for one.
+    await asyncio.to_thread(path.write_text, re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL), "utf-8")
+    assert "delete_note" in picture
 
 
 async def test_a_deleted_conversation_says_so(stack: Stack, token: str, thread: str) -> None:

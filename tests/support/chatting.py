@@ -75,9 +75,11 @@ class Talker:
 
 
 @asynccontextmanager
-async def chatting(stack: Stack, thread: str, choice: Choice | None = None) -> AsyncIterator[Talker]:
+async def chatting(
+    stack: Stack, thread: str, choice: Choice | None = None, *, deadline_s: float = 15
+) -> AsyncIterator[Talker]:
     """Sit at a terminal of one's own before a conversation."""
-    async with Client(stack.url, stack.token(), "local", deadline_s=15) as client:
+    async with Client(stack.url, stack.token(), "local", deadline_s=deadline_s) as client:
         app = ChatApp(client, thread, choice or Choice())
         async with app.run_test(size=(120, 50)) as pilot:
             talker = Talker(app, pilot)

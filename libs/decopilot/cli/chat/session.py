@@ -63,7 +63,7 @@ class Session:
         self.files: list[Path] = list(choice.files)
         """What goes with the next message."""
         self.sending: list[UIMessage] = []
-        """What was sent and is not accepted yet."""
+        """What was sent and is not in the conversation, or in line, yet."""
         self.notice = ""
         """What the user is told besides."""
         self.is_cancelling = False
@@ -72,7 +72,7 @@ class Session:
         self._client = client
         self._choice = choice
         self._on_change = on_change
-        self._awaited: str | None = None
+        self._goes_on = False
         self._doubtful: dict[str, UIMessage] = {}
         self._turn = asyncio.Lock()
 
@@ -80,7 +80,7 @@ class Session:
     def is_busy(self) -> bool:
         """Whether a run goes on, or is about to."""
         known = self.conversation
-        return known.is_answering or known.status == "in_progress" or self._awaited is not None or bool(self.sending)
+        return known.is_answering or known.status == "in_progress" or self._goes_on or bool(self.sending)
 
     @property
     def asked(self) -> Interaction | None:
@@ -120,7 +120,7 @@ class Session:
         """
         message = self._doubtful.pop(text, None) or _message(text)
         self.sending.append(message)
-        self.notice = ""
+        self.notice, is_awaited = "", False
         self._on_change()
         try:
             async with self._turn:
@@ -137,12 +137,14 @@ class Session:
                         self._doubtful[text] = message
                         self.notice = f"No answer: {_told(error)}. Send it again: it will not be taken twice."
                     return False
-                if accepted.status == "in_progress" and self._holds(accepted.message_id) is None:
-                    self._awaited = accepted.message_id
+                if accepted.status == "in_progress" and self._holds(message.id) is None:
+                    # It is shown as sent until the stream tells it.
+                    is_awaited = True
                     self.conversation.pending = ()
                 return True
         finally:
-            self.sending.remove(message)
+            if not is_awaited:
+                self.sending = [sent for sent in self.sending if sent is not message]
             await self._line()
             self._on_change()
 
@@ -170,8 +172,7 @@ class Session:
                 await self._catch_up()
         else:
             self.conversation.resolved(resolution)
-            if accepted.status == "in_progress" and not self.conversation.pending:
-                self._awaited = accepted.run_id if self.conversation.status == "requires_action" else None
+            self._goes_on = accepted.status == "in_progress" and self._waits
         self._on_change()
 
     async def take_back(self) -> str | None:
@@ -196,14 +197,19 @@ class Session:
     def _settle(self) -> None:
         """Let go of what is not awaited any more, now that the stream tells it."""
         known = self.conversation
-        if self._awaited is not None and (known.is_answering or self._holds(self._awaited) is not None):
-            self._awaited = None
+        self._goes_on = self._goes_on and self._waits
+        self.sending = [message for message in self.sending if self._holds(message.id) is None]
         if self.queue:
             self.queue = tuple(queued for queued in self.queue if self._holds(queued.message_id) is None)
         if not self.is_busy:
             self.is_cancelling = False
         if known.is_deleted:
             self.lost = "The conversation was deleted. /new begins another."
+
+    @property
+    def _waits(self) -> bool:
+        """Whether the stream has yet to tell that the answer is gone on with."""
+        return self.conversation.status == "requires_action" and not self.conversation.pending
 
     def _holds(self, message_id: str) -> UIMessage | None:
         return next((message for message in self.conversation.messages if message.id == message_id), None)
