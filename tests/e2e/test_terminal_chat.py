@@ -106,7 +106,7 @@ async def test_who_comes_in_mid_answer_sees_the_same_and_so_does_whoever_comes_l
     async with chatting(stack, thread) as one:
         await one.say("/count 3 0")
         await one.sees("1 2 3", "ready")
-        await one.say(f"/count {COUNT} 20")
+        await one.say(f"/count {COUNT} 50")
         await one.sees("1 2 3 4 5")
         async with chatting(stack, thread) as other:
             await other.sees("1 2 3 4 5", "answering")
@@ -205,6 +205,7 @@ async def test_the_picture_in_the_docs_shows_an_answer_and_a_call_that_waits(
         await talker.say("/delete the old notes")
         await talker.sees("Let it use delete_note?", "it waits for you")
         talker.app.query_one(Prompt).insert("n they are not mine")
+        await talker.pilot.resize_terminal(100, 26)
         await talker.pilot.pause()
         picture = talker.app.export_screenshot(title="decopilot chat")
     wanted = pytestconfig.getoption("--screenshot")

@@ -1,6 +1,7 @@
 """The Python client's streams and what else it reads, from real gateways that are full, restarted, or choosy."""
 
 import asyncio
+from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from pathlib import Path
@@ -19,9 +20,12 @@ from decopilot.client import (
     WatchEvent,
 )
 from decopilot.contracts import subjects
+from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
+from decopilot_command.app import build
 from support.gateways import ORG, Run, gateway_process, make_token, running_gateway, until, whole_run
-from support.stack import free_port
+from support.services import running
+from support.stack import DECOPILOT, free_port
 from support.telling import Teller
 
 DEADLINE_S = 30
@@ -113,6 +117,25 @@ async def test_who_is_one_too_many_is_told_for_how_long_it_waits_and_then_let_in
     assert "too_many_streams" == error.code
     assert 1 <= seconds
     assert [True] == opened
+
+
+async def test_the_command_says_why_its_answer_does_not_come(
+    own_broker: EmbeddedBroker, store: Store, settings: Settings
+) -> None:
+    del store
+    port = free_port()
+    async with (
+        asyncio.timeout(60),
+        running(build(settings.model_copy(update={"health_port": port})), port),
+        running_gateway(own_broker.url, streams_per_user=1) as gateway,
+        client_of(gateway.url) as client,
+        aclosing(client.watch()) as events,
+    ):
+        await anext(events)
+        asking = ["run", "--url", gateway.url, "--token", make_token(), "--org", ORG, "--timeout", "3", "hello"]
+        process = await asyncio.create_subprocess_exec(*DECOPILOT, *asking, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
+        _, err = await process.communicate()
+    assert (1, 1) == (process.returncode, err.count(b"trying again until it works")), err
 
 
 async def test_a_token_that_is_refused_is_asked_for_once_more(own_broker: EmbeddedBroker, store: Store) -> None:

@@ -1,8 +1,10 @@
 """The terminal chat as its user has it: keys in, what is on the screen out."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 
 from rich.console import Console
 from textual.pilot import Pilot
@@ -74,12 +76,19 @@ class Talker:
         return capture.get()
 
 
+@cache
+def token_of(stack: Stack) -> str:
+    """Make a token, once."""
+    return stack.token()
+
+
 @asynccontextmanager
 async def chatting(
     stack: Stack, thread: str, choice: Choice | None = None, *, deadline_s: float = 15
 ) -> AsyncIterator[Talker]:
     """Sit at a terminal of one's own before a conversation."""
-    async with Client(stack.url, stack.token(), "local", deadline_s=deadline_s) as client:
+    token = await asyncio.to_thread(token_of, stack)
+    async with Client(stack.url, token, "local", deadline_s=deadline_s) as client:
         app = ChatApp(client, thread, choice or Choice())
         async with app.run_test(size=(120, 50)) as pilot:
             talker = Talker(app, pilot)

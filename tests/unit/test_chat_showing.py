@@ -72,7 +72,7 @@ def test_an_answer_that_went_wrong_says_so_at_its_end() -> None:
 
 @given(HOSTILE)
 def test_nothing_that_is_said_holds_what_a_terminal_obeys(text: str) -> None:
-    parts = [
+    parts: list[dict[str, object]] = [
         {"type": "text", "text": text},
         {"type": "reasoning", "text": text},
         call(text or "x", input={text: text}, state="output-available", output=text),

@@ -108,15 +108,16 @@ class Client:
         message_id: str | None = None,
         on_chunk: OnChunk | None = None,
         on_accepted: OnAccepted | None = None,
+        on_wait: OnWait | None = None,
         **options: Unpack[SendOptions],
     ) -> RunResult:
         """Send a message and wait for the end of its run, however long that takes and whatever dies meanwhile.
 
         `on_chunk` sees the run's chunks as they come, each once; after a `data-thread-reset` it may see some again, or
-        miss some. The result is whole all the same.
+        miss some. The result is whole all the same. `on_wait` is told of each wait for another connection.
         """
         body = messages_body(user_message(message, message_id), options)
-        return await self._wait(partial(self._post, thread, body), on_chunk, on_accepted)
+        return await self._wait(partial(self._post, thread, body), on_chunk, on_accepted, on_wait)
 
     async def regenerate(
         self, thread: str, message_id: str | None = None, **options: Unpack[AnswerOptions]
@@ -134,11 +135,12 @@ class Client:
         *,
         on_chunk: OnChunk | None = None,
         on_accepted: OnAccepted | None = None,
+        on_wait: OnWait | None = None,
         **options: Unpack[AnswerOptions],
     ) -> RunResult:
         """Have a message answered anew, and wait for the end of the run that does so, as `run_and_wait` does."""
         body = regenerate_body(message_id, options)
-        return await self._wait(partial(self._regenerate, thread, body), on_chunk, on_accepted)
+        return await self._wait(partial(self._regenerate, thread, body), on_chunk, on_accepted, on_wait)
 
     async def fork(self, thread: str, message_id: str | None = None, *, into: str | None = None) -> Fork:
         """Begin another thread, of a new id or `into` this one, with what a thread holds up to a message of it."""
@@ -158,10 +160,11 @@ class Client:
         *,
         on_chunk: OnChunk | None = None,
         on_accepted: OnAccepted | None = None,
+        on_wait: OnWait | None = None,
     ) -> RunResult:
         """Resolve what a thread waits for, and wait for the end of the run that goes on, as `run_and_wait` does."""
         body = resolutions_body(resolutions)
-        return await self._wait(partial(self._resolve, thread, body), on_chunk, on_accepted)
+        return await self._wait(partial(self._resolve, thread, body), on_chunk, on_accepted, on_wait)
 
     async def automations(self) -> tuple[Automation, ...]:
         """Read the org's automations, by name."""
@@ -184,9 +187,10 @@ class Client:
         id_: str | None = None,
         on_chunk: OnChunk | None = None,
         on_accepted: OnAccepted | None = None,
+        on_wait: OnWait | None = None,
     ) -> RunResult:
         """Have an automation begin, and wait for the end of its run, as `run_and_wait` does."""
-        return await self._wait(partial(self._fire, name, fire_body(context, id_)), on_chunk, on_accepted)
+        return await self._wait(partial(self._fire, name, fire_body(context, id_)), on_chunk, on_accepted, on_wait)
 
     def attach(
         self,
@@ -385,13 +389,14 @@ class Client:
         ask: Callable[[], Awaitable[Accepted]],
         on_chunk: OnChunk | None,
         on_accepted: OnAccepted | None,
+        on_wait: OnWait | None,
     ) -> RunResult:
         accepted = await ask()
         if on_accepted is not None:
             on_accepted(accepted)
         waiter = Waiter(
             accepted,
-            attach=partial(self.attach, accepted.thread),
+            attach=partial(self.attach, accepted.thread, on_wait=on_wait),
             ask=ask,
             read=partial(self.messages, accepted.thread),
             on_chunk=on_chunk,

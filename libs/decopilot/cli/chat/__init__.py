@@ -13,13 +13,17 @@ from decopilot.cli.errors import CliError, UnansweredError
 from decopilot.cli.following import DEADLINE_S, Terms
 from decopilot.cli.up import ORG
 from decopilot.cli.usage import DEFAULT_DATA_DIR
-from decopilot.client import ApiError, ArgumentError, Client, ClientError
+from decopilot.client import ApiError, Client, ClientError
+from decopilot.contracts.ids import is_id
 
 
 def chat(choice: Choice, terms: Terms, environment: Mapping[str, str]) -> None:
     """Talk until the user leaves; raises `CliError` where there is no terminal, or nobody to talk with."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         message = 'A chat needs a terminal. From a script or a pipe, ask with: decopilot run "…"'
+        raise CliError(message)
+    if terms.thread is not None and not is_id(terms.thread):
+        message = f"{terms.thread[:64]!r} is no id of a conversation: 1 to 64 of A-Z, a-z, 0-9, _ and -."
         raise CliError(message)
     door = find_door(environment, data_dir=terms.data_dir, org=terms.org, url=terms.url, token=terms.token)
 
@@ -33,7 +37,7 @@ def chat(choice: Choice, terms: Terms, environment: Mapping[str, str]) -> None:
                 app = ChatApp(client, terms.thread or new_thread(), choice)
             except ApiError as error:
                 raise UnansweredError("error", f"{error.detail} ({error.code})", error.code) from error
-            except (ArgumentError, ClientError) as error:
+            except ClientError as error:
                 text = str(error)
                 raise UnansweredError("error", f"{text[:1].upper()}{text[1:]}.") from error
             await app.run_async()
