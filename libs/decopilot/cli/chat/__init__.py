@@ -41,6 +41,7 @@ def chat(choice: Choice, terms: Terms, environment: Mapping[str, str]) -> None:
                 text = str(error)
                 raise UnansweredError("error", f"{text[:1].upper()}{text[1:]}.") from error
             await app.run_async()
+            await app.session.leave()
             return app
 
     app = asyncio.run(talk())

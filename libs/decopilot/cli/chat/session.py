@@ -17,6 +17,7 @@ from decopilot.client import (
     Conversation,
     Interaction,
     Queued,
+    Receipt,
     SendOptions,
     UIMessage,
     UnreachableError,
@@ -26,6 +27,7 @@ from decopilot.contracts.ids import MessageId
 from decopilot.contracts.interactions import Resolution
 
 WATCHED = ("decopilot.thread.queue", "decopilot.thread.titled", "decopilot.thread.interactions")
+LEAVING_S = 3.0
 ResultT = TypeVar("ResultT")
 _UNKNOWN, _REFUSED = 404, range(400, 500)
 
@@ -73,6 +75,7 @@ class Session:
         self._choice = choice
         self._on_change = on_change
         self._goes_on = False
+        self._wish: asyncio.Task[Receipt | None] | None = None
         self._doubtful: dict[str, UIMessage] = {}
         self._turn = asyncio.Lock()
 
@@ -154,12 +157,20 @@ class Session:
             return False
         self.is_cancelling = True
         self._on_change()
-        run_id = self.conversation.run_id
-        receipt = await self._tried(lambda: self._client.cancel(self.thread, run_id), "Not cancelled")
+        # Who leaves meanwhile has wished for it all the same.
+        asking = self._client.cancel(self.thread, self.conversation.run_id)
+        self._wish = asyncio.create_task(self._tried(lambda: asking, "Not cancelled"))
+        receipt = await asyncio.shield(self._wish)
         if receipt is None or receipt.status not in {"cancelling", "withdrawn"}:
             self.is_cancelling = False
         self._on_change()
         return True
+
+    async def leave(self) -> None:
+        """Let what was wished reach the gateway, if it does so soon."""
+        if self._wish is not None and not self._wish.done():
+            await asyncio.wait([self._wish], timeout=LEAVING_S)
+            self._wish.cancel()
 
     async def resolve(self, resolution: Resolution) -> None:
         """Decide what the last answer waits for; where somebody else was first, show what stands."""
