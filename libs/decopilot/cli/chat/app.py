@@ -128,8 +128,7 @@ class ChatApp(App[None]):
 
     def action_cancel(self) -> None:
         """Cancel what goes on."""
-        if not self.session.is_cancelling:
-            self.run_worker(self.session.cancel())
+        self.session.cancel()
 
     def action_page(self, pages: int) -> None:
         """Read what was said before."""

@@ -17,7 +17,6 @@ from decopilot.client import (
     Conversation,
     Interaction,
     Queued,
-    Receipt,
     SendOptions,
     UIMessage,
     UnreachableError,
@@ -75,7 +74,7 @@ class Session:
         self._choice = choice
         self._on_change = on_change
         self._goes_on = False
-        self._wish: asyncio.Task[Receipt | None] | None = None
+        self._wish: asyncio.Task[None] | None = None
         self._doubtful: dict[str, UIMessage] = {}
         self._turn = asyncio.Lock()
 
@@ -151,20 +150,13 @@ class Session:
             await self._line()
             self._on_change()
 
-    async def cancel(self) -> bool:
-        """Ask for the end of the run that goes on; tell whether there is one."""
-        if not self.is_busy:
-            return False
-        self.is_cancelling = True
-        self._on_change()
-        # Who leaves meanwhile has wished for it all the same.
-        asking = self._client.cancel(self.thread, self.conversation.run_id)
-        self._wish = asyncio.create_task(self._tried(lambda: asking, "Not cancelled"))
-        receipt = await asyncio.shield(self._wish)
-        if receipt is None or receipt.status not in {"cancelling", "withdrawn"}:
-            self.is_cancelling = False
-        self._on_change()
-        return True
+    def cancel(self) -> None:
+        """Ask for the end of the run that goes on, if one does."""
+        if self.is_busy and not self.is_cancelling:
+            self.is_cancelling = True
+            # A task of the session's own: who leaves meanwhile has wished for it all the same.
+            self._wish = asyncio.create_task(self._cancel(self.conversation.run_id))
+            self._on_change()
 
     async def leave(self) -> None:
         """Let what was wished reach the gateway, if it does so soon."""
@@ -197,6 +189,12 @@ class Session:
         await self._line()
         self._on_change()
         return None if taken is None else last.message.text
+
+    async def _cancel(self, run_id: str | None) -> None:
+        receipt = await self._tried(lambda: self._client.cancel(self.thread, run_id), "Not cancelled")
+        if receipt is None or receipt.status not in {"cancelling", "withdrawn"}:
+            self.is_cancelling = False
+        self._on_change()
 
     async def _follow(self) -> None:
         async with aclosing(self._client.follow(self.thread, on_wait=self._wait, on_open=self._open)) as states:
