@@ -57,10 +57,12 @@ async def test_a_question_is_answered_by_number_and_a_message_being_typed_is_no_
 ) -> None:
     ask = '/tool user_ask {"prompt": "Which one?", "type": "choice", "options": ["red", "blue"]}'
     async with chatting(stack, thread) as talker:
-        await talker.say("/count 100 20")
+        await talker.say("/count 5000 20")
+        await talker.sees("1 2 3 4")
         await talker.say(ask)
         await talker.sees("queued: /tool user_ask")
         talker.app.query_one(Prompt).insert("half a thought")
+        await talker.pilot.press("escape")
         await talker.sees("It asks you", "Which one?", "1. red", "2. blue")
         await talker.say("2")
         await talker.sees("blue", "ready")
