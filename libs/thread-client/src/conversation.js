@@ -17,6 +17,8 @@ import { Veils } from "./veils.js";
 /** @typedef {import("./types.js").RunEnd} RunEnd */
 
 const ENDED = new Set(["completed", "failed", "requires_action", "withdrawn"]);
+/** Before everything (docs/protocol.md 21). */
+const START = "0-0";
 const UNNAMED_RUN = Symbol("a run whose id is not known");
 
 export class Conversation {
@@ -28,8 +30,8 @@ export class Conversation {
   progress = new Map();
   /** @type {import("./types.js").Retry | undefined} What the answer waits for, until it says anything else. */
   retry;
-  /** @type {string | undefined} Where to go on reading; undefined until the server named a place. */
-  cursor;
+  /** Where to go on reading. Without any place a reconnect would begin at the active run, and miss those over by then. */
+  cursor = START;
   /** @type {ReadonlyMap<string, RunEnd>} How runs ended, by the id of their answer. */
   ends = new Map();
   /** @type {string | undefined} */
@@ -47,7 +49,10 @@ export class Conversation {
   #again;
   /** @type {Set<string>} */
   #seen = new Set();
-  /** @type {Map<string | symbol, number>} Runs that were accepted and not seen yet, by the reading before each. */
+  /**
+   * Runs that were accepted and not seen yet: the reading before that, and the place before their first chunk.
+   * @type {Map<string | symbol, {accepted: number, cursor?: string}>}
+   */
   #awaited = new Map();
   /** @type {Set<string>} */
   #stopping = new Set();
@@ -148,7 +153,7 @@ export class Conversation {
   load({ messages, cursor, status, pending, queue = [], activeRun }, reading = this.reading()) {
     const [held, answering, runId] = [this.messages.map((one) => this.#veils.shown(one)), this.answering, this.runId];
     this.messages = messages.filter(isMessage);
-    this.cursor = cursor ?? undefined;
+    this.cursor = cursor ?? START;
     this.#fold = this.#run = this.#base = this.#again = this.retry = undefined;
     for (const message of this.#veils.draw(held, this.messages, this.cursor)) this.#put(message);
     if (answering && this.#veils.has(answering.id)) this.#again = { id: answering.id, runId };
@@ -159,14 +164,18 @@ export class Conversation {
       if (metadata?.finishReason && !ends.has(id)) ends.set(id, endOf(metadata));
     }
     this.ends = ends;
-    for (const [run, accepted] of this.#awaited) if (accepted < reading) this.#awaited.delete(run);
+    for (const [run, awaited] of this.#awaited) {
+      // Whatever was accepted while it was being read may be told in it, all the same.
+      const isPassed = awaited.cursor !== undefined && this.#isBehind(awaited.cursor);
+      if (awaited.accepted < reading || isPassed) this.#awaited.delete(run);
+    }
     const isAwaited = this.#awaited.size > 0;
-    if (status === "in_progress" && !isAwaited) this.#awaited.set(activeRun?.runId ?? UNNAMED_RUN, reading - 1);
+    if (status === "in_progress" && !isAwaited) this.#awaited.set(activeRun?.runId ?? UNNAMED_RUN, { accepted: reading - 1 });
     if (activeRun?.cancelRequested) this.#stopping.add(activeRun.runId);
     this.status = isAwaited ? "in_progress" : status;
     this.#ask(this.messages.findLast(({ role }) => role === "assistant"), pending);
     this.#decisions.prune(this.messages);
-    this.line(queue, reading, activeRun);
+    this.line(queue, reading);
   }
 
   /** There is no such thread, or not any more. */
@@ -177,17 +186,17 @@ export class Conversation {
   }
 
   /**
-   * Take the server's queue as the truth, but for what the stream has shown to have begun since. `activeRun` is that of a
-   * moment after the queue was read: the message that it answers has left the line for the chat.
+   * Take the server's queue as the truth, but for what the stream has shown to have begun since. `begun` are messages that
+   * a history of a moment later has: they have left the line for the chat, and the stream is about to say so.
    * @param {import("./types.js").QueuedMessage[]} queue
    * @param {number} reading
-   * @param {{runId: string} | null} [activeRun]
+   * @param {UIMessage[]} begun
    */
-  line(queue, reading = this.reading(), activeRun = undefined) {
-    const begun = this.missingIn(queue).find(({ runId }) => runId !== undefined && runId === activeRun?.runId);
-    if (begun && !this.#isShown(begun.messageId)) {
-      this.messages.push(begun.message);
-      this.started({ runId: begun.runId, status: "in_progress" });
+  line(queue, reading = this.reading(), begun = []) {
+    for (const { messageId, runId, message } of this.missingIn(queue)) {
+      if (this.#isShown(messageId) || !begun.some(({ id }) => id === messageId)) continue;
+      this.messages.push(message);
+      this.started({ runId, status: "in_progress" });
     }
     const inChat = this.#line.load(queue, reading, (id) => this.#isShown(id));
     this.messages.push(...inChat);
@@ -221,10 +230,11 @@ export class Conversation {
   confirm(message, { runId, status, cursor }, { interrupts = false } = {}) {
     const { id: messageId } = message;
     const wasOffered = this.#line.isOffered(messageId);
-    // Without any place to go on from, a reconnect would start at the active run and miss one that is over by then.
-    this.cursor ??= cursor ?? undefined;
-    if (this.#seen.has(runId) || ENDED.has(status)) this.#line.forget(messageId);
-    if (this.#seen.has(runId)) return;
+    const isKnown = this.#isPassed({ runId, status, cursor }) || (!wasOffered && this.#isShown(messageId));
+    // Its run has begun to tell, but not yet of the question.
+    if (isKnown && wasOffered && this.#run === runId) this.#adopt(message);
+    if (isKnown || ENDED.has(status)) this.#line.forget(messageId);
+    if (isKnown) return;
     if (wasOffered) this.#leave(messageId);
     const isQueued = status === "queued";
     if (!isQueued && status !== "withdrawn" && !this.#isShown(messageId)) this.messages.push(message);
@@ -232,7 +242,7 @@ export class Conversation {
     if (isQueued && interrupts && this.runId !== undefined) this.#stopping.add(this.runId);
     const accepted = this.#line.readings;
     this.#line.offer({ messageId, runId, message, interrupts, isQueued, accepted });
-    if (!isQueued) this.#awaited.set(runId, accepted);
+    if (!isQueued) this.#awaited.set(runId, { accepted, cursor });
   }
 
   /**
@@ -265,11 +275,11 @@ export class Conversation {
 
   /**
    * A run was accepted that no message of this tab is for. Its chunks may have overtaken this answer.
-   * @param {{runId?: string | null, status: string}} receipt
+   * @param {{runId?: string | null, status: string, cursor?: string}} receipt
    */
-  started({ runId, status }) {
-    if (!runId || ENDED.has(status) || this.#seen.has(runId)) return;
-    this.#awaited.set(runId, this.#line.readings);
+  started({ runId, status, cursor }) {
+    if (!runId || ENDED.has(status) || this.#isPassed({ runId, status, cursor })) return;
+    this.#awaited.set(runId, { accepted: this.#line.readings, cursor });
     this.status = "in_progress";
   }
 
@@ -311,13 +321,13 @@ export class Conversation {
    * @param {Resolution[]} resolutions
    * @param {Receipt} receipt
    */
-  decided(resolutions, { runId, status }) {
+  decided(resolutions, { runId, status, cursor }) {
     // Of a run that was seen to its end what it said is in the message by now.
     const isTold = !ENDED.has(status) && this.#seen.has(runId) && this.#run !== runId;
     if (isTold) this.#decisions.drop(resolutions);
     else this.#decisions.accept(resolutions, ENDED.has(status) ? undefined : runId);
     this.#decisions.prune(this.messages);
-    this.started({ runId, status });
+    this.started({ runId, status, cursor });
   }
 
   /**
@@ -346,7 +356,7 @@ export class Conversation {
   accept(cursor, chunk) {
     if (chunk.type === "data-thread-reset") return "reset";
     if (chunk.type === "data-thread-deleted") return "deleted";
-    if (cursor && this.cursor && !isAfter(cursor, this.cursor)) return undefined;
+    if (cursor && !isAfter(cursor, this.cursor)) return undefined;
     if (cursor) this.cursor = cursor;
     this.#heard += 1;
     this.retry = this.#fold && chunk.type === "data-retry" ? chunk.data : undefined;
@@ -495,6 +505,23 @@ export class Conversation {
     this.messages = this.messages.filter(
       ({ id }, place) => place <= last || id === this.#fold?.message.id || this.#line.isOffered(id),
     );
+  }
+
+  /**
+   * Whether a run was seen, or a history from behind its beginning was read: whatever it said is here.
+   * @param {{runId: string, status: string, cursor?: string}} receipt
+   */
+  #isPassed({ runId, status, cursor }) {
+    if (this.#seen.has(runId)) return true;
+    return cursor !== undefined && status !== "queued" && this.#isBehind(cursor);
+  }
+
+  /**
+   * Whether what is here goes on beyond this place.
+   * @param {string} cursor
+   */
+  #isBehind(cursor) {
+    return cursor !== this.cursor && isAfter(this.cursor, cursor);
   }
 
   /** @param {string} id */

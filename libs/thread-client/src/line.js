@@ -92,7 +92,7 @@ export class Line {
    */
   missingIn(queue) {
     const isThere = (/** @type {string} */ id) => queue.some(({ messageId }) => messageId === id);
-    return this.queue.filter(({ messageId }) => !isThere(messageId) && !this.#offers.has(messageId));
+    return this.queue.filter(({ messageId }) => !isThere(messageId) && !this.isUnconfirmed(messageId));
   }
 
   /**

@@ -48,7 +48,6 @@ export class ThreadReader {
         return client.attach(thread, { cursor: this.#attachedAt, rewind: "true" }, signal);
       },
       onEvent: (event, signal) => this.#take(event, signal),
-      onPosition: (position) => (conversation.cursor ??= position),
       onState: told.onState,
       recover: (error) => this.#recover(/** @type {ApiError} */ (error)),
     });
@@ -112,10 +111,14 @@ export class ThreadReader {
     if (this.#loaded) return;
     const began = this.#conversation.reading();
     try {
-      const [history, queue] = await Promise.all([
+      const [first, queue] = await Promise.all([
         this.#client.getMessages(this.#thread, signal),
         this.#client.getQueue(this.#thread, signal),
       ]);
+      // Begun between the two, a message is in neither.
+      const isThere = (/** @type {string} */ messageId) => first.messages.some(({ id }) => id === messageId);
+      const isLost = this.#conversation.missingIn(queue).some(({ messageId }) => !isThere(messageId));
+      const history = isLost ? await this.#client.getMessages(this.#thread, signal) : first;
       // Asked second: an active run older than the messages could be waited for when it is over.
       const { status, activeRun } = await this.#present(history, signal);
       if (signal.aborted) return;

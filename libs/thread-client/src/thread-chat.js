@@ -30,6 +30,7 @@ import { snapshotOf } from "./snapshot.js";
 
 const THROTTLE_MS = 16;
 const HIDDEN_MS = 20_000;
+const PATIENCE_MS = 1_000;
 
 export class ThreadChat {
   #client;
@@ -185,7 +186,10 @@ export class ThreadChat {
     this.#error = undefined;
     this.#changed();
     const { mode, ...how } = { ...this.#run, ...run };
-    this.#conversation.started(await this.#client.regenerate(this.thread, messageId, how));
+    const ask = () => this.#client.regenerate(this.thread, messageId, how);
+    // While a run goes on it is refused for good; where none does as far as is known here, one has ended just now.
+    const { active } = this.#conversation;
+    this.#conversation.started(active ? await ask() : await patiently("run_active", ask));
     this.#changed();
   }
 
@@ -354,7 +358,8 @@ export class ThreadChat {
     this.#conversation.deciding(decisions);
     this.#changed();
     try {
-      this.#conversation.decided(decisions, await this.#client.postResolutions(this.thread, decisions));
+      const post = () => this.#client.postResolutions(this.thread, decisions);
+      this.#conversation.decided(decisions, await patiently("interaction_not_found", post));
     } catch (error) {
       const { status } = /** @type {ApiError} */ (error);
       this.#conversation.undecide(decisions);
@@ -405,13 +410,32 @@ export class ThreadChat {
       try {
         const began = this.#conversation.reading();
         const queue = await this.#client.getQueue(this.thread);
+        // What is in line no more has begun, or was taken back elsewhere.
         const isMissing = this.#conversation.missingIn(queue).length > 0;
-        const { activeRun } = isMissing ? await this.#client.getThread(this.thread) : {};
-        this.#conversation.line(queue, began, activeRun);
+        const begun = isMissing ? (await this.#client.getMessages(this.thread)).messages : [];
+        this.#conversation.line(queue, began, begun);
         this.#changed();
       } catch {
         // The stream and the next event of the queue correct what is shown.
       }
+    }
+  }
+}
+
+/**
+ * Ask again for a while where it is refused with this code: the last chunk of a run comes a moment before the log has its
+ * end, and whoever is quick is there in between.
+ * @template T
+ * @param {string} code
+ * @param {() => Promise<T>} ask
+ */
+async function patiently(code, ask) {
+  for (let wait_ms = 100; ; wait_ms *= 2) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (/** @type {ApiError} */ (error).code !== code || wait_ms > PATIENCE_MS) throw error;
+      await new Promise((resolve) => setTimeout(resolve, wait_ms));
     }
   }
 }
