@@ -175,7 +175,7 @@ export class Conversation {
     this.status = isAwaited ? "in_progress" : status;
     this.#ask(this.messages.findLast(({ role }) => role === "assistant"), pending);
     this.#decisions.prune(this.messages);
-    this.line(queue, reading);
+    this.line(queue, reading, [], true);
   }
 
   /** There is no such thread, or not any more. */
@@ -192,13 +192,13 @@ export class Conversation {
    * @param {number} reading
    * @param {UIMessage[]} begun
    */
-  line(queue, reading = this.reading(), begun = []) {
+  line(queue, reading = this.reading(), begun = [], isHistory = false) {
     for (const { messageId, runId, message } of this.missingIn(queue)) {
       if (this.#isShown(messageId) || !begun.some(({ id }) => id === messageId)) continue;
       this.messages.push(message);
-      this.started({ runId, status: "in_progress" });
+      this.started({ runId, status: "in_progress", cursor: this.cursor });
     }
-    const inChat = this.#line.load(queue, reading, (id) => this.#isShown(id));
+    const inChat = this.#line.load(queue, reading, (id) => this.#isShown(id), isHistory);
     this.messages.push(...inChat);
   }
 
@@ -232,7 +232,7 @@ export class Conversation {
     const wasOffered = this.#line.isOffered(messageId);
     const isKnown = this.#isPassed({ runId, status, cursor }) || (!wasOffered && this.#isShown(messageId));
     // Its run has begun to tell, but not yet of the question.
-    if (isKnown && wasOffered && this.#run === runId) this.#adopt(message);
+    if (isKnown && wasOffered && !this.#isShown(messageId)) this.#adopt(message);
     if (isKnown || ENDED.has(status)) this.#line.forget(messageId);
     if (isKnown) return;
     if (wasOffered) this.#leave(messageId);
@@ -513,7 +513,7 @@ export class Conversation {
    */
   #isPassed({ runId, status, cursor }) {
     if (this.#seen.has(runId)) return true;
-    return cursor !== undefined && status !== "queued" && this.#isBehind(cursor);
+    return cursor !== undefined && status === "in_progress" && this.#isBehind(cursor);
   }
 
   /**

@@ -96,21 +96,26 @@ export class Line {
   }
 
   /**
-   * Take a queue that was read as the truth; returns the messages to be shown in the chat, of those sent here.
+   * Take a queue that was read as the truth; returns the messages to be shown in the chat, of those sent here. `isHistory`:
+   * the chat was read with it, so what is not shown is not there.
    * @param {QueuedMessage[]} queue
    * @param {number} reading
    * @param {(id: string) => boolean} isShown
+   * @param {boolean} isHistory
    */
-  load(queue, reading, isShown) {
+  load(queue, reading, isShown, isHistory) {
     if (reading >= this.#latest) {
       this.#latest = reading;
       const isGone = (/** @type {string} */ id) => (this.#takenBack.get(id) ?? -1) >= reading;
-      const waits = (/** @type {QueuedMessage} */ { messageId, message }) => isMessage(message) && !isShown(message.id) && !isGone(messageId);
+      const waits = (/** @type {QueuedMessage} */ { messageId, message }) =>
+        isMessage(message) && !isShown(message.id) && !isGone(messageId);
       this.queue = queue.filter(waits);
     }
     const inChat = [];
     for (const [id, offer] of this.#offers) {
-      if (offer.accepted !== undefined && (offer.accepted < reading || isShown(id))) this.#offers.delete(id);
+      if (offer.isQueued && isShown(id)) offer.isQueued = false;
+      const isOld = offer.accepted !== undefined && offer.accepted < reading;
+      if (isOld && (isHistory || offer.isQueued)) this.#offers.delete(id);
       else if (isShown(id) || this.has(id)) continue;
       else if (offer.isQueued) this.#enqueue(offer);
       else inChat.push(offer.message);

@@ -8,8 +8,6 @@
  */
 export function watchPresence({ hidden_ms = Infinity, onHidden = () => {}, onShown, onOnline = onShown }) {
   if (typeof document === "undefined") return () => {};
-  const leaving = new AbortController();
-  const { signal } = leaving;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let hiding;
   const shown = () => {
@@ -20,11 +18,14 @@ export function watchPresence({ hidden_ms = Infinity, onHidden = () => {}, onSho
     shown();
     if (document.hidden && hidden_ms !== Infinity) hiding = setTimeout(onHidden, hidden_ms);
   };
-  document.addEventListener("visibilitychange", changed, { signal });
-  document.addEventListener("resume", shown, { signal });
-  globalThis.addEventListener("online", onOnline, { signal });
+  // By hand: the signals of Node are none to the documents that tests make up.
+  document.addEventListener("visibilitychange", changed);
+  document.addEventListener("resume", shown);
+  globalThis.addEventListener?.("online", onOnline);
   return () => {
     clearTimeout(hiding);
-    leaving.abort();
+    document.removeEventListener("visibilitychange", changed);
+    document.removeEventListener("resume", shown);
+    globalThis.removeEventListener?.("online", onOnline);
   };
 }
