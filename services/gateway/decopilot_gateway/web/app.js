@@ -1,14 +1,14 @@
 /** Puts the page together: the thread that the URL names, the list of threads, the composer. */
 
-import { Attachments } from "./attachments.js";
+import { Attachments } from "./compose/attachments.js";
 import { DecopilotClient, newId, ThreadChat } from "./client/index.js";
 import { watchPresence } from "./client/presence.js";
 import { confirmed, isDialogOpen } from "./dialogs.js";
 import { MOVED_ON, NEVER, Notices, REACHED, SUCCEEDED } from "./notices.js";
-import { QueueView, textOf } from "./queue.js";
-import { ConversationView } from "./render.js";
-import { Silence } from "./silence.js";
-import { ThreadList } from "./threads.js";
+import { QueueView, textOf } from "./compose/queue.js";
+import { ConversationView } from "./thread/view.js";
+import { Silence } from "./thread/silence.js";
+import { ThreadList } from "./list/threads.js";
 
 const HIDDEN_MS = 20_000;
 const COMPOSER_MAX_PX = 220;

@@ -1,7 +1,7 @@
 /** The conversation as DOM: one article per message, kept and updated rather than made anew. */
 
-import { h } from "./dom.js";
-import { interruptedIn } from "./client/interactions.js";
+import { h } from "../dom.js";
+import { interruptedIn } from "../client/interactions.js";
 import { createView, fileView, identityOf } from "./parts.js";
 
 const NEAR_END_PX = 80;

@@ -1,7 +1,7 @@
 /** Markdown from models into the page: parsed by marked, let through by DOMPurify, block by block. */
 
-import { Marked } from "./vendor/marked.esm.js";
-import DOMPurify from "./vendor/purify.es.js";
+import { Marked } from "../vendor/marked.esm.js";
+import DOMPurify from "../vendor/purify.es.js";
 
 const escapeHtml = (text) =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");

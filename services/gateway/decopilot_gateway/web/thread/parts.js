@@ -6,9 +6,9 @@
  */
 
 import { askView } from "./asking.js";
-import { h } from "./dom.js";
-import { isToolDone, toolName } from "./client/fold.js";
-import { keysOf } from "./client/interactions.js";
+import { h } from "../dom.js";
+import { isToolDone, toolName } from "../client/fold.js";
+import { keysOf } from "../client/interactions.js";
 import { drawMarkdown } from "./markdown.js";
 
 const SHOWN_CHARS = 20_000;

@@ -1,6 +1,6 @@
 /** The files that go with the next message of a thread: uploaded as they are chosen, shown in a row with their names. */
 
-import { h } from "./dom.js";
+import { h } from "../dom.js";
 
 export class Attachments {
   #client;

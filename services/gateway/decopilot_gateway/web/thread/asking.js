@@ -1,6 +1,6 @@
 /** Forms by which a person decides what an answer waits for: `{element, update(busy)}`. */
 
-import { h } from "./dom.js";
+import { h } from "../dom.js";
 import { drawMarkdown } from "./markdown.js";
 
 /** `resolve(resolution)` sends the decision. */

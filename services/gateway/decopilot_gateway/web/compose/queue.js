@@ -1,6 +1,6 @@
 /** The messages that wait in line, above the box where one writes. */
 
-import { h } from "./dom.js";
+import { h } from "../dom.js";
 
 export class QueueView {
   #element;

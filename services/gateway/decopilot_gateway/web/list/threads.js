@@ -1,7 +1,7 @@
 /** The list of threads, kept fresh by the org's watch stream. */
 
-import { Stream } from "./client/stream.js";
-import { h } from "./dom.js";
+import { Stream } from "../client/stream.js";
+import { h } from "../dom.js";
 
 const LOOKS = new Map([
   ["in_progress", "Running"],
