@@ -1,71 +1,72 @@
-/** The list of threads, kept fresh by the org's watch stream. */
+/** The list of threads: a view of them, searched, page by page, kept fresh by the org's events. */
 
-import { Stream } from "../client/stream.js";
-import { h } from "../dom.js";
+import { arrange } from "../dom.js";
+import { isIn, VIEWS } from "./looks.js";
+import { createRow } from "./row.js";
 
-const LOOKS = new Map([
-  ["in_progress", "Running"],
-  ["requires_action", "Needs review"],
-  ["failed", "Failed"],
-  ["completed", "Done"],
-  ["stopped", "Stopped"],
-  ["replaced", "Replaced"],
-]);
-/** Runs that ended because somebody wished it: nothing is wrong with them. */
-const WISHED = new Map([
-  ["cancelled", "stopped"],
-  ["superseded", "replaced"],
-]);
+const PAGE = 50;
+/** So many the server gives at once. */
+const PAGE_MAX = 1_000;
+/** A busy org changes its list all the time; it is read no more often than this. */
+const PAUSE_MS = 300;
 
 /** Events after which the list is another. */
 const CHANGES = new Set([
   "decopilot.thread.status",
   "decopilot.thread.titled",
   "decopilot.thread.forked",
+  "decopilot.thread.archived",
   "decopilot.thread.deleted",
 ]);
 
 export class ThreadList {
   #client;
   #element;
+  #options;
   #threads = [];
+  #next;
+  #wanted = PAGE;
+  #asked = { view: "all", q: "" };
+  #titles = new Map();
   #firstWords = new Map();
   #rows = new Map();
   #current;
   #deleted = new Set();
-  #options;
   #refreshing;
   #again = false;
-  #stream;
+  #isRead = false;
 
   /**
+   * - `watch`: where the org's events are heard
    * - `onError(error)`: the list can't be read
-   * - `onRead()`: it was, and titles may be others
-   * - `onEvent(type, said)`: something happened to a thread of the org; `connected` where that may have been missed
-   * - `onRename(thread)`, `onDelete(thread)`: the reader wants to
+   * - `onRead({isEmpty, hasMore})`: it was, and titles may be others
+   * - `onRename(thread)`, `onArchive(thread, archived)`, `onDelete(thread)`: the reader wants to
    */
-  constructor(client, element, options) {
+  constructor(client, element, { watch, ...options }) {
     this.#client = client;
     this.#element = element;
     this.#options = options;
-    this.#stream = new Stream({
-      connect: (signal) => client.watch({ types: "decopilot.*" }, signal),
-      onEvent: ({ event, data }) => this.#hear(event, data),
-    });
+    element.addEventListener("keydown", (event) => this.#walk(event));
+    watch.subscribe((event) => this.#hear(event));
     setInterval(() => this.#draw(), 60_000);
   }
-
-  open() {
-    this.refresh();
-    this.#stream.open();
-  }
-
-  close = () => this.#stream.close();
-  wake = () => this.#stream.wake();
 
   select(thread) {
     this.#current = thread;
     this.#draw();
+  }
+
+  /** Show what is in a view and has all the words of `q` in its title. */
+  show({ view = this.#asked.view, q = this.#asked.q }) {
+    if (view === this.#asked.view && q === this.#asked.q) return undefined;
+    this.#asked = { view, q };
+    this.#wanted = PAGE;
+    return this.refresh();
+  }
+
+  showMore() {
+    this.#wanted = this.#threads.length + PAGE;
+    return this.refresh();
   }
 
   /** What an untitled thread is called here. */
@@ -75,16 +76,26 @@ export class ThreadList {
     this.#draw();
   }
 
+  /** A thread that is open may stand in no page of this list. */
+  learn({ id, title }) {
+    if (title) this.#titles.set(id, title);
+  }
+
   titleOf(id) {
-    return this.#threads.find((thread) => thread.id === id)?.title || this.#firstWords.get(id) || "New chat";
+    return this.#titles.get(id) || this.#firstWords.get(id) || "New chat";
   }
 
   /** Give a thread another title. */
   async rename(id, title) {
     await this.#client.renameThread(id, title);
-    const thread = this.#threads.find((known) => known.id === id);
-    if (thread) thread.title = title;
+    this.#titles.set(id, title);
     this.#draw();
+  }
+
+  /** Put a thread aside, or take it back. */
+  async archive(id, archived) {
+    await this.#client.archiveThread(id, archived);
+    this.#change(id, { archived });
   }
 
   /** Delete a thread; the list that is read next may still have it. */
@@ -106,10 +117,15 @@ export class ThreadList {
     try {
       while (this.#again) {
         this.#again = false;
-        const threads = await this.#client.getThreads();
-        this.#threads = threads.filter(({ id }) => typeof id === "string" && !this.#deleted.has(id));
+        const asked = this.#asked;
+        const { threads, next } = await this.#pages();
+        if (asked !== this.#asked) continue;
+        this.#next = next;
+        this.#isRead = true;
+        for (const thread of threads) this.learn(thread);
+        this.#threads = threads.filter((thread) => !this.#deleted.has(thread.id) && isIn(asked.view, thread));
         this.#draw();
-        this.#options.onRead();
+        if (this.#again) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
       }
     } catch (error) {
       this.#again = false;
@@ -117,25 +133,36 @@ export class ThreadList {
     }
   }
 
-  #hear(event, data) {
-    let said;
-    try {
-      said = JSON.parse(data);
-    } catch {
-      return;
-    }
-    this.#options.onEvent(event, said);
-    if (event === "connected") this.refresh(); // what was said while nobody listened
-    if (event === "decopilot.thread.deleted") this.#deleted.add(said?.subject);
-    if (!CHANGES.has(event)) return;
-    const thread = this.#threads.find(({ id }) => id === said?.subject);
-    if (!thread || this.#refreshing || event !== "decopilot.thread.status") {
+  async #pages() {
+    const { view, q } = this.#asked;
+    const wanted = this.#wanted;
+    const found = [];
+    let before;
+    do {
+      const limit = Math.min(wanted - found.length, PAGE_MAX);
+      const query = { ...VIEWS.get(view), q: q || undefined, limit, before };
+      const { threads, next } = await this.#client.request("decopilot/threads", { query });
+      found.push(...(threads ?? []).filter(({ id }) => typeof id === "string"));
+      before = next ?? undefined;
+    } while (before !== undefined && found.length < wanted);
+    return { threads: found, next: before };
+  }
+
+  #hear({ type, subject, data, time }) {
+    if (type === "connected") this.refresh(); // what was said while nobody listened
+    if (type === "decopilot.thread.deleted") this.#deleted.add(subject);
+    if (!CHANGES.has(type)) return;
+    const isKnown = this.#threads.some(({ id }) => id === subject);
+    if (!isKnown || this.#refreshing || type !== "decopilot.thread.status") {
       this.refresh();
       return;
     }
-    thread.status = said.data?.status;
-    thread.failureReason = said.data?.reason;
-    thread.updatedAt = said.time;
+    this.#change(subject, { status: data?.status, failureReason: data?.reason, updatedAt: time });
+  }
+
+  #change(id, change) {
+    const changed = this.#threads.map((thread) => (thread.id === id ? { ...thread, ...change } : thread));
+    this.#threads = changed.filter((thread) => isIn(this.#asked.view, thread));
     this.#threads.sort((a, b) => Date.parse(b.updatedAt) - Date.parse(a.updatedAt) || 0);
     this.#draw();
   }
@@ -144,66 +171,27 @@ export class ThreadList {
     const ids = new Set(this.#threads.map(({ id }) => id));
     for (const [id, row] of this.#rows) {
       if (ids.has(id)) continue;
+      if (row.element.contains(document.activeElement)) this.#element.focus();
       row.element.remove();
       this.#rows.delete(id);
     }
-    for (const [index, thread] of this.#threads.entries()) {
+    const rows = this.#threads.map((thread) => {
       const row = this.#rows.get(thread.id) ?? createRow(thread, this.#options);
       this.#rows.set(thread.id, row);
-      const there = this.#element.children[index];
-      if (there !== row.element) this.#element.insertBefore(row.element, there ?? null);
       row.update(thread, this.titleOf(thread.id), thread.id === this.#current);
-    }
+      return row.element;
+    });
+    arrange(this.#element, rows);
+    this.#options.onRead({ isEmpty: this.#isRead && rows.length === 0, hasMore: this.#next !== undefined, ...this.#asked });
   }
-}
 
-/** How a thread's last run stands, as the list shows it. */
-export function lookOf({ status, failureReason }) {
-  const look = (status === "failed" && WISHED.get(failureReason)) || status;
-  return LOOKS.has(look) ? look : "unknown";
-}
-
-function createRow({ id }, { onRename, onDelete }) {
-  const title = h("span", { className: "thread-title" });
-  const status = h("span", { className: "thread-status" });
-  const time = h("span", { className: "thread-time" });
-  const link = h(
-    "a",
-    { href: `#${id}`, className: "thread", "data-testid": "thread", "data-thread-id": id },
-    title,
-    h("span", { className: "thread-foot" }, status, time),
-  );
-  const rename = action("✎", "rename-thread", () => onRename(id));
-  const remove = action("✕", "delete-thread", () => onDelete(id));
-  return {
-    element: h("li", { className: "thread-row" }, link, h("span", { className: "thread-actions" }, rename, remove)),
-    update(thread, name, current) {
-      title.textContent = name;
-      const look = lookOf(thread);
-      status.textContent = LOOKS.get(look) ?? "";
-      time.textContent = ago(thread.updatedAt);
-      link.dataset.status = look;
-      rename.title = "Rename";
-      rename.setAttribute("aria-label", `Rename “${name}”`);
-      remove.title = "Delete";
-      remove.setAttribute("aria-label", `Delete “${name}”`);
-      if (current) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
-    },
-  };
-}
-
-function action(sign, testId, onClick) {
-  const button = h("button", { type: "button", "data-testid": testId }, sign);
-  button.addEventListener("click", onClick);
-  return button;
-}
-
-function ago(time) {
-  const minutes = Math.floor((Date.now() - Date.parse(time)) / 60_000);
-  if (!Number.isFinite(minutes)) return "";
-  if (minutes < 1) return "now";
-  if (minutes < 60) return `${minutes} min`;
-  if (minutes < 24 * 60) return `${Math.floor(minutes / 60)} h`;
-  return new Date(time).toLocaleDateString();
+  /** Up and down go from thread to thread; Tab goes to what can be done with one. */
+  #walk(event) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    const links = [...this.#element.querySelectorAll("a.thread")];
+    const at = links.findIndex((link) => link.closest("li").contains(document.activeElement));
+    links.at(Math.min(links.length - 1, Math.max(0, at + step)))?.focus();
+    event.preventDefault();
+  }
 }
