@@ -22,7 +22,10 @@ agent = "support.showing_agent:show"
 
 [tiers]
 fast = "demo"
-thinking = {model = "openai:gpt-5", title = "Thorough"}
+thinking = {model = "far:large", title = "Thorough"}
+
+[providers.far]
+base_url = "http://127.0.0.1:9/v1"
 
 [roles]
 member = ["demo"]

@@ -3,51 +3,76 @@
  * was just sent or decided here. No I/O.
  */
 
+import { isAfter } from "./cursor.js";
+import { Decisions } from "./decisions.js";
 import { createFold, foldChunk, isMessage, isToolDone } from "./fold.js";
-import { answered, keyOf, keyOfResolution, keysIn, unanswered } from "./interactions.js";
+import { keyOf, keyOfResolution, keysIn, unanswered } from "./interactions.js";
+import { Line } from "./line.js";
+import { Veils } from "./veils.js";
+
+/** @typedef {import("./types.js").UIMessage} UIMessage */
+/** @typedef {import("./types.js").Resolution} Resolution */
+/** @typedef {import("./types.js").Receipt} Receipt */
+/** @typedef {import("./types.js").Chunk} Chunk */
+/** @typedef {import("./types.js").RunEnd} RunEnd */
 
 const ENDED = new Set(["completed", "failed", "requires_action", "withdrawn"]);
 const UNNAMED_RUN = Symbol("a run whose id is not known");
 
 export class Conversation {
+  /** @type {UIMessage[]} */
   messages = [];
-  /** Messages that wait their turn: `{messageId, runId, message, interrupts}`, the next one first. */
-  queue = [];
-  /** What the last answer waits for: `{messageId, keys}`. */
+  /** @type {{messageId: string, keys: Set<string>} | undefined} What the last answer waits for. */
   asks;
-  /** How far tools are, by the id of their call: `{progress, total, message}`. */
+  /** @type {ReadonlyMap<string, import("./types.js").ToolProgress>} How far tools are, by the id of their call. */
   progress = new Map();
-  /** What the answer waits for that is tried again: `{attempt, delayMs, category}`, until it says anything else. */
+  /** @type {import("./types.js").Retry | undefined} What the answer waits for, until it says anything else. */
   retry;
-  /** Where to go on reading; undefined until the server named a place. */
+  /** @type {string | undefined} Where to go on reading; undefined until the server named a place. */
   cursor;
-  /** How runs ended, by the id of their answer: `{finishReason, errorText, aborted, status, reason}`. */
+  /** @type {ReadonlyMap<string, RunEnd>} How runs ended, by the id of their answer. */
   ends = new Map();
+  /** @type {string | undefined} */
   status;
+  #line = new Line();
+  #decisions = new Decisions();
+  #veils = new Veils();
+  /** @type {any} */
   #fold;
+  /** @type {UIMessage | undefined} */
   #base;
+  /** @type {string | undefined} */
   #run;
-  #runsSeen = new Set();
-  #awaitedRun;
+  /** @type {{id: string, runId?: string} | undefined} The answer that was cut off and is told again. */
+  #again;
+  /** @type {Set<string>} */
+  #seen = new Set();
+  /** @type {Map<string | symbol, number>} Runs that were accepted and not seen yet, by the reading before each. */
+  #awaited = new Map();
+  /** @type {Set<string>} */
   #stopping = new Set();
-  /** Sent by this tab and not seen in the log yet, by message id: `{messageId, message, interrupts, inLine, accepted?}`. */
-  #offers = new Map();
-  /** Decided by this tab and not seen in the log yet, by key: `{messageId, resolution, state, runId?}`. */
-  #facts = new Map();
-  /** Counts readings of the history: what was accepted before one began is decided by what that one says. */
-  #readings = 0;
-  #horizon;
   #heard = 0;
 
-  /** The answer that is being streamed. */
+  /** Messages that wait their turn: `{messageId, runId, message, interrupts}`, the next one first. */
+  get queue() {
+    return this.#line.queue;
+  }
+
+  /** @returns {UIMessage | undefined} The answer that is being streamed. */
   get answering() {
+    const { id } = this.#fold?.message ?? this.#again ?? {};
+    return id && this.messages.find((message) => message.id === id);
+  }
+
+  /** @returns {UIMessage | undefined} The message that is being folded; it changes, all others are replaced. */
+  get growing() {
     return this.#fold?.message;
   }
 
   /** Sent, or known to run, and no chunk of it has come yet. */
   get waiting() {
-    if (this.#fold) return false;
-    if (this.#awaitedRun !== undefined || this.messages.some(({ id }) => this.isUnconfirmed(id))) return true;
+    if (this.#fold || this.#again) return false;
+    if (this.#awaited.size > 0 || this.messages.some(({ id }) => this.isUnconfirmed(id))) return true;
     return this.queue.length > 0 && this.status !== "requires_action";
   }
 
@@ -56,232 +81,294 @@ export class Conversation {
     const parts = this.answering?.parts ?? [];
     const isBegun = parts.some(({ type }) => type !== "step-start");
     const isBusy = parts.some((part) => part.toolCallId !== undefined && !isToolDone(part));
-    const isThinking = parts.at(-1)?.type === "reasoning" && parts.at(-1).state === "streaming";
+    const isThinking = parts.at(-1)?.type === "reasoning" && parts.at(-1)?.state === "streaming";
     return isBegun && !isBusy && !isThinking && !this.stopping ? this.#heard : undefined;
   }
 
   get active() {
-    return this.#fold !== undefined || this.waiting;
+    return this.#fold !== undefined || this.#again !== undefined || this.waiting;
   }
 
   /** The run that goes on, as far as its id is known. */
   get runId() {
     if (this.#fold) return this.#run;
-    return typeof this.#awaitedRun === "string" ? this.#awaitedRun : undefined;
+    if (this.#again) return this.#again.runId;
+    return /** @type {string | undefined} */ ([...this.#awaited.keys()].findLast((run) => typeof run === "string"));
   }
 
   /** The end of the run was asked for, and has not come yet. */
   get stopping() {
-    return this.active && this.#stopping.has(this.runId);
-  }
-
-  /** Whether a message is in the chat or in line. */
-  has(id) {
-    return this.#isShown(id) || this.queue.some(({ messageId }) => messageId === id);
-  }
-
-  /** It was sent, and the server has not accepted it yet. */
-  isUnconfirmed(id) {
-    return this.#offers.has(id) && this.#offers.get(id).accepted === undefined;
-  }
-
-  /** A message as it is shown: with what was decided here and is not in the log yet. */
-  shown(message) {
-    const facts = [...this.#facts.values()].filter(({ messageId }) => messageId === message.id);
-    if (facts.length === 0) return message;
-    const changed = (part) => {
-      const fact = this.#facts.get(keyOf(part));
-      return fact?.messageId === message.id ? answered(part, fact.resolution) : part;
-    };
-    return { ...message, parts: message.parts.map(changed) };
+    return this.active && this.#stopping.has(this.runId ?? "");
   }
 
   /** What waits for a decision: `{messageId, kind, id, isBusy}`; `isBusy` is what is being decided here. */
   get pending() {
-    const { messageId, keys = [] } = this.asks ?? {};
-    const open = [...keys].filter((key) => this.#facts.get(key)?.state !== "accepted");
-    return open.map((key) => {
-      const [kind, id] = split(key);
-      return { messageId, kind, id, isBusy: this.#facts.has(key) };
-    });
+    const { messageId, keys } = this.asks ?? { messageId: "", keys: [] };
+    const known = [...keys].map((key) => ({ key, state: this.#decisions.stateOf(key, messageId) }));
+    const open = known.filter(({ state }) => state !== "accepted");
+    return open.map(({ key, state }) => ({ messageId, ...split(key), isBusy: state !== undefined }));
   }
 
-  /** The history begins to be read; what this returns goes into `load`. */
+  /**
+   * Whether a message is in the chat or in line.
+   * @param {string} id
+   */
+  has(id) {
+    return this.#isShown(id) || this.#line.has(id);
+  }
+
+  /**
+   * It was sent, and the server has not accepted it yet.
+   * @param {string} id
+   */
+  isUnconfirmed(id) {
+    return this.#line.isUnconfirmed(id);
+  }
+
+  /**
+   * A message as it is shown: as far as it had come, with what was decided here and is not in the log yet.
+   * @param {UIMessage} message
+   */
+  shown(message) {
+    return this.#decisions.shown(this.#veils.shown(message));
+  }
+
+  /** The history or the queue begins to be read; what this returns goes into `load` or `line`. */
   reading() {
-    this.#readings += 1;
-    return this.#readings;
+    return this.#line.reading();
   }
 
   /**
    * Take the server's history as the truth; the stream goes on behind its cursor. What was accepted while it was being
-   * read (`reading`) may be missing in it and stays.
+   * read (`reading`) may be missing in it and stays, and so does what the stream has shown from behind its cursor: that
+   * is told again, and shown as it was until it has come as far.
+   * @param {import("./types.js").History} history
+   * @param {number} reading
    */
   load({ messages, cursor, status, pending, queue = [], activeRun }, reading = this.reading()) {
+    const [held, answering, runId] = [this.messages.map((one) => this.#veils.shown(one)), this.answering, this.runId];
     this.messages = messages.filter(isMessage);
+    this.cursor = cursor ?? undefined;
+    this.#fold = this.#run = this.#base = this.#again = this.retry = undefined;
+    for (const message of this.#veils.draw(held, this.messages, this.cursor)) this.#put(message);
+    if (answering && this.#veils.has(answering.id)) this.#again = { id: answering.id, runId };
+    for (const { id } of messages) this.#line.forget(id);
+    const ends = new Map(this.ends);
     for (const { id, metadata } of this.messages) {
       // Why a run failed stands in its message: whoever opens the thread later did not see it end.
-      if (metadata?.finishReason && !this.ends.has(id)) this.ends.set(id, endOf(metadata));
+      if (metadata?.finishReason && !ends.has(id)) ends.set(id, endOf(metadata));
     }
-    this.#fold = this.#run = undefined;
-    this.status = status;
-    this.cursor = this.#horizon = cursor ?? undefined;
-    this.#awaitedRun = status === "in_progress" ? (activeRun?.runId ?? UNNAMED_RUN) : undefined;
+    this.ends = ends;
+    for (const [run, accepted] of this.#awaited) if (accepted < reading) this.#awaited.delete(run);
+    const isAwaited = this.#awaited.size > 0;
+    if (status === "in_progress" && !isAwaited) this.#awaited.set(activeRun?.runId ?? UNNAMED_RUN, reading - 1);
     if (activeRun?.cancelRequested) this.#stopping.add(activeRun.runId);
-    for (const [id, { accepted }] of this.#offers) {
-      if (this.#isShown(id) || (accepted && accepted.reading < reading)) this.#offers.delete(id);
-      else if (accepted && !ENDED.has(accepted.status) && !this.#runsSeen.has(accepted.runId)) {
-        this.#awaitedRun = accepted.runId;
-      }
-    }
+    this.status = isAwaited ? "in_progress" : status;
     this.#ask(this.messages.findLast(({ role }) => role === "assistant"), pending);
-    this.#prune();
-    const goesOn = [...this.#facts.values()].find(({ runId }) => runId !== undefined && !this.#runsSeen.has(runId));
-    if (goesOn) this.started({ runId: goesOn.runId, status: "in_progress" });
-    this.line(queue);
+    this.#decisions.prune(this.messages);
+    this.line(queue, reading, activeRun);
   }
 
-  /** Take the server's queue as the truth, but for what the stream has shown to have begun since. */
-  line(queue) {
-    this.queue = queue.filter(({ message }) => isMessage(message) && !this.#isShown(message.id));
-    for (const [id, offer] of this.#offers) {
-      if (this.has(id)) continue;
-      if (offer.inLine) this.#enqueue(offer);
-      else this.messages.push(offer.message);
+  /** There is no such thread, or not any more. */
+  clear() {
+    this.#veils.clear();
+    this.#awaited.clear();
+    this.load({ messages: [] });
+  }
+
+  /**
+   * Take the server's queue as the truth, but for what the stream has shown to have begun since. `activeRun` is that of a
+   * moment after the queue was read: the message that it answers has left the line for the chat.
+   * @param {import("./types.js").QueuedMessage[]} queue
+   * @param {number} reading
+   * @param {{runId: string} | null} [activeRun]
+   */
+  line(queue, reading = this.reading(), activeRun = undefined) {
+    const begun = this.missingIn(queue).find(({ runId }) => runId !== undefined && runId === activeRun?.runId);
+    if (begun && !this.#isShown(begun.messageId)) {
+      this.messages.push(begun.message);
+      this.started({ runId: begun.runId, status: "in_progress" });
     }
+    const inChat = this.#line.load(queue, reading, (id) => this.#isShown(id));
+    this.messages.push(...inChat);
   }
 
-  /** Show a message that the server has not accepted yet: in line if there is a run before it. */
+  /**
+   * Messages that leave the line by this queue, though nothing has told yet what became of them.
+   * @param {import("./types.js").QueuedMessage[]} queue
+   */
+  missingIn(queue) {
+    return this.#line.missingIn(queue);
+  }
+
+  /**
+   * Show a message that the server has not accepted yet: in line if there is a run before it.
+   * @param {UIMessage} message
+   */
   offer(message, { interrupts = false } = {}) {
-    const offer = { messageId: message.id, message, interrupts, inLine: this.active };
-    this.#offers.set(message.id, offer);
-    if (offer.inLine) this.#enqueue(offer);
-    else this.messages.push(message);
+    // Said again although the stream has shown it: it is there.
+    if (this.has(message.id)) return;
+    const isQueued = this.active;
+    this.#line.offer({ messageId: message.id, message, interrupts, isQueued });
+    if (!isQueued) this.messages.push(message);
   }
 
-  /** The server accepted it. Chunks of the run may have overtaken this answer. */
+  /**
+   * The server accepted it. Chunks of the run may have overtaken this answer.
+   * @param {UIMessage} message
+   * @param {Receipt} receipt
+   */
   confirm(message, { runId, status, cursor }, { interrupts = false } = {}) {
-    const offer = this.#offers.get(message.id);
-    this.#offers.delete(message.id);
-    const wasOffered = offer !== undefined;
+    const { id: messageId } = message;
+    const wasOffered = this.#line.isOffered(messageId);
     // Without any place to go on from, a reconnect would start at the active run and miss one that is over by then.
     this.cursor ??= cursor ?? undefined;
-    this.dequeue(message.id);
-    if (this.#runsSeen.has(runId)) return;
-    if (wasOffered) this.messages = this.messages.filter(({ id }) => id !== message.id);
-    if (status === "withdrawn") return;
-    if (status === "queued") {
-      this.#enqueue({ messageId: message.id, runId, message, interrupts });
-      if (interrupts && this.runId !== undefined) this.#stopping.add(this.runId);
-      return;
-    }
-    if (!this.#isShown(message.id)) this.messages.push(message);
+    if (this.#seen.has(runId) || ENDED.has(status)) this.#line.forget(messageId);
+    if (this.#seen.has(runId)) return;
+    if (wasOffered) this.#leave(messageId);
+    const isQueued = status === "queued";
+    if (!isQueued && status !== "withdrawn" && !this.#isShown(messageId)) this.messages.push(message);
     if (ENDED.has(status)) return;
-    if (offer) this.#offers.set(message.id, { ...offer, inLine: false, accepted: { runId, status, reading: this.#readings } });
-    this.#awaitedRun = runId;
+    if (isQueued && interrupts && this.runId !== undefined) this.#stopping.add(this.runId);
+    const accepted = this.#line.readings;
+    this.#line.offer({ messageId, runId, message, interrupts, isQueued, accepted });
+    if (!isQueued) this.#awaited.set(runId, accepted);
   }
 
-  /** The server refused it: true if it was taken back, false if the stream has shown it to be accepted. */
+  /**
+   * The server refused it: true if it was taken back, false if the stream has shown it to be accepted.
+   * @param {UIMessage} message
+   */
   withdraw(message) {
     if (!this.isUnconfirmed(message.id)) return false;
-    this.#offers.delete(message.id);
-    this.messages = this.messages.filter(({ id }) => id !== message.id);
-    this.dequeue(message.id);
+    this.#line.forget(message.id);
+    this.#leave(message.id);
     return true;
   }
 
-  /** It waits in line no more. */
+  /**
+   * It was taken back from the line, here or elsewhere.
+   * @param {string} messageId
+   */
   dequeue(messageId) {
-    this.queue = this.queue.filter((queued) => queued.messageId !== messageId);
+    this.#line.takeBack(messageId);
   }
 
-  /** The run's end is being asked for, or can't be. */
+  /**
+   * The run's end is being asked for, or can't be.
+   * @param {string} runId
+   */
   stop(runId, asked = true) {
     if (asked) this.#stopping.add(runId);
     else this.#stopping.delete(runId);
   }
 
-  /** A run was accepted that no message of this tab is for. Its chunks may have overtaken this answer. */
+  /**
+   * A run was accepted that no message of this tab is for. Its chunks may have overtaken this answer.
+   * @param {{runId?: string | null, status: string}} receipt
+   */
   started({ runId, status }) {
-    if (ENDED.has(status) || this.#runsSeen.has(runId)) return;
-    this.#awaitedRun = runId;
+    if (!runId || ENDED.has(status) || this.#seen.has(runId)) return;
+    this.#awaited.set(runId, this.#line.readings);
     this.status = "in_progress";
   }
 
   /**
-   * Something that an answer waits for, or will wait for, is decided here: shown from now on, and sent when `send`
-   * takes it. Returns false where there is no such call, or none that waits.
+   * Something that an answer waits for, or will wait for, is decided here: shown from now on, and sent when it is among
+   * the `decisions`. Returns false where there is no such call, or none that waits.
+   * @param {Resolution} resolution
    */
   decide(resolution) {
     const key = keyOfResolution(resolution);
-    const message = this.messages.findLast(({ parts }) => parts.some((part) => keyOf(part) === key));
-    if (!message || this.#facts.get(key)?.state === "accepted") return false;
-    this.#facts.set(key, { messageId: message.id, resolution, state: "held" });
-    return true;
+    const asks = (/** @type {UIMessage} */ { parts }) => parts.some((part) => keyOf(part) === key);
+    const message = this.messages.map((one) => this.#veils.shown(one)).findLast(asks);
+    return message !== undefined && this.#decisions.hold(message, resolution);
   }
 
   /** The decisions that the server may be told of now: none before the answer has come to its end. */
   get decisions() {
-    const keys = this.asks && !this.#fold ? this.asks.keys : new Set();
-    const held = [...this.#facts].filter(([key, { state }]) => state === "held" && keys.has(key));
-    return held.map(([, { resolution }]) => resolution);
+    return this.asks && !this.#fold ? this.#decisions.heldOf(this.asks.messageId, this.asks.keys) : [];
   }
 
-  /** They are on their way to the server. */
+  /**
+   * They are on their way to the server.
+   * @param {Resolution[]} resolutions
+   */
   deciding(resolutions) {
-    for (const resolution of resolutions) this.#changeFact(resolution, { state: "sending" });
+    this.#decisions.send(resolutions);
   }
 
-  /** The server refused them, or can't be reached: what was shown of them is taken back. */
+  /**
+   * The server refused them, or can't be reached: what was shown of them is taken back.
+   * @param {Resolution[]} resolutions
+   */
   undecide(resolutions) {
-    for (const resolution of resolutions) this.#facts.delete(keyOfResolution(resolution));
+    this.#decisions.drop(resolutions);
   }
 
-  /** The server took the decisions; with the last one the run goes on, and may have overtaken this answer. */
+  /**
+   * The server took the decisions; with the last one the run goes on, and may have overtaken this answer.
+   * @param {Resolution[]} resolutions
+   * @param {Receipt} receipt
+   */
   decided(resolutions, { runId, status }) {
-    const goesOn = !ENDED.has(status);
-    for (const one of resolutions) this.#changeFact(one, { state: "accepted", ...(goesOn ? { runId } : {}) });
-    this.#prune();
+    // Of a run that was seen to its end what it said is in the message by now.
+    const isTold = !ENDED.has(status) && this.#seen.has(runId) && this.#run !== runId;
+    if (isTold) this.#decisions.drop(resolutions);
+    else this.#decisions.accept(resolutions, ENDED.has(status) ? undefined : runId);
+    this.#decisions.prune(this.messages);
     this.started({ runId, status });
   }
 
-  /** Take from a newer history what came of all that the last answer waits for; a run that goes on tells it itself. */
+  /**
+   * Take from a newer history what came of all that the last answer waits for; a run that goes on tells it itself.
+   * @param {import("./types.js").History} history
+   */
   catchUp({ messages, cursor, status, pending }) {
     if (this.active || !this.asks || isAfter(this.cursor, cursor ?? this.cursor)) return;
-    const message = messages.filter(isMessage).find(({ id }) => id === this.asks.messageId);
+    const message = messages.filter(isMessage).find(({ id }) => id === this.asks?.messageId);
     if (!message) return;
     this.#put(message);
     this.status = status;
     if (status === "in_progress") this.asks = { ...this.asks, keys: new Set() };
     else this.#ask(message, pending);
-    this.#prune();
-  }
-
-  /** Whether a chunk at this position is new here; chunks without one are. */
-  isNew(cursor) {
-    return !cursor || isAfter(cursor, this.#horizon);
+    this.#decisions.prune(this.messages);
   }
 
   /**
    * Take in one chunk of the thread's stream.
    * Returns "reset" or "lost" when the history must be read again, "end" at the end of a run, "deleted" at that of the
    * thread.
+   * @param {string | undefined} cursor
+   * @param {Chunk} chunk
+   * @returns {"reset" | "lost" | "deleted" | "end" | undefined}
    */
   accept(cursor, chunk) {
-    if (chunk?.type === "data-thread-reset") return "reset";
-    if (chunk?.type === "data-thread-deleted") return "deleted";
-    if (!this.isNew(cursor)) return undefined;
+    if (chunk.type === "data-thread-reset") return "reset";
+    if (chunk.type === "data-thread-deleted") return "deleted";
+    if (cursor && this.cursor && !isAfter(cursor, this.cursor)) return undefined;
     if (cursor) this.cursor = cursor;
     this.#heard += 1;
-    this.retry = this.#fold && chunk?.type === "data-retry" ? chunk.data : undefined;
-    switch (chunk?.type) {
+    this.retry = this.#fold && chunk.type === "data-retry" ? chunk.data : undefined;
+    const effect = this.#apply(chunk);
+    if (cursor) {
+      if (this.#veils.lift(cursor) && this.#again && !this.#veils.has(this.#again.id)) this.#again = undefined;
+      if (this.#fold) this.#veils.note(this.#fold.message.id, cursor);
+    }
+    return effect;
+  }
+
+  /**
+   * @param {Chunk} chunk
+   * @returns {"lost" | "end" | undefined}
+   */
+  #apply(chunk) {
+    switch (chunk.type) {
       case "data-user-message":
         this.#adopt(chunk.data?.message);
         return undefined;
       case "data-run":
-        this.#runsSeen.add(chunk.data?.runId);
-        if (!this.#fold) return undefined;
-        this.#run = chunk.data?.runId;
-        if (this.#awaitedRun === this.#run) this.#awaitedRun = undefined;
+        if (this.#fold) this.#see(chunk.data?.runId);
         return undefined;
       case "data-messages-dropped":
         this.#drop(chunk.data?.after);
@@ -301,38 +388,54 @@ export class Conversation {
         if (this.#fold) this.progress = new Map(this.progress).set(chunk.data?.toolCallId, chunk.data);
         return undefined;
       default:
-        if (this.#fold && chunk) this.#foldIn(chunk);
+        if (this.#fold) this.#foldIn(chunk);
         return undefined;
     }
   }
 
+  /** @param {Chunk} chunk */
   #begin(chunk) {
     const id = String(chunk.messageId ?? `answer-${this.cursor}`);
     // A second `start` of the same answer is a replay: what was folded so far comes again.
-    if (this.#fold?.message.id !== id) this.#base = this.messages.find((message) => message.id === id);
-    if (this.#awaitedRun === UNNAMED_RUN) this.#awaitedRun = undefined;
+    if (this.#fold?.message.id !== id) {
+      const known = this.messages.find((message) => message.id === id);
+      this.#base = known && this.#veils.baseOf(known);
+    }
+    this.#awaited.delete(UNNAMED_RUN);
     if (this.asks && this.asks.messageId !== id) this.#changeParts(this.asks.messageId, unanswered);
-    this.asks = this.#run = undefined;
+    this.#run = this.#again?.id === id ? this.#again.runId : undefined;
+    this.asks = this.#again = undefined;
     this.progress = new Map();
     this.#fold = createFold(id, this.#base);
     this.#fold.message.role = "assistant";
-    this.ends.delete(id);
+    this.ends = new Map(this.ends);
+    /** @type {Map<string, RunEnd>} */ (this.ends).delete(id);
     this.status = "in_progress";
     this.#foldIn(chunk);
     this.#put(this.#fold.message);
   }
 
-  /** What a rewind says is the whole message, so it also tells one whose beginning was missed. */
+  /** @param {string | undefined} runId */
+  #see(runId) {
+    if (runId === undefined) return;
+    this.#run = runId;
+    this.#seen.add(runId);
+    this.#awaited.delete(runId);
+  }
+
+  /**
+   * What a rewind says is the whole message, so it also tells one whose beginning was missed.
+   * @param {Chunk} chunk
+   */
   #rewind(chunk) {
     const message = chunk.data?.message;
     if (!isMessage(message)) return;
     if (this.#fold?.message.id !== message.id) this.#begin({ type: "start", messageId: message.id });
-    this.#run = chunk.data.runId ?? this.#run;
-    this.#runsSeen.add(this.#run);
-    if (this.#awaitedRun === this.#run) this.#awaitedRun = undefined;
+    this.#see(chunk.data.runId);
     this.#foldIn(chunk);
   }
 
+  /** @param {Chunk} chunk */
   #foldIn(chunk) {
     const { message } = this.#fold;
     foldChunk(this.#fold, chunk);
@@ -343,16 +446,23 @@ export class Conversation {
     const { message, finishReason, errorText, aborted, end } = this.#fold;
     const status = end?.status;
     const reason = end?.reason ?? message.metadata?.failureReason;
-    this.ends.set(message.id, { finishReason, errorText, aborted, status, reason });
-    this.#stopping.delete(this.#run);
-    this.#fold = this.#run = undefined;
+    this.ends = new Map(this.ends).set(message.id, { finishReason, errorText, aborted, status, reason });
+    if (this.#run) this.#stopping.delete(this.#run);
+    const run = this.#run;
+    this.#veils.note(message.id, this.cursor);
+    this.#fold = this.#run = this.#base = undefined;
     this.progress = new Map();
     this.status = status;
     this.#ask(message);
-    this.#prune();
+    this.#decisions.settle(message.id, run, this.asks?.keys ?? new Set());
+    this.#decisions.prune(this.messages);
   }
 
-  /** Let a message's pending parts be decided; without `pending`, all that look so. */
+  /**
+   * Let a message's pending parts be decided; without `pending`, all that look so.
+   * @param {UIMessage | undefined} message
+   * @param {{kind: string, id: string}[]} [pending]
+   */
   #ask(message, pending) {
     this.asks = undefined;
     if (this.status !== "requires_action" || !message) return;
@@ -360,71 +470,73 @@ export class Conversation {
     this.asks = { messageId: message.id, keys };
   }
 
-  /** What the log says by itself of a decision needs no word from here. */
-  #prune() {
-    for (const [key, { messageId }] of this.#facts) {
-      const message = this.messages.find(({ id }) => id === messageId);
-      if (!message?.parts.some((part) => keyOf(part) === key)) this.#facts.delete(key);
-    }
-  }
-
-  #changeFact(resolution, change) {
-    const key = keyOfResolution(resolution);
-    if (this.#facts.has(key)) this.#facts.set(key, { ...this.#facts.get(key), ...change });
-  }
-
-  /** The question as the server has it, ahead of its answer. */
+  /**
+   * The question as the server has it, ahead of its answer.
+   * @param {any} message
+   */
   #adopt(message) {
     if (!isMessage(message)) return;
-    this.#offers.delete(message.id);
-    this.dequeue(message.id);
+    this.#line.forget(message.id);
+    this.#veils.note(message.id, this.cursor);
     if (this.#isShown(message.id)) this.#put(message);
     else {
-      const place = this.#fold ? this.messages.indexOf(this.#fold.message) : this.messages.length;
-      this.messages.splice(place, 0, message);
+      const place = this.messages.findIndex(({ id }) => id === this.#fold?.message.id);
+      this.messages.splice(place < 0 ? this.messages.length : place, 0, message);
     }
   }
 
-  /** A message is answered anew: what stood behind it has left the thread, all but what is sent or said right now. */
+  /**
+   * A message is answered anew: what stood behind it has left the thread, all but what is sent or said right now.
+   * @param {string} after
+   */
   #drop(after) {
     const last = this.messages.findIndex(({ id }) => id === after);
     if (last < 0) return;
-    const stays = ({ id }, place) => place <= last || id === this.#fold?.message.id || this.#offers.has(id);
-    this.messages = this.messages.filter(stays);
+    this.messages = this.messages.filter(
+      ({ id }, place) => place <= last || id === this.#fold?.message.id || this.#line.isOffered(id),
+    );
   }
 
-  #enqueue(queued) {
-    if (queued.interrupts) this.queue = [queued, ...this.queue];
-    else this.queue = [...this.queue, queued];
+  /** @param {string} id */
+  #leave(id) {
+    this.messages = this.messages.filter((message) => message.id !== id);
   }
 
+  /** @param {string} id */
   #isShown(id) {
     return this.messages.some((message) => message.id === id);
   }
 
+  /** @param {UIMessage} message */
   #put(message) {
     const index = this.messages.findIndex(({ id }) => id === message.id);
     if (index < 0) this.messages.push(message);
     else this.messages[index] = message;
   }
 
+  /**
+   * @param {string} id
+   * @param {(part: any) => any} change
+   */
   #changeParts(id, change) {
     const message = this.messages.find((known) => known.id === id);
     if (message) this.#put({ ...message, parts: message.parts.map(change) });
   }
 }
 
-const split = (key) => [key.slice(0, key.indexOf(":")), key.slice(key.indexOf(":") + 1)];
+/** @param {string} key */
+const split = (key) => ({
+  kind: /** @type {"approval" | "answer"} */ (key.slice(0, key.indexOf(":"))),
+  id: key.slice(key.indexOf(":") + 1),
+});
 
+/**
+ * @param {any} metadata
+ * @returns {RunEnd}
+ */
 const endOf = ({ finishReason, failureReason, errorText }) => ({
   finishReason: String(finishReason),
   reason: failureReason,
   errorText,
   status: "failed",
 });
-
-/** Order of `<sequence>-<index>`; an id of another form is taken as new rather than dropped. */
-export function isAfter(id, other) {
-  const [a, b] = [id, other].map((text) => /^(\d+)-(\d+)$/.exec(text ?? "")?.slice(1).map(Number));
-  return !a || !b || a[0] > b[0] || (a[0] === b[0] && a[1] > b[1]);
-}

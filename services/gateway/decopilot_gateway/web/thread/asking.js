@@ -4,15 +4,10 @@ import { button, h } from "../dom.js";
 import { highlight } from "./highlight.js";
 import { drawMarkdown } from "./markdown.js";
 import { show, titleOf } from "./values.js";
+import { choicesOf } from "./waiting.js";
 
 const SKIPPED = "The user skipped this question.";
 const DENIED = "The user denied this call. Look for another way.";
-
-/** What comes first where several kinds of decisions wait. */
-export function rankOf(part, name) {
-  if (part.approval) return 2;
-  return name === "propose_plan" ? 1 : 0;
-}
 
 /** `resolve(resolution)` sends the decision; `doubtful`: the call may already have happened. */
 export function askView(part, name, { resolve, doubtful }) {
@@ -99,15 +94,6 @@ function answerView({ input, toolCallId }, name, resolve) {
     option.click();
   });
   return choices.length > 0 ? made : { ...made, focus: () => answer.focus() };
-}
-
-export function choicesOf({ type, options } = {}) {
-  if (type === "confirm")
-    return [
-      { text: "Yes", value: "yes" },
-      { text: "No", value: "no" },
-    ];
-  return (Array.isArray(options) ? options : []).map((option) => ({ text: String(option), value: String(option) }));
 }
 
 function onEnter(input, act) {

@@ -2,24 +2,9 @@
 
 import { button, h, label, setText } from "../dom.js";
 import { icon } from "../icons.js";
-import { toolName } from "../client/fold.js";
-import { interruptedIn, keysOf } from "../client/interactions.js";
-import { askView, rankOf } from "./asking.js";
-
-/** What is to be decided first, of what waits, with what has been decided beside it: `[{key, part, name, isBusy}]`. */
-export function waitingIn({ messages, pending }) {
-  const waiting = pending.flatMap(({ messageId, kind, id, isBusy }) => {
-    const key = `${kind}:${id}`;
-    const message = messages.find((one) => one.id === messageId);
-    const part = message?.parts.find((one) => keysOf(one).includes(key));
-    if (!part) return [];
-    const name = toolName(part);
-    return [{ key, message, part, name, isBusy, rank: rankOf(part, name) }];
-  });
-  const open = waiting.filter(({ isBusy }) => !isBusy);
-  const first = Math.min(...(open.length > 0 ? open : waiting).map(({ rank }) => rank));
-  return waiting.filter(({ rank }) => rank === first);
-}
+import { interruptedIn } from "../client/interactions.js";
+import { askView } from "./asking.js";
+import { waitingIn } from "./waiting.js";
 
 export class Decisions {
   #element;
