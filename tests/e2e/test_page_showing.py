@@ -288,7 +288,8 @@ async def test_a_long_list_is_shown_bit_by_bit(tab: Opener, api: Api) -> None:
     for number in range(52):
         await _entitled(api, f"many-{number}", f"Many {number}")
     page = await tab()
-    await page.get_by_test_id("search").fill("many")
+    async with page.expect_response(re.compile("q=many")):
+        await page.get_by_test_id("search").fill("many")
     await expect(_names(page)).to_have_count(50, timeout=SOON_MS)
     await page.get_by_test_id("more").click()
     await expect(_names(page)).to_have_count(52, timeout=SOON_MS)
