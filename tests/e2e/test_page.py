@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, expect
@@ -52,9 +51,8 @@ async def test_the_link_lets_in_and_a_chat_streams_its_answer(browser: Browser, 
 
 
 async def test_the_list_tells_how_each_thread_stands_beside_an_answer_that_waits(
-    browser: Browser, stack: Stack, pytestconfig: pytest.Config, tmp_path: Path
+    browser: Browser, stack: Stack
 ) -> None:
-    """The picture in the README."""
     api = Api(stack.url, stack.token(org="acme", user="ada"), org="acme")
     said = {"Packing list": "/count 40 0", "Call the landlord": "/hang", "Read the minutes": "/count 100000 50"}
     threads = {title: f"list-{number}" for number, title in enumerate((*said, "Weekend in Porto"))}
@@ -80,9 +78,6 @@ async def test_the_list_tells_how_each_thread_stands_beside_an_answer_that_waits
     await expect(page.locator(".thread-title")).to_have_text(listed, timeout=10_000)
     standing = ["Needs review", "Stopped", "Running", "Done"]
     await expect(page.locator(".thread-status")).to_have_text(standing, timeout=10_000)
-    await page.get_by_test_id("connection").hover()
-    wanted = pytestconfig.getoption("--screenshot")
-    await page.screenshot(path=wanted or tmp_path / "page.png")
     await api.call("POST", api.path(f"decopilot/cancel/{threads['Read the minutes']}"))
     assert [] == complaints
 

@@ -5,8 +5,15 @@ import { test } from "node:test";
 
 const WEB = new URL("../../services/gateway/decopilot_gateway/web/", import.meta.url);
 const { MOVED_ON, NEVER, Notices, REACHED, SUCCEEDED } = await import(new URL("notices.js", WEB));
-const { Silence } = await import(new URL("silence.js", WEB));
-const { lookOf } = await import(new URL("threads.js", WEB));
+const { sentenceOf } = await import(new URL("connection.js", WEB));
+const { Drafts } = await import(new URL("compose/drafts.js", WEB));
+const { agentChoices, canSearch, tierChoices } = await import(new URL("compose/choices.js", WEB));
+const { isIn, lookOf, wordsOf } = await import(new URL("list/looks.js", WEB));
+const { choicesOf, waitingIn } = await import(new URL("thread/waiting.js", WEB));
+const { endingOf } = await import(new URL("thread/ending.js", WEB));
+const { Silence } = await import(new URL("thread/silence.js", WEB));
+const { distinct } = await import(new URL("thread/sources.js", WEB));
+const { duration, resultOf, show, titleOf, usageText } = await import(new URL("thread/values.js", WEB));
 
 test("a run that ended because somebody wished it is not shown as failed", () => {
   const looks = ["cancelled", "superseded", "error", "crashed", null, undefined].map((failureReason) =>
@@ -61,4 +68,168 @@ test("an answer is silent once it stood still for long, and until it goes on", a
   assert.equal(silence.isLong, false);
   silence.watch(undefined);
   assert.equal(silence.isLong, false);
+});
+
+test("why a thread failed is said where somebody can do something about it", () => {
+  const words = ["timed_out", "crashed", "undeliverable", "error", "cancelled", undefined].map((failureReason) =>
+    wordsOf({ status: "failed", failureReason }),
+  );
+  assert.deepEqual(words, ["Timed out", "Crashed", "Not taken up", "Failed", "Stopped", "Failed"]);
+  assert.equal(wordsOf({ status: "requires_action" }), "Needs review");
+});
+
+test("a thread is in the views of how it stands, and in that of the archive alone once it is there", () => {
+  const viewsOf = (thread) => ["all", "review", "running", "failed", "archived"].filter((view) => isIn(view, thread));
+  assert.deepEqual(viewsOf({ status: "requires_action" }), ["all", "review"]);
+  assert.deepEqual(viewsOf({ status: "failed", failureReason: "error" }), ["all", "failed"]);
+  assert.deepEqual(viewsOf({ status: "failed", failureReason: "cancelled" }), ["all"]);
+  assert.deepEqual(viewsOf({ status: "in_progress", archived: true }), ["archived"]);
+});
+
+test("a lost connection says why, and when it is tried again", () => {
+  const said = (connection) => sentenceOf(connection, 10_000);
+  assert.equal(said({ state: "live" }), "");
+  assert.match(said({ state: "reconnecting", retryAt: 14_100 }), /connection was lost.*Trying again in 5 s\.$/);
+  assert.match(said({ state: "reconnecting", retryAt: 9_000 }), /Trying again…$/);
+  const full = { status: 429, code: "too_many_streams" };
+  assert.match(said({ state: "reconnecting", error: full, retryAt: 11_000 }), /^Too many streams are open.* in 1 s\.$/);
+  assert.match(said({ state: "reconnecting", error: { status: 503 }, retryAt: 0 }), /not available \(503\)/);
+  assert.match(said({ state: "offline" }), /^You are offline\./);
+});
+
+test("tiers are offered where they differ, and those that a role may not use can be seen and not taken", () => {
+  const tier = (model, allowed = true, title = model) => ({ title, model, allowed });
+  assert.deepEqual(tierChoices({ tiers: { fast: tier("demo"), smart: tier("demo") } }), []);
+  const tiers = { fast: tier("demo"), thinking: tier("far:large", false, "Thorough"), image: tier("far:image") };
+  assert.deepEqual(tierChoices({ tiers }), [
+    { value: "fast", text: "Fast: demo", isAllowed: true },
+    { value: "thinking", text: "Thinking: Thorough", isAllowed: false },
+  ]);
+  assert.deepEqual([tierChoices(undefined), agentChoices(undefined)], [[], []]);
+});
+
+test("agents are offered where there are several, and a search where there is one", () => {
+  const [first, second] = [
+    { id: "default", title: "default" },
+    { id: "poet", title: "Poet", description: "Rhymes" },
+  ];
+  assert.deepEqual(agentChoices({ agents: [first] }), []);
+  assert.deepEqual(
+    agentChoices({ agents: [first, second] }).map(({ value, text }) => [value, text]),
+    [
+      ["default", "default"],
+      ["poet", "Poet"],
+    ],
+  );
+  assert.deepEqual([canSearch({ modes: ["default", "web-search"] }), canSearch({}), canSearch()], [true, false, false]);
+});
+
+test("drafts are kept by thread, and broken ones are none", () => {
+  const kept = new Map();
+  globalThis.sessionStorage = {
+    getItem: (name) => kept.get(name) ?? null,
+    setItem: (name, value) => kept.set(name, value),
+    removeItem: (name) => kept.delete(name),
+  };
+  const drafts = new Drafts();
+  drafts.set("a", "half a thought");
+  drafts.set("", "a new one");
+  drafts.set("b", "");
+  assert.deepEqual(
+    ["a", "", "b", "__proto__"].map((thread) => new Drafts().get(thread)),
+    ["half a thought", "a new one", "", ""],
+  );
+  drafts.set("a", "");
+  drafts.set("", "");
+  assert.equal(kept.size, 0);
+  kept.set("decopilot-drafts", "{");
+  assert.equal(new Drafts().get("a"), "");
+  delete globalThis.sessionStorage;
+});
+
+test("what is to be decided comes by its kind: questions, then plans, then approvals", () => {
+  const call = (id, type, more) => ({ type, toolCallId: id, state: "input-available", ...more });
+  const parts = [
+    call("c1", "tool-delete", { state: "approval-requested", approval: { id: "a1" } }),
+    call("c2", "tool-propose_plan"),
+    call("c3", "tool-user_ask"),
+  ];
+  const messages = [{ id: "m", role: "assistant", parts }];
+  const pending = [
+    ["approval", "a1"],
+    ["answer", "c2"],
+    ["answer", "c3"],
+  ].map(([kind, id]) => ({ messageId: "m", kind, id }));
+  const keys = (waiting, busy = []) =>
+    waitingIn({ messages, pending: waiting.map((one) => ({ ...one, isBusy: busy.includes(one.id) })) }).map(
+      ({ key }) => key,
+    );
+  assert.deepEqual(keys(pending), ["answer:c3"]);
+  assert.deepEqual(keys(pending.slice(0, 2)), ["answer:c2"]);
+  assert.deepEqual(keys(pending, ["c3"]), ["answer:c2"], "what is being decided makes way");
+  assert.deepEqual(keys(pending.slice(0, 1), ["a1"]), ["approval:a1"]);
+  assert.deepEqual(keys([]), []);
+  assert.deepEqual(waitingIn({ messages: [], pending }), [], "of a message that is not there nothing can be decided");
+});
+
+test("a question that is to be confirmed has two answers, and options that are no list are none", () => {
+  assert.deepEqual(
+    choicesOf({ type: "confirm" }).map(({ value }) => value),
+    ["yes", "no"],
+  );
+  assert.deepEqual(
+    choicesOf({ options: ["a", 2] }).map(({ text }) => text),
+    ["a", "2"],
+  );
+  assert.deepEqual([choicesOf({ options: "abc" }), choicesOf(), choicesOf({})], [[], [], []]);
+});
+
+test("how an answer ended is said by what helps most", () => {
+  const kinds = [
+    [{ finishReason: "stop", status: "completed" }, "none", undefined],
+    [{ finishReason: "tool-calls", status: "requires_action" }, "none", undefined],
+    [{ finishReason: "length", status: "failed", errorText: "x" }, "warning", "continue"],
+    [{ finishReason: "content-filter", status: "failed", errorText: "x" }, "warning", "continue"],
+    [{ finishReason: "other", status: "failed" }, "warning", "continue"],
+    [{ finishReason: "error", status: "failed", errorText: "no", reason: "error" }, "error", "again"],
+    [{ finishReason: "error", status: "failed", errorText: "no", reason: "timed_out" }, "error", "again"],
+    [{ finishReason: "other", aborted: true, reason: "cancelled" }, "aside", undefined],
+  ];
+  for (const [end, kind, action] of kinds) {
+    const told = endingOf(end);
+    assert.deepEqual([told.kind, told.action], [kind, action], JSON.stringify(end));
+  }
+  assert.equal(endingOf(undefined).kind, "none");
+  assert.equal(endingOf({ finishReason: "stop" }, { isEmpty: true }).text, "No response was generated.");
+});
+
+test("sources are named once, by their titles or else by their hosts", () => {
+  const given = [
+    { url: "https://www.a.org/x" },
+    { url: "https://b.org", title: "B" },
+    { url: "https://b.org" },
+    { url: 1 },
+  ];
+  assert.deepEqual(
+    distinct(given).map(({ title }) => title),
+    ["a.org", "B"],
+  );
+  assert.deepEqual(distinct([{ url: "no address" }]), [{ url: "no address", title: "" }]);
+});
+
+test("what tools take, give and are called can be read", () => {
+  assert.deepEqual(
+    [titleOf({}, "delete_note"), titleOf({ title: "Bin" }, "x"), titleOf({}, "user_ask")],
+    ["Delete note", "Bin", "Question"],
+  );
+  assert.equal(resultOf("user_ask", { response: "Porto" }), "Porto");
+  assert.equal(resultOf("propose_plan", { approved: false, reason: "too long" }), "Not yet: too long");
+  assert.equal(resultOf("look", { a: 1 }), '{"a":1}');
+  assert.match(show("x".repeat(30_000)), /10,000 more characters$/);
+  assert.deepEqual([duration(940), duration(12_400), duration(65_000)], ["0.9 s", "12 s", "1 min 5 s"]);
+  assert.equal(usageText({ inputTokens: 12_345, outputTokens: 7 }), "12.3k tokens in · 7 out");
+  assert.deepEqual(
+    [usageText(undefined), usageText({ inputTokens: 0, outputTokens: 0 }), usageText({ inputTokens: "1" })],
+    ["", "", ""],
+  );
 });
