@@ -405,3 +405,6 @@ const { pathname, search, hash } = location;
 if (new URLSearchParams(search).has("token")) history.replaceState(null, "", pathname + hash);
 route();
 threads.open();
+
+/** What the shown thread holds, for whoever looks at it from a console or a test. */
+export const getSnapshot = () => chat.getSnapshot();
