@@ -13,7 +13,7 @@ from support.meddling import Meddler
 from support.pages import SOON_MS, Tabs, answer, assert_in_step, send
 from support.viewer import Api
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 HISTORY = re.compile(r"/messages$")
 RESET = {"type": "data-thread-reset", "data": {"cursor": "0-0", "reason": "expired"}, "transient": True}

@@ -16,7 +16,7 @@ from support.pages import OUTAGE, SOON_MS, Tabs, answer, assert_in_step, send, t
 from support.stack import Stack
 from support.viewer import Api
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 OFFLINE_S = 5
 LATE_S = 3
@@ -36,6 +36,8 @@ async def test_five_seconds_without_a_network_in_mid_answer_leave_no_trace(perso
     second = await person.open(first.url)
     await person.context.set_offline(True)
     await asyncio.sleep(OFFLINE_S)
+    for page in (first, second):
+        await expect(page.get_by_test_id("connection")).to_have_text("Offline")
     await person.context.set_offline(False)
     for page in (first, second):
         await expect(answer(page)).to_contain_text(WHOLE, timeout=30_000)
@@ -48,6 +50,8 @@ async def test_a_gateway_that_is_killed_in_mid_answer_is_not_missed(person: Tabs
     await _count(first)
     second = await person.open(first.url)
     killed = stack.kill("gateway")
+    for page in (first, second):
+        await expect(page.get_by_test_id("connection")).not_to_have_text("Live", timeout=SOON_MS)
     stack.wait_ready("gateway", not_pid=killed)
     for page in (first, second):
         await expect(answer(page)).to_contain_text(WHOLE, timeout=30_000)
@@ -71,6 +75,7 @@ async def test_a_tab_that_sleeps_while_its_connections_die_and_another_run_goes_
     await expect(second.get_by_test_id("connection")).to_have_text("Live", timeout=SOON_MS)
     await send(second, "/weather Oslo")
     await expect(answer(second)).to_contain_text("In Oslo it is", timeout=SOON_MS)
+    await expect(first.get_by_test_id("message")).to_have_count(2)
     await sleeper.send("Page.setWebLifecycleState", {"state": "active"})
     assert 4 == len(await assert_in_step(api, first, second))
 

@@ -18,7 +18,7 @@ from support.pages import (
 from support.stack import Stack
 from support.viewer import Api
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 
 async def test_tabs_that_come_or_are_loaded_anew_in_mid_answer_stay_in_step(person: Tabs, api: Api) -> None:

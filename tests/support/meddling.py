@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -48,10 +49,11 @@ class Meddler:
     """Of which requests (method, path) the answer is lost, after they were carried out."""
     passed: list[Event] = field(default_factory=list)
     cut_after_bytes: int | None = None
-    """So much of a stream comes through, in small pieces; then it is cut, wherever that is."""
+    """From now on so much of a stream comes through, in small pieces; then it is cut, wherever that is."""
     lost: int = 0
     cuts: int = 0
     _open: dict[str, set[web.StreamResponse]] = field(default_factory=lambda: {"watch": set(), "attach": set()})
+    _told_bytes: Counter[web.StreamResponse] = field(default_factory=Counter)
     _requests: dict[web.StreamResponse, web.BaseRequest] = field(default_factory=dict)
 
     @property
@@ -115,17 +117,19 @@ class Meddler:
                         self.passed.append(event)
         finally:
             self._open[stream].discard(response)
-            del self._requests[response]
+            del self._requests[response], self._told_bytes[response]
 
     async def _write(self, request: web.BaseRequest, response: web.StreamResponse, block: bytes) -> None:
-        for start in range(0, len(block), _PIECE_BYTES) if self.cut_after_bytes else (0,):
-            piece = block[start : start + _PIECE_BYTES] if self.cut_after_bytes else block
-            if self.cut_after_bytes and response.body_length + len(piece) > self.cut_after_bytes:
-                await response.write(piece[: max(0, self.cut_after_bytes - response.body_length)])
+        if self.cut_after_bytes is None:
+            await response.write(block)
+            return
+        for start in range(0, len(block), _PIECE_BYTES):
+            await response.write(block[start : start + _PIECE_BYTES])
+            self._told_bytes[response] += _PIECE_BYTES
+            if self._told_bytes[response] >= self.cut_after_bytes:
                 self.cuts += 1
                 _cut(request)
                 raise ConnectionAbortedError
-            await response.write(piece)
 
 
 @asynccontextmanager

@@ -1,6 +1,8 @@
 """Tabs of the page, what they show and hold of a thread, and whether that is what the thread's history says."""
 
 import asyncio
+import difflib
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,13 +28,18 @@ _LOOKS = {
 """How a tool looks at rest."""
 
 _SHOWN = """() => [...document.querySelectorAll('[data-testid="message"]')].map((message) => {
+  const wordsOf = (text) => {
+    const copy = text.cloneNode(true);
+    for (const button of copy.querySelectorAll("button")) button.remove();
+    return copy.textContent;
+  };
   const isOwn = (text) => !text.closest(".reasoning, .tool, .ask");
   const texts = [...message.querySelectorAll(".bubble, .markdown")].filter(isOwn);
   const tools = [...message.querySelectorAll('[data-testid="tool"]')];
   return {
     id: message.dataset.messageId,
     role: message.dataset.role,
-    text: texts.map((text) => text.textContent).join("\\n"),
+    text: texts.map(wordsOf).join(" "),
     tools: tools.map((tool) => [tool.dataset.tool, tool.querySelector("[data-look]").dataset.look]),
   };
 })"""
@@ -157,11 +164,17 @@ async def assert_in_step(api: Api, *pages: Page, deadline_s: float = 20) -> list
         if loop.time() > deadline:
             break
         await asyncio.sleep(0.05)
-    for held, shown in seen:
-        assert told == held
-        assert _drawn(told) == shown
+    for number, (held, shown) in enumerate(seen, 1):
+        assert "" == _difference(told, held), f"tab {number} holds something else:\n{_difference(told, held)}"
+        drawn = _drawn(told)
+        assert "" == _difference(drawn, shown), f"tab {number} shows something else:\n{_difference(drawn, shown)}"
     msg = "what the server has changes on and on"
     raise AssertionError(msg)
+
+
+def _difference(wanted: object, got: object) -> str:
+    lines = [json.dumps(one, indent=1, sort_keys=True).splitlines() for one in (wanted, got)]
+    return "\n".join(difflib.unified_diff(*lines, "server", "tab", lineterm=""))
 
 
 async def _told(api: Api, thread: str) -> dict[str, Any]:
@@ -203,4 +216,5 @@ def _drawn_message(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _words(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text))
+    # Where a block begins is no text in a tab.
+    return "".join(re.findall(r"\w+", text))

@@ -168,7 +168,7 @@ const keyOf = (kind, id) => `${kind} ${id}`;
 const stepsBefore = (parts) => parts.slice(0, parts.findLastIndex(({ type }) => type === "step-start") + 1);
 
 function openPart(fold, type, id) {
-  const part = { type, text: "", state: "streaming" };
+  const part = { type, ...(type === "reasoning" ? { id } : {}), text: "", state: "streaming" };
   fold.message.parts.push(part);
   fold.open.set(keyOf(type, id), part);
   return part;
