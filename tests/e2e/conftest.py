@@ -3,6 +3,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser
 
 from decopilot.cli.broker import EmbeddedBroker
@@ -39,28 +40,28 @@ def thread(request: pytest.FixtureRequest) -> str:
     return str(request.node.name)[:56].replace("[", "-").replace("]", "")
 
 
-@pytest.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     """Share one among the tests of a module, whose loop is that of their module: each has contexts of its own."""
     async with chromium() as launched:
         yield launched
 
 
-@pytest.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="module")
 async def person(browser: Browser, stack: Stack, token: str) -> AsyncIterator[Tabs]:
     """Somebody with a browser."""
     async with tabs(browser, stack.url, token) as opened:
         yield opened
 
 
-@pytest.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="module")
 async def meddler(stack: Stack) -> AsyncIterator[Meddler]:
     """A bad way to the gateway."""
     async with meddling(stack.url) as proxy:
         yield proxy
 
 
-@pytest.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="module")
 async def distant(browser: Browser, meddler: Meddler, token: str) -> AsyncIterator[Tabs]:
     """Somebody whose browser has but that way to the gateway."""
     async with tabs(browser, meddler.url, token) as opened:

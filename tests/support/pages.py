@@ -112,7 +112,7 @@ async def tabs(browser: Browser, url: str, token: str, **context: Any) -> AsyncI
         await door.close()
         person = Tabs(opened, url)
         yield person
-        assert [] == person.complaints
+        assert [] == person.complaints, person.complaints
     finally:
         await opened.close()
 
