@@ -8,9 +8,9 @@ const WEB = new URL("../../services/gateway/decopilot_gateway/web/", import.meta
 const { createFold, foldChunk } = await import(new URL("fold.js", LIBRARY));
 const { Conversation, isAfter } = await import(new URL("conversation.js", LIBRARY));
 const { MOVED_ON, NEVER, Notices, REACHED, SUCCEEDED } = await import(new URL("notices.js", WEB));
-const { Silence } = await import(new URL("silence.js", WEB));
+const { Silence } = await import(new URL("thread/silence.js", WEB));
 const { EventParser } = await import(new URL("sse.js", LIBRARY));
-const { lookOf } = await import(new URL("threads.js", WEB));
+const { lookOf } = await import(new URL("list/threads.js", WEB));
 
 function fold(...chunks) {
   const made = createFold("msg_a");

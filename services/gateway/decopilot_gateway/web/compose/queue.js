@@ -1,6 +1,7 @@
 /** The messages that wait in line, above the box where one writes. */
 
-import { h } from "./dom.js";
+import { h } from "../dom.js";
+import { textOf } from "../thread/answer.js";
 
 export class QueueView {
   #element;
@@ -44,10 +45,4 @@ export class QueueView {
     this.#rows.set(queued.messageId, row);
     return row;
   }
-}
-
-/** A message's text, as its author typed it. */
-export function textOf(message) {
-  const parts = message?.parts ?? [];
-  return parts.filter((part) => part?.type === "text").map((part) => String(part.text)).join("\n");
 }

@@ -1,6 +1,8 @@
 /** The files that go with the next message of a thread: uploaded as they are chosen, shown in a row with their names. */
 
-import { h } from "./dom.js";
+import { button, h, label } from "../dom.js";
+import { icon } from "../icons.js";
+import { upload } from "./uploads.js";
 
 export class Attachments {
   #client;
@@ -42,23 +44,27 @@ export class Attachments {
   /** Give back what a refused message had. */
   giveBack(thread, parts) {
     if (parts.length === 0) return;
-    this.#set(thread, [...parts.map((part) => ({ name: part.filename, part })), ...this.#of(thread)]);
+    this.#set(thread, [...parts.map((part) => entryOf(part.filename, part)), ...this.#of(thread)]);
   }
 
   async #upload(thread, file) {
-    const entry = { name: file.name };
+    const entry = entryOf(file.name);
     this.#set(thread, [...this.#of(thread), entry]);
+    const { signal } = entry.leaving;
     try {
-      const { url, mediaType, filename } = await this.#client.uploadFile(thread, file);
+      const onProgress = (share) => (entry.bar.value = share);
+      const { url, mediaType, filename } = await upload(this.#client, thread, file, { onProgress, signal });
       entry.part = { type: "file", url, mediaType, filename: filename ?? mediaType };
       this.#set(thread, this.#of(thread));
     } catch (error) {
+      if (signal.aborted) return;
       this.#remove(thread, entry);
       this.#onError(error);
     }
   }
 
   #remove(thread, entry) {
+    entry.leaving.abort();
     this.#set(thread, this.#of(thread).filter((other) => other !== entry));
   }
 
@@ -77,11 +83,17 @@ export class Attachments {
   }
 
   #row(entry) {
-    const remove = h("button", { type: "button", "aria-label": `Remove ${entry.name}` }, "✕");
     const thread = this.#thread;
-    remove.addEventListener("click", () => this.#remove(thread, entry));
-    const row = h("li", {}, h("span", {}, entry.name), remove);
-    row.classList.toggle("uploading", !entry.part);
+    const remove = button(icon("close", 14), "icon", undefined, () => this.#remove(thread, entry));
+    label(remove, `Remove ${entry.name}`);
+    const isHere = entry.part !== undefined;
+    const row = h("li", {}, h("span", {}, entry.name), ...(isHere ? [] : [entry.bar]), remove);
+    row.classList.toggle("uploading", !isHere);
     return row;
   }
+}
+
+function entryOf(name, part) {
+  const bar = h("progress", { max: 1, value: 0, "aria-label": `Uploading ${name}` });
+  return { name, part, bar, leaving: new AbortController() };
 }

@@ -1,7 +1,9 @@
 /** Markdown from models into the page: parsed by marked, let through by DOMPurify, block by block. */
 
-import { Marked } from "./vendor/marked.esm.js";
-import DOMPurify from "./vendor/purify.es.js";
+import { Marked } from "../vendor/marked.esm.js";
+import DOMPurify from "../vendor/purify.es.js";
+import { button, copy, h } from "../dom.js";
+import { highlight } from "./highlight.js";
 
 const escapeHtml = (text) =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
@@ -44,18 +46,25 @@ purify.addHook("afterSanitizeAttributes", (node) => {
   if (language) node.dataset.language = language;
 });
 
-/** For each container the source of its blocks: a growing answer redraws its last block only. */
+/** For each container the source of its blocks, and how many are settled: a growing answer redraws its last block only. */
 const drawn = new WeakMap();
 
 /** Draw `text`. When `final`, link definitions are heeded wherever they are: they change blocks before them. */
 export function drawMarkdown(container, text, { final }) {
   const { blocks, linked } = parse(text);
-  const old = (!(final && linked) && drawn.get(container)) || [];
+  const old = (!(final && linked) && drawn.get(container)) || { sources: [], settled: 0 };
   let same = 0;
-  while (same < old.length && same < blocks.length && old[same] === blocks[same].source) same += 1;
+  while (same < old.sources.length && same < blocks.length && old.sources[same] === blocks[same].source) same += 1;
   while (container.children.length > same) container.lastChild.remove();
   container.append(...blocks.slice(same).map(toElement));
-  drawn.set(container, blocks.map(({ source }) => source));
+  const settled = final ? blocks.length : Math.max(0, blocks.length - 1);
+  for (let at = Math.min(old.settled, same); at < settled; at += 1) settle(container.children[at]);
+  drawn.set(container, { sources: blocks.map(({ source }) => source), settled });
+}
+
+/** A block that grows no more is worth its colours. */
+function settle(block) {
+  for (const code of block.querySelectorAll("pre > code[data-language]")) highlight(code, code.dataset.language);
 }
 
 function parse(text) {
@@ -82,25 +91,12 @@ function toElement({ html, source }) {
 }
 
 function codeBlock(pre) {
-  const block = document.createElement("div");
-  const bar = document.createElement("div");
-  const copy = document.createElement("button");
-  block.className = "code";
-  bar.className = "code-bar";
-  bar.append(pre.querySelector("code")?.dataset.language ?? "text", copy);
-  copy.type = "button";
-  copy.textContent = "Copy";
-  copy.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(pre.textContent).then(
-      () => (copy.textContent = "Copied"),
-      () => (copy.textContent = "Not allowed"),
-    );
-    setTimeout(() => (copy.textContent = "Copy"), 1500);
-  });
+  const copying = button("Copy", "", undefined, () => copy(pre.textContent, (told = "Copy") => (copying.textContent = told)));
+  const language = pre.querySelector("code")?.dataset.language ?? "text";
+  const bar = h("div", { className: "code-bar" }, h("span", {}, language), copying);
   const code = pre.cloneNode(true);
   code.tabIndex = 0; // a scrollable box must be reachable by keyboard
-  block.append(bar, code);
-  return block;
+  return h("div", { className: "code" }, bar, code);
 }
 
 function scrollable(table) {
