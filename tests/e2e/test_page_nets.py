@@ -178,9 +178,7 @@ def _ends(meddler: Meddler) -> list[Event]:
     return [event for event in meddler.passed if event.name == "decopilot.finish"]
 
 
-async def test_a_message_that_could_not_be_sent_is_given_back_and_sent_again_is_one_run(
-    person: Tabs, api: Api
-) -> None:
+async def test_a_message_that_could_not_be_sent_is_given_back_and_sent_again_is_one_run(person: Tabs, api: Api) -> None:
     person.forgiven.append(OUTAGE)
     first = await person.open()
     await send(first, "/count 3 0")

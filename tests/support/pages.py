@@ -17,6 +17,8 @@ SOON_MS = 10_000
 """What the broker, a runner and the page need at most for what they do at once."""
 OUTAGE = re.compile(r"Failed to load resource: (net::ERR_|.*status of 50[234])")
 """What Chromium itself says of a network that is away."""
+GONE = re.compile(r"Failed to load resource: .*status of 404")
+"""What it says of a thread that is deleted while it is asked for."""
 
 _LOOKS = {
     "output-available": "done",
@@ -45,7 +47,7 @@ _SHOWN = """() => [...document.querySelectorAll('[data-testid="message"]')].map(
 })"""
 _QUEUED = """() => [...document.querySelectorAll('[data-testid="queued"]')].map((row) => row.dataset.messageId)"""
 _HELD = """async () => {
-  const { getSnapshot } = await import(document.querySelector('script[type="module"]').src);
+  const { getSnapshot } = await import(document.querySelector('script[src$="/app.js"]').src);
   const { messages, pending, queue, status, isActive, sending } = getSnapshot();
   return JSON.parse(JSON.stringify({
     messages,
@@ -70,7 +72,7 @@ _WATCH_TEXT = """(selector) => {
 }"""
 
 
-@dataclass(slots=True)
+@dataclass  # Playwright wraps its methods in attributes of its own
 class Tabs:
     """Tabs of one person in one browser; none of them may complain."""
 
@@ -88,7 +90,7 @@ class Tabs:
         """Open a tab, connected; without a URL at a thread of its own."""
         page = await self.context.new_page()
         page.on("pageerror", lambda error: self._complaints.append(str(error)))
-        page.on("console", lambda message: self._hear(message))
+        page.on("console", self._hear)
         await page.goto(url or self.url)
         await expect(page.get_by_test_id("connection")).to_have_text("Live", timeout=SOON_MS)
         return page
