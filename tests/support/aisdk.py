@@ -85,8 +85,7 @@ def install(folder: Path = HERE) -> Path:
         check=False,
     )
     if done.returncode != 0:
-        msg = f"npm could not fetch {folder.name} (tests marked `node` need its registry once):
-{done.stderr[-2000:]}"
+        msg = f"npm could not fetch {folder.name} (tests marked `node` need its registry once):\n{done.stderr[-2000:]}"
         raise AiSdkError(msg)
     stamp.write_text(wanted)
     return modules
