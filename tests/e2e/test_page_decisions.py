@@ -10,7 +10,7 @@ from playwright.async_api import Page, Request, Response, Route, expect
 
 from support.gateways import until
 from support.meddling import Meddler
-from support.pages import OUTAGE, SOON_MS, Tabs, answer, assert_in_step, send
+from support.pages import SOON_MS, Tabs, answer, assert_in_step, send
 from support.viewer import Api
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -61,7 +61,6 @@ async def test_what_one_tab_decides_after_a_reload_closes_the_form_of_the_other(
 async def test_a_history_from_before_that_comes_after_the_decision_does_not_undo_it(
     distant: Tabs, meddler: Meddler, api: Api, what: str, why: str
 ) -> None:
-    distant.forgiven.append(OUTAGE)
     first = await distant.open()
     await _ask(first, what)
     second = await distant.open(first.url)
@@ -70,8 +69,8 @@ async def test_a_history_from_before_that_comes_after_the_decision_does_not_undo
         if why == "reset":
             await meddler.say("attach", RESET)
         else:
-            # Whoever watches anew without a place may have missed what was decided.
-            meddler.cut("watch")
+            # Who can't go on watching where it was may have missed what was decided.
+            await meddler.say("watch", {"resumed": False}, name="connected")
         await asyncio.wait_for(asked.wait(), SOON_MS / 1000)
         async with first.expect_response(_is_decision) as accepted:
             await _decide(first, what)

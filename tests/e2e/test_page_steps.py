@@ -115,18 +115,20 @@ async def test_an_answer_never_blanks_in_any_tab_while_another_runner_takes_over
     person: Tabs, api: Api, stack: Stack
 ) -> None:
     first = await person.open()
-    await send(first, "/count 150 20")
-    await expect(answer(first)).to_contain_text("5 6", timeout=SOON_MS)
+    await send(first, "/count 1 0")
+    await expect(answer(first)).to_contain_text("1", timeout=SOON_MS)
     second = await person.open(first.url)
-    await expect(answer(second)).to_contain_text("20 21", timeout=SOON_MS)
+    await assert_in_step(api, first, second)
+    await send(first, "/count 150 20")
     for page in (first, second):
+        await expect(answer(page)).to_contain_text("5 6", timeout=SOON_MS)
         await watch_text(page)
     killed = stack.kill("runner")
     whole = " ".join(map(str, range(1, 151)))
     for page in (first, second):
         await expect(answer(page)).to_contain_text(whole, timeout=60_000)
     messages = await assert_in_step(api, first, second)
-    assert [2, whole] == [len(messages), messages[-1]["parts"][-1]["text"]]
+    assert [4, whole] == [len(messages), messages[-1]["parts"][-1]["text"]]
     for page in (first, second):
         texts = await texts_shown(page)
         assert len(texts) > 10

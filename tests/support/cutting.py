@@ -78,7 +78,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     reset(writer.transport)
 
 
-def reset(transport: asyncio.Transport) -> None:
+def reset(transport: asyncio.WriteTransport) -> None:
     """Close a connection with a reset."""
     with suppress(OSError):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)

@@ -27,6 +27,7 @@ class Event:
     """`watch` or `attach`."""
     name: str
     data: dict[str, object]
+    id: str
 
 
 Passes = Callable[[Event], Awaitable[bool]]
@@ -65,10 +66,13 @@ class Meddler:
         """Count the open streams of a kind."""
         return len(self._open[stream])
 
-    async def say(self, stream: str, chunk: dict[str, object]) -> None:
-        """Say something that the gateway did not, on all open streams of a kind."""
+    async def say(self, stream: str, data: dict[str, object], *, name: str | None = None) -> None:
+        """Say something that the gateway did not, on all open streams of a kind, at the place where they are."""
+        place = next((event.id for event in reversed(self.passed) if event.stream == stream and event.id), None)
+        head = b"" if place is None else b"id: %s\n" % place.encode()
+        head += b"" if name is None else b"event: %s\n" % name.encode()
         for response in list(self._open[stream]):
-            await response.write(b"data: " + json.dumps(chunk).encode() + _EVENT_END)
+            await response.write(head + b"data: " + json.dumps(data).encode() + _EVENT_END)
 
     def cut(self, *streams: str) -> None:
         """Cut all open streams of these kinds with a reset; they may come back."""
@@ -165,7 +169,7 @@ def _event(stream: str, block: bytes) -> Event:
         data = json.loads(fields.get("data", "{}"))
     except ValueError:
         data = {}
-    return Event(stream, fields.get("event") or str(data.get("type", "")), data)
+    return Event(stream, fields.get("event") or str(data.get("type", "")), data, fields.get("id", ""))
 
 
 def _cut(request: web.BaseRequest) -> None:

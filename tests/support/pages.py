@@ -105,7 +105,7 @@ async def tabs(browser: Browser, url: str, token: str, **context: Any) -> AsyncI
     """Let a person in, in a browser without any past."""
     size = {"width": 1200, "height": 800}
     options = {"viewport": size, "color_scheme": "light"} | context
-    opened = await browser.new_context(**options)  # type: ignore[arg-type]
+    opened = await browser.new_context(**options)
     try:
         await opened.add_init_script(_VIOLATIONS)
         door = await opened.new_page()
@@ -175,8 +175,8 @@ async def assert_in_step(api: Api, *pages: Page, deadline_s: float = 20) -> list
 
 
 def _difference(wanted: object, got: object) -> str:
-    lines = [json.dumps(one, indent=1, sort_keys=True).splitlines() for one in (wanted, got)]
-    return "\n".join(difflib.unified_diff(*lines, "server", "tab", lineterm=""))
+    server, tab = (json.dumps(one, indent=1, sort_keys=True).splitlines() for one in (wanted, got))
+    return "\n".join(difflib.unified_diff(server, tab, "server", "tab", lineterm=""))
 
 
 async def _told(api: Api, thread: str) -> dict[str, Any]:
