@@ -21,6 +21,8 @@ FRAMES_MAX, FRAMES_BYTES = 1_000, 16 << 20
 """Frames that are told of at once, and what they may hold together (but for the last one): more is another page."""
 CHUNKS_BYTES = 1 << 20
 """What the chunks of one page may have together, but for the last one."""
+_BATCH = 64
+"""So many frames are looked into before others have their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ class Inspector:
         extent = await self._extent(org, thread, summary.run_id, has_ended=summary.has_chunks)
         told: list[InspectedFrame] = []
         size = 0
-        async with aclosing(self._chunks.batches_of_run(org, thread, summary.run_id, after=after)) as batches:
+        read = self._chunks.batches_of_run(org, thread, summary.run_id, after=after, count=_BATCH)
+        async with aclosing(read) as batches:
             async for batch in batches:
                 for frame in batch:
                     if len(told) >= FRAMES_MAX or size >= FRAMES_BYTES:
@@ -139,7 +142,7 @@ class Inspector:
         extent = await self._extent(org, thread, run, has_ended=has_ended)
         page = _Page(limit)
         after = max(behind.sequence, frame or 0, 1) - 1
-        async with aclosing(self._chunks.batches_of_run(org, thread, run, after=after)) as batches:
+        async with aclosing(self._chunks.batches_of_run(org, thread, run, after=after, count=_BATCH)) as batches:
             async for batch in batches:
                 for there in batch:
                     if frame not in {None, there.sequence}:
@@ -170,7 +173,8 @@ class Inspector:
 
 
 def _inspected(frame: Frame, void: Ranges) -> InspectedFrame:
-    kinds = Counter(str(from_json(line).get("type", "")) for line in frame.lines)
+    # As one document: to parse them one by one takes several times as long.
+    kinds = Counter(str(chunk["type"]) for chunk in from_json(b"[" + frame.body.replace(b"\n", b",") + b"]"))
     count = frame.end.index + 1
     return InspectedFrame(
         sequence=frame.sequence,

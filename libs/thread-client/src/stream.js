@@ -40,14 +40,15 @@ export class Stream {
    * - `onEvent({id, event, data}, signal)`: awaited; true to connect again. Throws an ApiError to connect again later;
    *   anything else that it throws is a ChunkError, and final
    * - `onPosition(id)`: the server named a place to go on from, in an event without data
-   * - `onState(state, error)`; after a final error (`refused`, `expired`) only `wake` tries again
+   * - `onState(state, error, retryAt)`: `retryAt` is when the next try is due (ms since the epoch), if one is waited for;
+   *   after a final error (`refused`, `expired`) only `wake` tries again
    * - `recover(error)`: true if a final refusal was cured and is worth another try
    * @param {{
    *   prepare?: (signal: AbortSignal) => Promise<void> | void,
    *   connect: (signal: AbortSignal) => Promise<Response>,
    *   onEvent: (event: import("./sse.js").ServerSentEvent, signal: AbortSignal) => Promise<unknown> | unknown,
    *   onPosition?: (id: string) => void,
-   *   onState?: (state: ConnectionState, error?: Error) => void,
+   *   onState?: (state: ConnectionState, error?: Error, retryAt?: number) => void,
    *   recover?: (error: Error) => boolean,
    * }} options
    */
@@ -94,8 +95,9 @@ export class Stream {
         continue;
       }
       failures = life.length_ms > HEALTHY_MS ? 0 : failures + 1;
-      onState(globalThis.navigator?.onLine === false ? "offline" : "reconnecting", error);
-      await this.#pause(pause(failures, retry_ms, /** @type {ApiError} */ (error)?.retryAfter_ms), closed);
+      const pause_ms = pause(failures, retry_ms, /** @type {ApiError} */ (error)?.retryAfter_ms);
+      onState(globalThis.navigator?.onLine === false ? "offline" : "reconnecting", error, Date.now() + pause_ms);
+      await this.#pause(pause_ms, closed);
     }
   }
 

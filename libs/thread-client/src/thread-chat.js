@@ -78,7 +78,7 @@ export class ThreadChat {
         return client.attach(thread, { cursor: this.#attachedAt, rewind: "true" }, signal);
       },
       onEvent: (event, signal) => this.#take(event, signal),
-      onState: (state, error) => this.#deleted || this.#connect({ state, error }),
+      onState: (state, error, retryAt) => this.#deleted || this.#connect({ state, error, retryAt }),
       recover: (error) => {
         if (error.code === "thread_not_found") this.#markDeleted();
         if (error.code !== "invalid_cursor") return this.#deleted;
@@ -166,15 +166,16 @@ export class ThreadChat {
     this.#changed();
   }
 
-  /** Ask for the end of the run that goes on. */
+  /** Ask for the end of the run that goes on; resolves to what came of it (docs/protocol.md 16), if anything was asked. */
   async stop() {
     const { runId, stopping } = this.#conversation;
-    if (runId === undefined || stopping) return;
+    if (runId === undefined || stopping) return undefined;
     this.#conversation.stop(runId);
     this.#changed();
     try {
       const { status } = await this.#client.cancelRun(this.thread, runId);
-      if (status === "idle") this.#conversation.stop(runId, false);
+      if (status !== "cancelling") this.#conversation.stop(runId, false);
+      return status;
     } catch (error) {
       this.#conversation.stop(runId, false);
       throw error;

@@ -1,10 +1,11 @@
 """Choices: the models and agents that a caller may name in a message."""
 
-from typing import Any
+from typing import Any, get_args
 
 from aiohttp import web
 
 from decopilot.contracts.configuration import DEFAULT_AGENT, TIERS, Configuration
+from decopilot.contracts.messages import Mode
 from decopilot.domain.choosing import allowed_models, is_allowed
 from decopilot_gateway.auth import Doorman
 
@@ -57,4 +58,11 @@ class Choices:
                         "toolApprovalLevel": entry.approval,
                     }
                 )
-        return web.json_response({"agents": agents})
+        return web.json_response({"agents": agents, "modes": self._modes()})
+
+    def _modes(self) -> list[Mode]:
+        """List the modes that do here what they are for."""
+        can_search = self._configuration.search is not None or self._configuration.tier_entry("web_research") is not None
+        can_draw = self._configuration.tier_entry("image") is not None
+        lacking = {"web-search": not can_search, "gen-image": not can_draw}
+        return [mode for mode in get_args(Mode) if not lacking.get(mode)]

@@ -234,7 +234,7 @@ def _schemas() -> dict[str, Any]:
             },
         },
         "TierOfModels": {"title": text, "model": text, "vision": flag, "allowed": flag},
-        "Agents": {"agents": _list_of("Agent")},
+        "Agents": {"agents": _list_of("Agent"), "modes": {"type": "array", "items": {"enum": [*get_args(Mode)]}}},
         "Agent": {
             "id": text,
             "title": text,

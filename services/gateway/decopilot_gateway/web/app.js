@@ -122,7 +122,13 @@ function open(named) {
   silence.watch(undefined);
   lined = 0;
   const thread = named ?? newId("thrd");
-  const opened = new ThreadChat({ client, thread, watch, fresh: !named, onFinish: (end) => opened === chat && ended(end) });
+  const opened = new ThreadChat({
+    client,
+    thread,
+    watch,
+    fresh: !named,
+    onFinish: (end) => opened === chat && ended(end),
+  });
   chat = opened;
   leave = opened.subscribe(schedule);
   composer.select(thread, { isNamed: named !== undefined });
@@ -377,7 +383,8 @@ $("backdrop").addEventListener("click", () => openMenu(false));
 addEventListener("keydown", (event) => {
   if (event.isComposing || isDialogOpen()) return;
   const isWriting = event.target.matches?.("input, textarea, select");
-  const wantsSearch = (event.key === "/" && !isWriting) || (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey));
+  const wantsSearch =
+    (event.key === "/" && !isWriting) || (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey));
   if (wantsSearch) {
     event.preventDefault();
     if (matchMedia("(max-width: 760px)").matches) openMenu(true);

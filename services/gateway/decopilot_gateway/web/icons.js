@@ -11,7 +11,9 @@ const PATHS = {
   fork: "M6 4v12M6 10h4a4 4 0 0 0 4-4V4M11.5 6.5L14 4l2.5 2.5",
   inspect: "M3 16h14M5 13V9M10 13V4M15 13V7",
   left: "M12 4l-6 6 6 6",
-  light: "M10 6.5a3.5 3.5 0 1 1 0 7 3.5 3.5 0 0 1 0-7M10 2v1.5M10 16.5V18M2 10h1.5M16.5 10H18M4.3 4.3l1.1 1.1M14.6 14.6l1.1 1.1M4.3 15.7l1.1-1.1M14.6 5.4l1.1-1.1",
+  light:
+    "M10 6.5a3.5 3.5 0 1 1 0 7 3.5 3.5 0 0 1 0-7" +
+    "M10 2v1.5M10 16.5V18M2 10h1.5M16.5 10H18M4.3 4.3l1.1 1.1M14.6 14.6l1.1 1.1M4.3 15.7l1.1-1.1M14.6 5.4l1.1-1.1",
   regenerate: "M16 10a6 6 0 1 1-1.8-4.3M16 3v3.5h-3.5",
   rename: "M4 16l.8-3.4L13 4.4l2.6 2.6-8.2 8.2zM11.5 6l2.6 2.6",
   right: "M8 4l6 6-6 6",
@@ -23,7 +25,12 @@ const PATHS = {
 export function icon(name, size = 16) {
   const drawing = document.createElementNS(SVG, "svg");
   const path = document.createElementNS(SVG, "path");
-  for (const [key, value] of Object.entries({ viewBox: "0 0 20 20", width: size, height: size, "aria-hidden": "true" })) {
+  for (const [key, value] of Object.entries({
+    viewBox: "0 0 20 20",
+    width: size,
+    height: size,
+    "aria-hidden": "true",
+  })) {
     drawing.setAttribute(key, value);
   }
   path.setAttribute("class", "line");

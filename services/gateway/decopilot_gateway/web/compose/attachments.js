@@ -65,7 +65,10 @@ export class Attachments {
 
   #remove(thread, entry) {
     entry.leaving.abort();
-    this.#set(thread, this.#of(thread).filter((other) => other !== entry));
+    this.#set(
+      thread,
+      this.#of(thread).filter((other) => other !== entry),
+    );
   }
 
   #of = (thread) => this.#files.get(thread) ?? [];

@@ -25,7 +25,12 @@ export function tierChoices({ tiers = {} } = {}) {
 /** The agents worth choosing between; none where there is only one. The default one needs no name in a message. */
 export function agentChoices({ agents = [] } = {}) {
   if (agents.length < 2) return [];
-  return agents.map(({ id, title, description }) => ({ value: id, text: title || id, hint: description, isAllowed: true }));
+  return agents.map(({ id, title, description }) => ({
+    value: id,
+    text: title || id,
+    hint: description,
+    isAllowed: true,
+  }));
 }
 
 /** Whether the web can be searched. */
@@ -60,7 +65,12 @@ export class Choices {
   get run() {
     const { agent, tier, plans, searches } = this.#elements;
     const mode = plans.checked ? "plan" : searches.checked ? "web-search" : "default";
-    return { mode, ...this.again, ...(agent.value ? { agent: { id: agent.value } } : {}), ...(tier.value ? { tier: tier.value } : {}) };
+    return {
+      mode,
+      ...this.again,
+      ...(agent.value ? { agent: { id: agent.value } } : {}),
+      ...(tier.value ? { tier: tier.value } : {}),
+    };
   }
 
   /** What an answer that is made anew says of it. */

@@ -20,7 +20,10 @@ export function upload(client, thread, file, { onProgress, signal }) {
     request.onload = () => {
       const { status, response } = request;
       if (status >= 200 && status < 300) resolve(response);
-      else reject(new ApiError(status, response ?? undefined, 1_000 * (Number(request.getResponseHeader("Retry-After")) || 0)));
+      else
+        reject(
+          new ApiError(status, response ?? undefined, 1_000 * (Number(request.getResponseHeader("Retry-After")) || 0)),
+        );
     };
     signal.addEventListener("abort", () => request.abort(), { once: true });
     request.send(file);

@@ -19,7 +19,12 @@ export function createRow({ id }, { onRename, onArchive, onDelete }) {
   const archive = button(icon("archive"), "", "archive-thread", () => onArchive(id, !isArchived));
   const remove = button(icon("trash"), "", "delete-thread", () => onDelete(id));
   return {
-    element: h("li", { className: "thread-row" }, link, h("span", { className: "thread-actions" }, rename, archive, remove)),
+    element: h(
+      "li",
+      { className: "thread-row" },
+      link,
+      h("span", { className: "thread-actions" }, rename, archive, remove),
+    ),
     update(thread, name, isCurrent) {
       setText(title, name);
       setText(status, wordsOf(thread));

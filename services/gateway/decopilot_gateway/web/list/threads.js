@@ -182,7 +182,11 @@ export class ThreadList {
       return row.element;
     });
     arrange(this.#element, rows);
-    this.#options.onRead({ isEmpty: this.#isRead && rows.length === 0, hasMore: this.#next !== undefined, ...this.#asked });
+    this.#options.onRead({
+      isEmpty: this.#isRead && rows.length === 0,
+      hasMore: this.#next !== undefined,
+      ...this.#asked,
+    });
   }
 
   /** Up and down go from thread to thread; Tab goes to what can be done with one. */

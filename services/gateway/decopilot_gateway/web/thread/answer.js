@@ -12,7 +12,10 @@ import { usageText } from "./values.js";
 /** A message's text, as its author typed it. */
 export function textOf(message) {
   const parts = message?.parts ?? [];
-  return parts.filter((part) => part?.type === "text").map((part) => String(part.text)).join("\n");
+  return parts
+    .filter((part) => part?.type === "text")
+    .map((part) => String(part.text))
+    .join("\n");
 }
 
 function shell(message, role, ...children) {
@@ -77,7 +80,8 @@ export function answer(message, actions) {
     element,
     update(said, { live, end, asks, progress, isLast }) {
       // A finished message changes only by being replaced.
-      const isSame = shown?.message === said && shown.end === end && isSameSet(shown.asks, asks) && shown.isLast === isLast;
+      const isSame =
+        shown?.message === said && shown.end === end && isSameSet(shown.asks, asks) && shown.isLast === isLast;
       if (isSame && !live && !shown.live && !shown.later) return false;
       let later = false;
       const context = { live, asks, progress, interrupted: interruptedIn(said), found: foundIn(said) };

@@ -27,8 +27,14 @@ function approvalView(part, name, resolve, doubtful) {
   if (approval.requestReason) asked.append(String(approval.requestReason));
   const code = h("code", {}, show(input));
   highlight(code, "json");
-  const told = h("pre", { className: "ask-input", tabIndex: 0, "aria-label": "Arguments", "data-testid": "arguments" }, code);
-  const doubt = doubtful ? [h("p", { className: "doubt" }, "This call was interrupted: it may already have happened.")] : [];
+  const told = h(
+    "pre",
+    { className: "ask-input", tabIndex: 0, "aria-label": "Arguments", "data-testid": "arguments" },
+    code,
+  );
+  const doubt = doubtful
+    ? [h("p", { className: "doubt" }, "This call was interrupted: it may already have happened.")]
+    : [];
   const row = verdictRow((verdict) => resolve({ approvalId: approval.id, ...verdict }), {
     approve: "Accept",
     deny: "Deny",
@@ -96,7 +102,11 @@ function answerView({ input, toolCallId }, name, resolve) {
 }
 
 export function choicesOf({ type, options } = {}) {
-  if (type === "confirm") return [{ text: "Yes", value: "yes" }, { text: "No", value: "no" }];
+  if (type === "confirm")
+    return [
+      { text: "Yes", value: "yes" },
+      { text: "No", value: "no" },
+    ];
   return (Array.isArray(options) ? options : []).map((option) => ({ text: String(option), value: String(option) }));
 }
 
@@ -109,7 +119,11 @@ function onEnter(input, act) {
 }
 
 function form(label, kind, children) {
-  const element = h("div", { className: "ask-form", role: "group", "aria-label": `${kind}: ${label}`, tabIndex: -1 }, ...children);
+  const element = h(
+    "div",
+    { className: "ask-form", role: "group", "aria-label": `${kind}: ${label}`, tabIndex: -1 },
+    ...children,
+  );
   const controls = [...element.querySelectorAll("button, input")];
   return {
     element,

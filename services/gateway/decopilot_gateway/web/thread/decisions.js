@@ -34,7 +34,13 @@ export class Decisions {
   #on = button(icon("right"), "icon", "ask-on", () => this.#turn(1));
   #all = button("", "quiet", "accept-all", () => this.#acceptAll());
   #kind = h("strong", {});
-  #head = h("div", { className: "ask-head" }, this.#kind, this.#all, h("span", { className: "ask-pager" }, this.#back, this.#place, this.#on));
+  #head = h(
+    "div",
+    { className: "ask-head" },
+    this.#kind,
+    this.#all,
+    h("span", { className: "ask-pager" }, this.#back, this.#place, this.#on),
+  );
   #open = [];
 
   /**

@@ -47,9 +47,17 @@ export function endingView(ending, actions) {
   const { kind, title, text, action, isStop } = ending;
   if (kind === "none") return [];
   if (kind === "aside") return [h("p", { className: "aside", ...(isStop ? { "data-testid": "stopped" } : {}) }, text)];
-  const element = h("div", { className: `card ${kind}`, "data-testid": `${kind}-card` }, h("strong", {}, title), h("p", {}, text));
+  const element = h(
+    "div",
+    { className: `card ${kind}`, "data-testid": `${kind}-card` },
+    h("strong", {}, title),
+    h("p", {}, text),
+  );
   if (!actions) return [element];
-  const act = action === "again" ? button("Try again", "quiet", "again", actions.again) : button("Continue", "quiet", "continue", actions.goOn);
+  const act =
+    action === "again"
+      ? button("Try again", "quiet", "again", actions.again)
+      : button("Continue", "quiet", "continue", actions.goOn);
   const dismiss = button("Dismiss", "plain", "dismiss-card", () => element.remove());
   element.append(h("div", { className: "card-foot" }, act, dismiss));
   return [element];

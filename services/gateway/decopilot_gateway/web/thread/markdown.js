@@ -91,7 +91,9 @@ function toElement({ html, source }) {
 }
 
 function codeBlock(pre) {
-  const copying = button("Copy", "", undefined, () => copy(pre.textContent, (told = "Copy") => (copying.textContent = told)));
+  const copying = button("Copy", "", undefined, () =>
+    copy(pre.textContent, (told = "Copy") => (copying.textContent = told)),
+  );
   const language = pre.querySelector("code")?.dataset.language ?? "text";
   const bar = h("div", { className: "code-bar" }, h("span", {}, language), copying);
   const code = pre.cloneNode(true);

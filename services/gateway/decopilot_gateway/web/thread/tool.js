@@ -4,7 +4,7 @@ import { h, setText } from "../dom.js";
 import { isToolDone, toolName } from "../client/fold.js";
 import { keysOf } from "../client/interactions.js";
 import { drawMarkdown } from "./markdown.js";
-import { duration, show, snippet, titleOf } from "./values.js";
+import { duration, resultOf, show, snippet, titleOf } from "./values.js";
 
 const TICK_MS = 1_000;
 /** What takes less is not worth a number. */
@@ -31,7 +31,17 @@ export function toolView(part) {
     update(part, { live, asks, interrupted, progress }) {
       doubt.hidden = !interrupted.has(part.toolCallId);
       const told = live && !isToolDone(part) ? progress.get(part.toolCallId) : undefined;
-      const now = [live, part.state, part.rawInput, part.input, part.output, part.errorText, part.preliminary, asks, told];
+      const now = [
+        live,
+        part.state,
+        part.rawInput,
+        part.input,
+        part.output,
+        part.errorText,
+        part.preliminary,
+        asks,
+        told,
+      ];
       if (now.every((value, index) => value === shown[index]) && shown.length > 0) return false;
       shown = now;
       setText(name, titleOf(part, tool));
@@ -60,7 +70,8 @@ export function toolView(part) {
 /** What another agent says is Markdown, as an answer is; all else is shown as it is. */
 function drawOutput(element, tool, output, { final }) {
   if (tool === "subtask" && typeof output === "string") {
-    if (!element.firstChild?.classList.contains("markdown")) element.replaceChildren(h("div", { className: "markdown" }));
+    if (!element.firstChild?.classList.contains("markdown"))
+      element.replaceChildren(h("div", { className: "markdown" }));
     drawMarkdown(element.firstChild, output, { final });
     return;
   }
@@ -82,7 +93,11 @@ function progressView() {
       const isMeasured = Number.isFinite(progress) && total > 0;
       if (isMeasured) [bar.max, bar.value] = [total, progress];
       else bar.removeAttribute("value");
-      const share = isMeasured ? `${Math.round((100 * progress) / total)} %` : Number.isFinite(progress) ? String(progress) : "";
+      const share = isMeasured
+        ? `${Math.round((100 * progress) / total)} %`
+        : Number.isFinite(progress)
+          ? String(progress)
+          : "";
       setText(text, [share, message].filter(Boolean).join(" · "));
       bar.setAttribute("aria-label", message ? String(message) : "Progress");
     },
@@ -114,7 +129,7 @@ export function toolState(part, { live, waits, asked }) {
   const { state, approval } = part;
   if (state === "output-error") return { look: "failed", text: snippet(part.errorText) || "Failed" };
   if (state === "output-denied") return { look: "stopped", text: withReason("Denied", approval) };
-  if (isToolDone(part)) return { look: "done", text: snippet(part.output) || "Done" };
+  if (isToolDone(part)) return { look: "done", text: resultOf(toolName(part), part.output) || "Done" };
   if (state === "approval-requested") return { look: "waiting", text: "Waiting for your approval" };
   if (state === "approval-responded" && !approval?.approved) {
     return { look: "stopped", text: withReason("Denied", approval) };

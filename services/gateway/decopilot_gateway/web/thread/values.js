@@ -17,11 +17,27 @@ export function snippet(value) {
   return text.length > SNIPPET_CHARS ? `${text.slice(0, SNIPPET_CHARS)}…` : text;
 }
 
+const TITLES = new Map([
+  ["user_ask", "Question"],
+  ["propose_plan", "Plan"],
+  ["subtask", "Subtask"],
+]);
+
 /** The name of a tool, to be read by people: `delete_note` is “Delete note”. */
 export function titleOf({ title }, name) {
-  if (title) return title;
+  if (title || TITLES.has(name)) return title || TITLES.get(name);
   const words = name.replaceAll(/[_-]+/g, " ").trim();
   return words ? words[0].toUpperCase() + words.slice(1) : name;
+}
+
+/** What came of a call, in a line: of what people said, their words. */
+export function resultOf(name, output) {
+  if (name === "user_ask" && typeof output?.response === "string") return snippet(output.response);
+  if (name === "propose_plan" && typeof output?.approved === "boolean") {
+    const reason = output.reason ? `: ${snippet(output.reason)}` : "";
+    return output.approved ? "Approved" : `Not yet${reason}`;
+  }
+  return snippet(output);
 }
 
 /** How long something took. */

@@ -13,6 +13,7 @@ export class ConversationView {
   #scroller;
   #actions;
   #articles = new Map();
+  #follows = true;
   #waitingText = h("span", {}, "Thinking…");
   #waiting = h("div", { className: "waiting", hidden: true }, h("span", { className: "dots" }), this.#waitingText);
   #silent = h("p", { className: "silent", role: "status", "data-testid": "silent" });
@@ -28,6 +29,9 @@ export class ConversationView {
     this.#scroller = scroller;
     this.#actions = actions;
     list.append(this.#silent, this.#failed, this.#waiting);
+    scroller.addEventListener("scroll", () => (this.#follows = this.atEnd), { passive: true });
+    // A card below, or a keyboard on the screen, takes the height: who read the end still does.
+    new ResizeObserver(() => this.#follows && this.scrollToEnd()).observe(scroller);
   }
 
   /** Forget everything: another thread is shown. */
@@ -42,6 +46,7 @@ export class ConversationView {
   }
 
   scrollToEnd() {
+    this.#follows = true;
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
   }
 
@@ -50,7 +55,6 @@ export class ConversationView {
    * to a later frame.
    */
   update(chat, { silent }) {
-    const follow = this.atEnd;
     const { messages, ends } = chat;
     const ids = new Set(messages.map(({ id }) => id));
     for (const [id, { element }] of this.#articles) {
@@ -61,12 +65,22 @@ export class ConversationView {
     }
     let later = false;
     const last = messages.at(-1);
-    arrange(this.#list, messages.map((message) => this.#article(message).element));
+    arrange(
+      this.#list,
+      messages.map((message) => this.#article(message).element),
+    );
     for (const message of messages) {
       const live = message.id === chat.answeringId;
       const sent = !chat.sending.has(message.id);
       const isLast = message === last && !chat.isActive;
-      const how = { live, sent, isLast, end: ends.get(message.id), asks: asksOf(chat, message), progress: chat.progress };
+      const how = {
+        live,
+        sent,
+        isLast,
+        end: ends.get(message.id),
+        asks: asksOf(chat, message),
+        progress: chat.progress,
+      };
       later = this.#article(message).update(message, how) || later;
     }
     const still = chat.retry ? retrying(chat.retry) : silent ? "Still working…" : "";
@@ -75,7 +89,7 @@ export class ConversationView {
     this.#waiting.hidden = !chat.isWaiting;
     this.#failed.hidden = chat.isActive || chat.threadStatus !== "failed" || !last || ends.has(last.id);
     this.#list.setAttribute("aria-busy", String(chat.isActive));
-    if (follow) this.scrollToEnd();
+    if (this.#follows) this.scrollToEnd();
     return later;
   }
 
