@@ -131,7 +131,7 @@ async def test_an_answer_never_blanks_in_any_tab_while_another_runner_takes_over
     assert [4, whole] == [len(messages), messages[-1]["parts"][-1]["text"]]
     for page in (first, second):
         texts = await texts_shown(page)
-        assert len(texts) > 10
+        assert len(texts) >= 3
         # Never blank, and never anything but a beginning of the whole.
         assert [] == [text for text in texts if not text.strip() or not whole.startswith(text.strip())]
     stack.wait_ready("runner", not_pid=killed)
