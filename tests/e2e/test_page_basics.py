@@ -137,6 +137,15 @@ async def test_nobody_is_left_out_in_any_state_and_nothing_complains(
     assert {} == found
 
 
+@pytest.mark.node
+async def test_what_leaves_people_out_is_found(person: Tabs) -> None:
+    page = await person.open()
+    assert [] == await faults_of(page)
+    bare = "for (const name of ['aria-label', 'placeholder']) document.getElementById('composer').removeAttribute(name)"
+    await page.evaluate(bare)
+    assert ["label"] == [fault.partition(":")[0] for fault in await faults_of(page)]
+
+
 async def test_a_tour_of_all_that_can_be_done_leaves_the_console_empty(person: Tabs, api: Api) -> None:
     page = await person.open()
     await send(page, "/weather Oslo")
