@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, expect
@@ -12,8 +14,8 @@ from playwright.async_api import Browser, Page, expect
 from support.freezing import freeze
 from support.gateways import until
 from support.meddling import Event, Meddler, Passes
-from support.pages import OUTAGE, SOON_MS, Tabs, answer, assert_in_step, send, thread_of
-from support.stack import Stack
+from support.pages import OUTAGE, SOON_MS, Tabs, answer, assert_in_step, send, tabs, thread_of
+from support.stack import Stack, running_stack
 from support.viewer import Api
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -142,7 +144,8 @@ async def test_the_next_message_sent_at_once_has_its_own_answer_whenever_the_end
         await expect(answer(page)).to_contain_text("6 7", timeout=SOON_MS)
     assert 6 == len(await assert_in_step(api, first, second))
     if passes is late:
-        await until(lambda: len(_ends(meddler)) >= 5)
+        # Of both tabs one watches for both.
+        await until(lambda: len(_ends(meddler)) == 3)
         assert 6 == len(await assert_in_step(api, first, second))
 
 
@@ -164,7 +167,7 @@ async def test_an_end_that_is_told_ahead_of_the_last_chunks_does_not_end_the_ans
     told = len(_ends(meddler))
     meddler.passes = held
     await send(first, "/count 6 10")
-    await until(lambda: len(_ends(meddler)) == told + 2)
+    await until(lambda: len(_ends(meddler)) == told + 1)
     async with first.expect_response(lambda response: response.request.method == "POST") as accepted:
         await send(first, "/count 7 0")
     assert "in_progress" == (await (await accepted.value).json())["status"]
@@ -257,3 +260,34 @@ async def test_streams_that_come_in_small_pieces_and_are_cut_again_and_again_los
         await expect(answer(page)).to_contain_text("899 900", timeout=40_000)
     assert 4 == len(await assert_in_step(api, first, second))
     assert meddler.cuts >= 4
+
+
+async def test_of_all_tabs_one_watches_and_another_takes_over_when_it_goes(
+    distant: Tabs, meddler: Meddler, api: Api
+) -> None:
+    leader = await distant.open()
+    others = [await distant.open() for _ in range(3)]
+    await until(lambda: meddler.streams("watch") == 1)
+    for page in (leader, others[0]):
+        await page.close()
+    await send(others[1], "/count 3 0")
+    # What another tab does is heard of by watching alone.
+    row = others[2].locator(f'[data-thread-id="{thread_of(others[1])}"]')
+    await expect(row).to_contain_text("Done", timeout=SOON_MS)
+    assert 1 == meddler.streams("watch")
+    await assert_in_step(api, others[1])
+
+
+async def test_a_tab_too_many_is_told_so_and_let_in_when_another_has_gone(browser: Browser, tmp_path: Path) -> None:
+    limited = {"DECOPILOT_STREAMS_PER_USER": "3"}
+    with running_stack(tmp_path, env=limited) as stack:
+        async with tabs(browser, stack.url, stack.token()) as person:
+            person.forgiven.append(re.compile("status of 429"))
+            first, second = await person.open(), await person.open()
+            third = await person.context.new_page()
+            await third.goto(first.url)
+            await expect(third.get_by_test_id("lost")).to_contain_text("Too many streams", timeout=SOON_MS)
+            await second.close()
+            await third.get_by_test_id("reconnect").click()
+            await expect(third.get_by_test_id("connection")).to_have_text("Live", timeout=SOON_MS)
+            await expect(third.get_by_test_id("lost")).to_be_hidden()
