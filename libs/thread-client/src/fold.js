@@ -218,7 +218,7 @@ const stepsBefore = (parts) => parts.slice(0, parts.findLastIndex(({ type }) => 
  * @param {unknown} id
  */
 function openPart(fold, type, id) {
-  const part = { type, text: "", state: "streaming" };
+  const part = { type, ...(type === "reasoning" ? { id } : {}), text: "", state: "streaming" };
   fold.message.parts.push(part);
   fold.open.set(keyOf(type, id), part);
   return part;

@@ -402,3 +402,6 @@ addEventListener("focus", () => chat.getSnapshot().connection.state === "expired
 const { pathname, search, hash } = location;
 if (new URLSearchParams(search).has("token")) history.replaceState(null, "", pathname + hash);
 route();
+
+/** What the shown thread holds, for whoever looks at it from a console or a test. */
+export const getSnapshot = () => chat.getSnapshot();
