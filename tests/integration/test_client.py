@@ -412,6 +412,9 @@ async def test_threads_are_shown_renamed_and_deleted(scene: Scene) -> None:
         assert thread.active_run is not None
         assert (accepted.run_id, False) == (thread.active_run.run_id, thread.active_run.cancel_requested)
         await client.retitle(THREAD, "A better title")
+        assert "archived" == (await client.archive(THREAD)).status
+        assert (await client.thread(THREAD)).archived
+        assert "unarchived" == (await client.archive(THREAD, archived=False)).status
         assert "A better title" == (await client.thread(THREAD)).title
         await client.delete(THREAD)
         with pytest.raises(ApiError) as refused:

@@ -13,7 +13,7 @@ from openapi_schema_validator import OAS31Validator
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.contracts.commands import CANCEL_RUN
-from decopilot.contracts.events import RunCancelRequested
+from decopilot.contracts.events import RunCancelRequested, ThreadArchived
 from decopilot.kit.settings import Settings
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
@@ -450,6 +450,28 @@ async def test_a_thread_goes_by_its_new_title(door: Door, store: Store) -> None:
     assert ["run_requested", "thread_titled"] == await Record.of(store).event_types("t1")
 
 
+async def test_a_thread_is_put_aside_and_taken_back_by_wish_or_by_a_message(door: Door, store: Store) -> None:
+    await door.post(1)
+    for archived, status in ((True, "archived"), (True, "archived"), (False, "unarchived"), (True, "archived")):
+        answer = await door.call("PATCH", THREAD, {"archived": archived})
+        assert (202, {"taskId": "t1", "runId": None, "status": status}) == answer
+        assert archived is (await door.call("GET", THREAD))[1]["archived"]
+    await door.post(2)
+    assert (await door.call("GET", THREAD))[1]["archived"] is False
+    refused = [{}, {"archived": None}, {"archived": "true"}, {"archived": 1}, {"archived": True, "title": "Both"}]
+    for body in refused:
+        assert (400, "invalid_body") == await _refusal(door, body), body
+    assert (403, "forbidden") == await _refusal(door.as_("bob", "member"), {"archived": True})
+    assert (403, "forbidden") == await _refusal(door.as_("ann", "viewer"), {"archived": True})
+    told = [one.event for one in await Record.of(store).events("t1") if isinstance(one.event, ThreadArchived)]
+    assert [True, False, True] == [event.archived for event in told]
+
+
+async def _refusal(door: Door, body: object) -> tuple[int, str]:
+    status, problem = await door.call("PATCH", THREAD, body)
+    return status, problem["code"]
+
+
 async def test_a_deleted_thread_is_not_there_any_more_for_anybody(door: Door, threads: Threads) -> None:
     run = (await door.post(1))[1]["runId"]
     await door.post(2)
@@ -464,6 +486,7 @@ async def test_a_deleted_thread_is_not_there_any_more_for_anybody(door: Door, th
         await door.cancel(),
         await door.call("DELETE", QUEUED, message="m2"),
         await door.call("PATCH", THREAD, {"title": "Back"}),
+        await door.call("PATCH", THREAD, {"archived": False}),
         *[await door.call("GET", path) for path in (THREAD, MESSAGES, QUEUE)],
     ]
     assert {(404, "thread_not_found")} == {(status, body["code"]) for status, body in gone}

@@ -17,6 +17,7 @@ from support.deciding import (
     WAITING,
     answer,
     approve,
+    archive,
     cancel,
     delete,
     end,
@@ -72,6 +73,7 @@ STATES: dict[str, dict[str, tuple[Command, ...]]] = {
         "denied": (*_APPROVAL, cancel()),
         "turn": (*_QUEUED, end()),
         "made anew": (*_AGAIN, start(), end()),
+        "archived": (*_COMPLETED, archive()),
     },
     "Busy": {
         "requested": _REQUESTED,
@@ -106,6 +108,7 @@ MEANINGS = {
     "denied": "the run waited for an approval, and the user cancelled that",
     "turn": "the run ended, and a queued message has its turn but did not get it yet",
     "made anew": "the run answered `m1` anew, whose first answer was `answer-r7`",
+    "archived": "the run ended well, and the thread was put aside",
     "requested": "nobody took the run up yet",
     "started": "its first attempt is at work",
     "cancelling": "the run's end was asked for",
@@ -293,6 +296,9 @@ _OTHERS = (
     _users("Retitle", retitle(), "thread_titled"),
     _users("Retitle, to its title", retitle("Hello"), "thread_titled"),
     _users("Retitle, by a stranger", retitle(user="bob"), FORBIDDEN),
+    _users("Archive", archive(), "thread_archived", {NOTHING: ("archived",)}),
+    _users("Take back out of the archive", archive(archived=False), NOTHING, {"thread_archived": ("archived",)}),
+    _users("Archive, by a stranger", archive(user="bob"), FORBIDDEN),
     Row("Delete", delete(), "thread_deleted", {NO_THREAD: ("no thread",), NOTHING: _GONE}),
     Row("Delete, by a stranger", delete(user="bob"), FORBIDDEN, {NO_THREAD: ("no thread",), NOTHING: _GONE}),
 )

@@ -11,6 +11,7 @@ from decopilot.contracts.interactions import Answer, Approval, Resolution
 from decopilot.contracts.messages import Part, RunConfig, UIMessage, Usage
 from decopilot.contracts.problems import PROBLEMS
 from decopilot.domain.commands import (
+    Archive,
     Cancel,
     Command,
     CompleteStep,
@@ -151,6 +152,11 @@ def withdraw(message: str, *, user: str = OWNER) -> Withdraw:
 def retitle(title: str = "Love", *, user: str = OWNER) -> Retitle:
     """Wish for another title."""
     return Retitle(now=NOW, user_id=UserId(user), may_write_all=False, title=title)
+
+
+def archive(*, archived: bool = True, user: str = OWNER) -> Archive:
+    """Wish for the thread to be put aside, or taken back."""
+    return Archive(now=NOW, user_id=UserId(user), may_write_all=False, archived=archived)
 
 
 def delete(*, user: str = OWNER) -> Delete:

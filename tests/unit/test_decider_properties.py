@@ -18,6 +18,7 @@ from decopilot.contracts.events import (
     RunStarted,
     RunWithdrawn,
     StepCompleted,
+    ThreadArchived,
     ThreadDeleted,
     ThreadForked,
     ThreadTitled,
@@ -39,6 +40,7 @@ from support.deciding import (
     WAITING,
     answer,
     approve,
+    archive,
     cancel,
     delete,
     end,
@@ -139,6 +141,7 @@ ONE_WISH: st.SearchStrategy[Wish] = st.one_of(
     ),
     st.builds(lambda message, user: lambda _, __: withdraw(message, user=user), MESSAGES, USERS),
     st.builds(lambda title, user: lambda _, __: retitle(title, user=user), st.sampled_from(["Love", "Hate"]), USERS),
+    st.builds(lambda archived, user: lambda _, __: archive(archived=archived, user=user), st.booleans(), USERS),
     REGENERATIONS,
     st.builds(
         lambda source, until, user: lambda _, __: fork(until, source=source, user=user),
@@ -227,7 +230,7 @@ class Witness:
         self.dropped: list[str] = []
         self.messages: list[str] = []
         self.gone: list[str] = []
-        self.is_titled = self.is_deleted = False
+        self.is_titled = self.is_archived = self.is_deleted = False
 
     def see(self, event: Event) -> None:  # noqa: C901, PLR0912, PLR0915  one case per event
         if self.is_deleted:
@@ -248,12 +251,15 @@ class Witness:
                     assert self.ended[-1] == event.continues
                 if event.run_id in self.queue:
                     assert self.queue.pop(0) == event.run_id
+                elif event.message is not None:
+                    self.is_archived = False
                 self.active, self.attempt, self.let_go, self.steps = event.run_id, 0, 0, 0
                 self.requested.append(event.run_id)
             case RunQueued():
                 assert event.run_id not in (*self.requested, *self.queue, *self.withdrawn)
                 assert event.supersedes in {None, self.active}
                 self.queue.insert(0 if event.interrupts else len(self.queue), event.run_id)
+                self.is_archived = False
             case RunWithdrawn():
                 self.queue.remove(event.run_id)
                 self.withdrawn.append(event.run_id)
@@ -284,6 +290,9 @@ class Witness:
             case ThreadTitled():
                 assert not (event.automatic and self.is_titled)
                 self.is_titled = True
+            case ThreadArchived():
+                assert event.archived != self.is_archived
+                self.is_archived = event.archived
             case ThreadDeleted():
                 self.is_deleted = True
                 self.dropped, self.queue = self.queue, []
@@ -311,6 +320,7 @@ class Witness:
         if not self.is_deleted:
             assert self.messages == [ref.id for ref in state.messages]
             assert self.is_titled == state.is_titled
+            assert self.is_archived == state.is_archived
             assert set(self.gone) == set(state.dropped)
         # An id stands for one message, wherever that is by now.
         assert len({*self.messages, *self.gone}) == len(self.messages) + len(self.gone)
@@ -373,7 +383,7 @@ def test_the_wishes_above_reach_every_state_that_matters() -> None:
 
     @given(WISHES)
     @seed(1)
-    @settings(max_examples=300, database=None)
+    @settings(max_examples=600, database=None)
     def look(wishes: list[Wish]) -> None:
         for command, event, state in played(wishes):
             if event is not None:

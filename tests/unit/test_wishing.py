@@ -13,6 +13,7 @@ from decopilot.contracts.events import (
     RunQueued,
     RunRequested,
     RunWithdrawn,
+    ThreadArchived,
     ThreadDeleted,
     ThreadTitled,
 )
@@ -31,10 +32,12 @@ from support.deciding import (
     WAITING,
     answer,
     approve,
+    archive,
     cancel,
     delete,
     end,
     folded,
+    regenerate,
     resolve,
     retitle,
     send,
@@ -140,6 +143,7 @@ def test_the_id_of_another_message_or_an_answer_is_no_id_for_a_message(given: Se
         cancel(user="bob"),
         withdraw("m2", user="bob"),
         retitle(user="bob"),
+        archive(user="bob"),
         delete(user="bob"),
     ],
 )
@@ -397,6 +401,22 @@ def test_a_title_and_an_end_are_told_with_who_wished_them() -> None:
     assert ThreadTitled(at=NOW, user_id=send().user_id, title="Love") == decide(retitle(), state)
     assert ThreadDeleted(at=NOW, user_id=send().user_id) == decide(delete(), state)
     assert "Love" == thread_after(*ENDED, retitle()).title
+
+
+def test_what_was_put_aside_is_taken_back_by_a_new_message_and_not_by_one_that_waited() -> None:
+    aside = thread_after(*ENDED, archive())
+    assert (True, False) == (aside.is_archived, thread_after(*ENDED, archive(), archive(archived=False)).is_archived)
+    assert ThreadArchived(at=NOW, user_id=send().user_id, archived=False) == decide(archive(archived=False), aside)
+    again, regenerated = (thread_after(*ENDED, archive(), wish) for wish in (send("m5", "r5"), regenerate(run="r5")))
+    assert (False, True) == (again.is_archived, regenerated.is_archived)
+    waiting = (send(), start(), send("m2", "r2"))
+    assert not thread_after(send(), start(), archive(), send("m2", "r2")).is_archived
+    assert thread_after(*waiting, archive(), end(), PROMOTE).is_archived
+
+
+def test_a_thread_remembers_what_it_was_called_first() -> None:
+    state = thread_after(*ENDED, retitle())
+    assert ("Love", "Hello") == (state.title, state.first_title)
 
 
 def _granted(command: Command, state: ThreadState) -> Event:

@@ -23,7 +23,19 @@ from decopilot.client.bodies import (
 )
 from decopilot.client.calling import Caller, Content, Token, checked_id
 from decopilot.client.errors import ApiError
-from decopilot.client.models import Accepted, Automation, File, Fork, History, Queued, Receipt, RunResult, Thread
+from decopilot.client.models import (
+    Accepted,
+    Automation,
+    File,
+    Fork,
+    History,
+    Queued,
+    Receipt,
+    Run,
+    RunInspection,
+    RunResult,
+    Thread,
+)
 from decopilot.client.waiting import Waiter
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.interactions import Resolution
@@ -204,6 +216,17 @@ class Client:
         """Read how a thread stands."""
         return _read(Thread, await self._caller.call("GET", _path(thread)))
 
+    async def runs(self, thread: str, *, limit: int = 100, before: str | None = None) -> tuple[Run, ...]:
+        """Read a thread's runs, the newest first: up to `limit`, of those that are older than the run `before`."""
+        query = {"limit": str(limit)} | ({} if before is None else {"before": before})
+        body = await self._caller.call("GET", f"{_path(thread)}/runs", query=query)
+        return tuple(_read(Run, run) for run in body["runs"])
+
+    async def run(self, thread: str, run_id: str, *, after: int = 0) -> RunInspection:
+        """Read what the log holds of a run: its events, and its frames behind a sequence, some at a time."""
+        path = f"{_path(thread)}/runs/{checked_id(run_id, 'run')}"
+        return _read(RunInspection, await self._caller.call("GET", path, query={"after": str(after)}))
+
     async def queue(self, thread: str) -> tuple[Queued, ...]:
         """Read which messages wait their turn, the next one first."""
         body = await self._caller.call("GET", f"{_path(thread)}/queue")
@@ -217,6 +240,10 @@ class Client:
     async def retitle(self, thread: str, title: str) -> Receipt:
         """Give a thread another title."""
         return _read(Receipt, await self._caller.call("PATCH", _path(thread), {"title": title}))
+
+    async def archive(self, thread: str, archived: bool = True) -> Receipt:  # noqa: FBT001, FBT002  reads as a sentence
+        """Put a thread aside, or take it back; a message that is sent to it takes it back, too."""
+        return _read(Receipt, await self._caller.call("PATCH", _path(thread), {"archived": archived}))
 
     async def delete(self, thread: str) -> Receipt:
         """Delete a thread and all that it holds."""

@@ -90,6 +90,7 @@ class Thread(_Answer):
     created_by: str
     created_at: str
     updated_at: str
+    archived: bool = False
     active_run: ActiveRun | None = None
     pending: tuple[_Pending, ...] = ()
     queued: int = 0
@@ -104,6 +105,70 @@ class History(_Answer):
     cursor: str
     status: ThreadStatus
     pending: tuple[_Pending, ...] = ()
+
+
+class Run(_Answer):
+    """A run as its thread's log tells of it, by the broker's clock.
+
+    `message_id` is the question's, which a run that goes on with an answer has none of.
+    """
+
+    run_id: RunId
+    status: RunStatus
+    reason: FailureReason | None = None
+    user_id: str
+    message_id: MessageId | None = None
+    answer_id: MessageId
+    continues: RunId | None = None
+    regenerates: MessageId | None = None
+    requested_at: str
+    started_at: str | None = None
+    ended_at: str | None = None
+    attempts: int
+    steps: int
+    usage: Usage | None = None
+    agent_id: str
+    tier: str
+    model: str | None = None
+    mode: str
+    trace_id: str | None = None
+
+
+class Trace(_Answer):
+    """The trace of a run, and where it can be looked at, if the gateway was told."""
+
+    id: str
+    url: str | None = None
+
+
+class RunFrame(_Answer):
+    """A frame of a run without its chunks; `first_index` counts chunks within the run, `kinds` counts them by type."""
+
+    sequence: int
+    attempt: int
+    first_index: int
+    chunks: int
+    size_bytes: int = Field(alias="bytes")
+    at: str | None = None
+    void: bool
+    void_chunks: int
+    closing: bool
+    kinds: dict[str, int]
+
+
+class RunInspection(Run):
+    """A run with what the log holds of it: its events as they are stored, and its frames.
+
+    With `chunks_gone` they, or the first of them, are not there any more. `next` is the frame to go on behind, None at
+    the end.
+    """
+
+    trace: Trace | None = None
+    chunks: int
+    chunks_gone: bool
+    events: tuple[dict[str, Any], ...]
+    frames: tuple[RunFrame, ...]
+    next: int | None = None
 
 
 class File(_Answer):

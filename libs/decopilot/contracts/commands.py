@@ -13,6 +13,7 @@ CANCEL_RUN = "cancel_run"
 RESOLVE_INTERACTIONS = "resolve_interactions"
 WITHDRAW_MESSAGE = "withdraw_message"
 RETITLE_THREAD = "retitle_thread"
+ARCHIVE_THREAD = "archive_thread"
 DELETE_THREAD = "delete_thread"
 REGENERATE_ANSWER = "regenerate_answer"
 FORK_THREAD = "fork_thread"
@@ -75,6 +76,12 @@ class RetitleThread(_Request):
     title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_MAX)]
 
 
+class ArchiveThread(_Request):
+    """Put a thread aside, or take it back."""
+
+    archived: bool
+
+
 class DeleteThread(_Request):
     """Delete a thread and all that it holds."""
 
@@ -112,13 +119,13 @@ class Receipt(Frozen):
     """What came of a wish that starts no run: which run it was about, and how that one stands.
 
     `status` is a run's status, or `cancelling` (its end was asked for), `denied` (what it waited for was dropped),
-    `idle` (there was nothing to cancel), `titled`, `deleted`.
+    `idle` (there was nothing to cancel), `titled`, `archived`, `unarchived`, `deleted`.
     """
 
     type: Literal["receipt"] = "receipt"
     thread: Thread
     run_id: Run | None = None
-    status: Literal[RunStatus, "cancelling", "denied", "idle", "titled", "deleted"]
+    status: Literal[RunStatus, "cancelling", "denied", "idle", "titled", "archived", "unarchived", "deleted"]
 
 
 class Forked(Frozen):

@@ -179,6 +179,15 @@ class ThreadTitled(Frozen):
     automatic: bool = False
 
 
+class ThreadArchived(Frozen):
+    """The thread was put aside, or taken back; the next message that a user sends to it takes it back, too."""
+
+    type: Literal["thread_archived"] = "thread_archived"
+    at: AwareDatetime
+    user_id: User
+    archived: bool
+
+
 class ThreadForked(Frozen):
     """A thread begins with what another one held, up to the message `until`; from here on each goes its own way.
 
@@ -218,6 +227,7 @@ EVENTS = (
     InteractionsResolved,
     InteractionsDenied,
     ThreadTitled,
+    ThreadArchived,
     ThreadForked,
     ThreadDeleted,
 )
@@ -235,6 +245,7 @@ Event = (
     | InteractionsResolved
     | InteractionsDenied
     | ThreadTitled
+    | ThreadArchived
     | ThreadForked
     | ThreadDeleted
 )
@@ -263,7 +274,7 @@ class Recorded:
 
 def run_of(event: Event) -> Run | None:
     """Tell which run an event is about; None for one about the thread."""
-    return None if isinstance(event, ThreadTitled | ThreadForked | ThreadDeleted) else event.run_id
+    return None if isinstance(event, ThreadTitled | ThreadArchived | ThreadForked | ThreadDeleted) else event.run_id
 
 
 class UnknownEventError(Exception):

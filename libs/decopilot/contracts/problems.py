@@ -24,6 +24,7 @@ PROBLEMS: dict[str, Problem] = {
     "link_invalid": Problem(403, "The link has expired, or is none of ours"),
     "not_found": Problem(404, "There is nothing at this path"),
     "thread_not_found": Problem(404, "There is no such thread"),
+    "run_not_found": Problem(404, "The thread has no such run"),
     "agent_not_found": Problem(404, "There is no such agent"),
     "file_not_found": Problem(404, "The thread has no such file"),
     "automation_not_found": Problem(404, "There is no such automation"),

@@ -15,6 +15,7 @@ THREAD_QUEUE = "thread.queue"
 THREAD_INTERACTIONS = "thread.interactions"
 THREAD_FORKED = "thread.forked"
 THREAD_TITLED = "thread.titled"
+THREAD_ARCHIVED = "thread.archived"
 THREAD_DELETED = "thread.deleted"
 
 

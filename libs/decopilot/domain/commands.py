@@ -77,6 +77,16 @@ class Retitle:
 
 
 @dataclass(frozen=True, slots=True)
+class Archive:
+    """Put the thread aside, or take it back."""
+
+    now: datetime
+    user_id: UserId
+    may_write_all: bool
+    archived: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Regenerate:
     """Answer a user's message anew; of an answer, the one before it. Without an id, the last message is meant."""
 
@@ -175,7 +185,7 @@ class End:
     end: Cursor
 
 
-UserCommand = Send | Regenerate | Resolve | Cancel | Withdraw | Retitle | Fork | Delete
+UserCommand = Send | Regenerate | Resolve | Cancel | Withdraw | Retitle | Archive | Fork | Delete
 Command = UserCommand | Title | Promote | Start | HandBack | CompleteStep | End
 
 

@@ -21,6 +21,7 @@ from decopilot.contracts.events import (
     RunWithdrawn,
     StepCompleted,
     Terminal,
+    ThreadArchived,
     ThreadCreated,
     ThreadDeleted,
     ThreadForked,
@@ -32,7 +33,7 @@ from decopilot.contracts.ids import MessageId, RunId, ThreadId, UserId
 from decopilot.contracts.interactions import Interaction, Resolution
 from decopilot.contracts.messages import Frozen, MessageRole, RunConfig, Usage
 
-FOLD_VERSION = 3
+FOLD_VERSION = 4
 """Raised whenever `evolve` or the state's shape changes: snapshots of another version are ignored."""
 
 
@@ -130,6 +131,10 @@ class ThreadState(Frozen):
     title: str = ""
     is_titled: bool = False
     """Whether the title was given, by a person or once by a model: no model is to find another one."""
+    first_title: str = ""
+    """What the thread was called when it began: its first words, where nobody had given it a title."""
+    is_archived: bool = False
+    """Whether it was put aside; a user's next message takes it back."""
     visibility: Visibility = "org"
     forked: ForkedFrom | None = None
     created_at: str = ""
@@ -208,6 +213,8 @@ def evolve(state: ThreadState, event: Event) -> ThreadState:  # noqa: C901, PLR0
         case ThreadTitled():
             titled = {"title": event.title, "is_titled": True, "updated_at": event.at.isoformat()}
             return state.model_copy(update=titled)
+        case ThreadArchived():
+            return state.model_copy(update={"is_archived": event.archived, "updated_at": event.at.isoformat()})
         case ThreadForked():
             return _forked(event)
         case ThreadDeleted():
@@ -227,12 +234,15 @@ def _requested(state: ThreadState, event: RunRequested) -> ThreadState:
         state = _continued(state, event)
     if event.regenerates is not None:
         state = _regenerated(state, event.regenerates, event.run_id)
+    # A queued message was new when it was queued: what was archived since stays so.
+    is_new = event.message is not None and all(queued.run_id != event.run_id for queued in state.queue)
     state = _without(_denied(state), event.run_id, "in_progress")
     changes: dict[str, Any] = {
         "updated_at": at,
         "status": "in_progress",
         "failure": None,
         "active": ActiveRun(requested=event),
+        "is_archived": state.is_archived and not is_new,
     }
     if event.message is not None:
         sent = Sent(run_id=event.run_id, message_hash=event.message_hash)
@@ -246,6 +256,7 @@ def _created(created: ThreadCreated, at: str) -> ThreadState:
         owner=created.owner,
         agent_id=created.agent_id,
         title=created.title,
+        first_title=created.title,
         is_titled=created.is_titled,
         visibility=created.visibility,
         created_at=at,
@@ -303,6 +314,7 @@ def _denied(state: ThreadState) -> ThreadState:
 def _queued(state: ThreadState, event: RunQueued) -> ThreadState:
     changes: dict[str, Any] = {
         "updated_at": event.at.isoformat(),
+        "is_archived": False,
         "queue": (event, *state.queue) if event.interrupts else (*state.queue, event),
         "sent": state.sent | {event.message.id: Sent(run_id=event.run_id, message_hash=event.message_hash)},
         "runs": state.runs | {event.run_id: _record(state, "queued")},

@@ -16,6 +16,7 @@ from decopilot.contracts.events import (
     RunStarted,
     RunWithdrawn,
     StepCompleted,
+    ThreadArchived,
     ThreadDeleted,
     ThreadForked,
     ThreadTitled,
@@ -23,6 +24,7 @@ from decopilot.contracts.events import (
 from decopilot.contracts.watch import (
     FINISH,
     STEP,
+    THREAD_ARCHIVED,
     THREAD_DELETED,
     THREAD_FORKED,
     THREAD_INTERACTIONS,
@@ -60,6 +62,8 @@ def watch_events_of(recorded: Recorded) -> list[tuple[str, WatchEvent]]:  # noqa
             told = [(THREAD_STATUS, {"status": "completed"})]
         case ThreadTitled():
             told = [(THREAD_TITLED, {})]
+        case ThreadArchived():
+            told = [(THREAD_ARCHIVED, {"archived": event.archived})]
         case ThreadForked():
             told = [(THREAD_FORKED, {"source": event.source, "messageId": event.until})]
         case ThreadDeleted():

@@ -10,6 +10,7 @@ from decopilot.contracts.events import (
     RunQueued,
     RunRequested,
     RunWithdrawn,
+    ThreadArchived,
     ThreadCreated,
     ThreadDeleted,
     ThreadTitled,
@@ -18,6 +19,7 @@ from decopilot.contracts.ids import MessageId, RunId, UserId
 from decopilot.contracts.interactions import Resolution
 from decopilot.domain import branching
 from decopilot.domain.commands import (
+    Archive,
     Cancel,
     Delete,
     Fork,
@@ -40,7 +42,7 @@ ANSWERS_BYTES = 2 << 20
 """So are answers, until all are given."""
 
 
-def decide(command: UserCommand, state: ThreadState) -> Event | None:  # noqa: C901, PLR0911  one case per wish
+def decide(command: UserCommand, state: ThreadState) -> Event | None:  # noqa: C901, PLR0911, PLR0912  one case per wish
     """Decide; None means that the wish is already fulfilled.
 
     Raises:
@@ -65,6 +67,10 @@ def decide(command: UserCommand, state: ThreadState) -> Event | None:  # noqa: C
             if command.title == state.title and state.is_titled:
                 return None
             return ThreadTitled(at=command.now, user_id=command.user_id, title=command.title)
+        case Archive():
+            if command.archived == state.is_archived:
+                return None
+            return ThreadArchived(at=command.now, user_id=command.user_id, archived=command.archived)
         case Delete():
             if state.is_deleted:
                 return None

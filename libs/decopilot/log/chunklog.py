@@ -1,7 +1,9 @@
 """The chunk log: reading the frames of a thread and of a run, purging a run that has ended, erasing a thread."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
 
 from nats.js.errors import APIError
 
@@ -64,12 +66,17 @@ class ChunkLog:
 
     async def of_run(self, org: OrgId, thread: ThreadId, run: RunId, *, until: int) -> list[Frame]:
         """Read all frames of a run, at least up to `until`."""
+        batches = self.batches_of_run(org, thread, run, after=0, until=until)
+        return [frame async for batch in batches for frame in batch]
+
+    async def batches_of_run(
+        self, org: OrgId, thread: ThreadId, run: RunId, *, after: int, until: int = 0
+    ) -> AsyncGenerator[list[Frame], None]:
+        """Yield the run's frames behind a sequence, at least up to `until`, in order, in batches."""
         filter_ = subjects.chunks(org, thread, run)
-        return [
-            frame_of(stored)
-            async for batch in self._store.read(subjects.CHUNKS_STREAM, filter_, 0, until=until)
-            for stored in batch
-        ]
+        async with aclosing(self._store.read(subjects.CHUNKS_STREAM, filter_, after, until=until)) as batches:
+            async for batch in batches:
+                yield [replace(frame_of(stored), stored_at=stored.stored_at) for stored in batch]
 
     async def purge(self, org: OrgId, thread: ThreadId, run: RunId) -> None:
         """Remove a sealed run's frames but the closing one: an emptied subject would take a zombie's first frame."""

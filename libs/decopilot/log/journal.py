@@ -2,7 +2,8 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import structlog
@@ -127,17 +128,26 @@ class Journal:
             UnknownEventError: one up to `until` is of a newer version; one behind it only ends what is returned.
 
         """
-        events: list[Recorded] = []
+        return [recorded async for recorded in self.each(org, thread, after=after, until=until)]
+
+    async def each(self, org: OrgId, thread: ThreadId, *, after: int, until: int = 0) -> AsyncGenerator[Recorded, None]:
+        """Yield the thread's events as `events` reads them, without ever holding all of them.
+
+        Raises:
+            UnknownEventError: as `events` says.
+
+        """
         stream, filter_ = subjects.EVENTS_STREAM, subjects.events_of(org, thread)
-        async for batch in self._store.read(stream, filter_, after, until=until):
-            for stored in batch:
-                try:
-                    events.append(decode(stored))
-                except UnknownEventError:
-                    if stored.sequence <= until:
-                        raise
-                    return events
-        return events
+        async with aclosing(self._store.read(stream, filter_, after, until=until)) as batches:
+            async for batch in batches:
+                for stored in batch:
+                    try:
+                        recorded = decode(stored)
+                    except UnknownEventError:
+                        if stored.sequence <= until:
+                            raise
+                        return
+                    yield recorded
 
     async def erase(self, org: OrgId, thread: ThreadId, *, before: int) -> None:
         """Remove the events of a deleted thread that stand before its tombstone, which keeps its appends guarded."""

@@ -147,6 +147,8 @@ def summary(thread: ThreadId, state: ThreadState) -> ThreadSummary:
         created_by=state.owner or "",
         created_at=state.created_at,
         updated_at=state.updated_at,
+        first_title=state.first_title,
+        archived=state.is_archived,
     )
 
 

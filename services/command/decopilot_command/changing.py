@@ -1,11 +1,20 @@
 """Changing a thread: wishes that start no run, and get a receipt of what came of them."""
 
+from typing import Literal
+
 import structlog
 
-from decopilot.contracts.commands import CancelRun, DeleteThread, Receipt, RetitleThread, WithdrawMessage
+from decopilot.contracts.commands import (
+    ArchiveThread,
+    CancelRun,
+    DeleteThread,
+    Receipt,
+    RetitleThread,
+    WithdrawMessage,
+)
 from decopilot.contracts.events import InteractionsDenied
 from decopilot.contracts.ids import RunId
-from decopilot.domain.commands import Cancel, Delete, Retitle, Withdraw
+from decopilot.domain.commands import Archive, Cancel, Delete, Retitle, Withdraw
 from decopilot.domain.thread import ThreadState
 from decopilot.log.journal import Executed
 from decopilot_command.executing import Executor, Request, wisher
@@ -15,7 +24,7 @@ log = structlog.get_logger()
 
 
 class Changer:
-    """Takes cancellations, withdrawals, titles and deletions; all raise what `Executor.execute` does."""
+    """Takes cancellations, withdrawals, titles, deletions, and the archive; all raise what `Executor.execute` does."""
 
     def __init__(self, executor: Executor, bell: Bell) -> None:
         self._executor = executor
@@ -44,6 +53,12 @@ class Changer:
         """Give the thread another title."""
         executed = await self._executor.execute(request, Retitle(**wisher(request), title=request.title))
         return _noted(request, Receipt(thread=request.thread, status="titled"), executed)
+
+    async def archive(self, request: ArchiveThread) -> Receipt:
+        """Put the thread aside, or take it back; what runs in it goes on."""
+        executed = await self._executor.execute(request, Archive(**wisher(request), archived=request.archived))
+        status: Literal["archived", "unarchived"] = "archived" if request.archived else "unarchived"
+        return _noted(request, Receipt(thread=request.thread, status=status), executed)
 
     async def delete(self, request: DeleteThread) -> Receipt:
         """Delete the thread; a run that is active in it is ended."""

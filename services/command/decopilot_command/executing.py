@@ -9,6 +9,7 @@ import structlog
 
 from decopilot.contracts.commands import (
     Accepted,
+    ArchiveThread,
     CancelRun,
     DeleteThread,
     ForkThread,
@@ -37,6 +38,7 @@ Request = (
     | CancelRun
     | WithdrawMessage
     | RetitleThread
+    | ArchiveThread
     | ForkThread
     | DeleteThread
 )

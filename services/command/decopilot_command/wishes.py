@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from decopilot.contracts.commands import (
+    ARCHIVE_THREAD,
     CANCEL_RUN,
     DELETE_THREAD,
     FORK_THREAD,
@@ -14,6 +15,7 @@ from decopilot.contracts.commands import (
     SEND_MESSAGE,
     WITHDRAW_MESSAGE,
     Accepted,
+    ArchiveThread,
     CancelRun,
     DeleteThread,
     Forked,
@@ -57,6 +59,7 @@ def wishes(executor: Executor, tracker: Tracker, bell: Bell, chooser: Chooser, b
         Wish(CANCEL_RUN, CancelRun, changer.cancel),
         Wish(WITHDRAW_MESSAGE, WithdrawMessage, changer.withdraw),
         Wish(RETITLE_THREAD, RetitleThread, changer.retitle),
+        Wish(ARCHIVE_THREAD, ArchiveThread, changer.archive),
         Wish(FORK_THREAD, ForkThread, brancher.fork),
         Wish(DELETE_THREAD, DeleteThread, changer.delete),
     ]

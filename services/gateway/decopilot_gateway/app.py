@@ -19,6 +19,7 @@ from decopilot.log.blobs import Blobs
 from decopilot.log.blocks import Memory
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.history import Histories
+from decopilot.log.inspection import Inspector
 from decopilot.log.journal import Journal
 from decopilot.log.readers import Readers
 from decopilot.log.store import Store, Stored
@@ -33,7 +34,9 @@ from decopilot_gateway.branching import Branching
 from decopilot_gateway.choices import Choices
 from decopilot_gateway.commanding import Commander
 from decopilot_gateway.endpoints import endpoints
+from decopilot_gateway.inspecting import Inspecting
 from decopilot_gateway.links import Links
+from decopilot_gateway.listing import Listing
 from decopilot_gateway.locating import Locators
 from decopilot_gateway.openapi import route
 from decopilot_gateway.page import CLIENT, WEB, Files, Page, harden
@@ -113,7 +116,9 @@ async def build(
                 readers=Readers(store),
             ),
             watch=Watch(doorman, admission, leaving, pulse, tails=watch_tails, store=store),
-            reading=Reading(doorman, journal, Histories(journal, views), views),
+            inspecting=Inspecting(doorman, journal, Inspector(journal, ChunkLog(store)), trace_url=settings.trace_url),
+            listing=Listing(doorman, views),
+            reading=Reading(doorman, journal, Histories(journal, views)),
             choices=Choices(doorman, configuration),
             page=Page(doorman, prefix),
             ready=ready,

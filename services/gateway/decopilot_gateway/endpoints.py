@@ -13,10 +13,14 @@ from decopilot_gateway.attaching import Attach
 from decopilot_gateway.automating import Automating
 from decopilot_gateway.branching import Branching
 from decopilot_gateway.choices import Choices
+from decopilot_gateway.inspecting import CHUNKS, CHUNKS_MAX, Inspecting
+from decopilot_gateway.inspecting import LIMIT as RUNS
+from decopilot_gateway.inspecting import LIMIT_MAX as RUNS_MAX
+from decopilot_gateway.listing import ARCHIVED, LIMIT, LIMIT_MAX, SEARCH_MAX, Listing
 from decopilot_gateway.openapi import Endpoint, document
 from decopilot_gateway.page import Page
 from decopilot_gateway.posting import Posting
-from decopilot_gateway.reading import LIMIT_MAX, Reading
+from decopilot_gateway.reading import Reading
 from decopilot_gateway.replaying import Replay
 from decopilot_gateway.serving import Serving
 from decopilot_gateway.uploading import Uploading
@@ -31,6 +35,8 @@ _CHOICE = ("agent_not_found", "tier_unavailable", "model_not_allowed", "files_no
 _RESOLUTION = ("agent_not_found", "model_not_allowed", "interaction_not_found", "interaction_resolved", "storage_full")
 _POST = ("thread_mismatch", "message_conflict", "run_active", "queue_full", "invalid_file", "file_not_found")
 _THREAD = "/{org}/decopilot/threads/{thread}"
+_RUN = ("thread_not_found", "run_not_found")
+_SEQUENCE: dict[str, Any] = {"type": "integer", "minimum": 0}
 _CURSOR = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}$"}
 
 
@@ -44,6 +50,8 @@ def endpoints(
     branching: Branching,
     attach: Attach,
     watch: Watch,
+    inspecting: Inspecting,
+    listing: Listing,
     reading: Reading,
     choices: Choices,
     page: Page,
@@ -188,10 +196,20 @@ def endpoints(
             "/{org}/decopilot/threads",
             "listThreads",
             "List the org's threads, the one that changed last first.",
-            reading.threads,
-            {200: ("The threads.", "Threads")},
+            listing.threads,
+            {200: ("The threads; with next as before comes the next page, null is the end.", "Threads")},
             (*_READ, "invalid_query"),
-            query={"limit": {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}},
+            query={
+                "limit": {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT},
+                "before": {"type": "string"},
+                "q": {
+                    "type": "string",
+                    "maxLength": SEARCH_MAX,
+                    "description": "Words, all of which occur in the title.",
+                },
+                "status": {"type": "string", "description": "Statuses, joined by commas."},
+                "archived": {"enum": [*ARCHIVED], "default": "false"},
+            },
         ),
         Endpoint(
             "GET",
@@ -205,12 +223,12 @@ def endpoints(
         Endpoint(
             "PATCH",
             _THREAD,
-            "retitleThread",
-            "Give a thread another title.",
-            wishing.retitle,
-            {202: ("It goes by that title.", "Receipt")},
+            "changeThread",
+            "Give a thread another title, put it aside (archive), or take it back: one of these.",
+            wishing.change,
+            {202: ("It goes by that title; it is archived; or it is no more.", "Receipt")},
             (*_WISH, *_BODY),
-            body="TitleBody",
+            body="ChangeBody",
         ),
         Endpoint(
             "DELETE",
@@ -229,6 +247,43 @@ def endpoints(
             reading.messages,
             {200: ("The messages, oldest first.", "Messages")},
             (*_READ, "thread_not_found"),
+        ),
+        Endpoint(
+            "GET",
+            f"{_THREAD}/runs",
+            "listRuns",
+            "List a thread's runs, the newest first.",
+            inspecting.runs,
+            {200: ("The runs; with next as before comes the next page, null is the end.", "Runs")},
+            (*_READ, "thread_not_found", "invalid_query"),
+            query={
+                "limit": {"type": "integer", "minimum": 1, "maximum": RUNS_MAX, "default": RUNS},
+                "before": {"type": "string", "pattern": ID_PATTERN},
+            },
+        ),
+        Endpoint(
+            "GET",
+            f"{_THREAD}/runs/{{run}}",
+            "inspectRun",
+            "Show what the log holds of a run: its events, and its frames without their chunks.",
+            inspecting.run,
+            {200: ("The run; with next as after come its next frames, null is the end.", "RunInspection")},
+            (*_READ, *_RUN, "invalid_query"),
+            query={"after": _SEQUENCE},
+        ),
+        Endpoint(
+            "GET",
+            f"{_THREAD}/runs/{{run}}/chunks",
+            "listRunChunks",
+            "Show a run's chunks as they are stored, those that count no more among them.",
+            inspecting.chunks,
+            {200: ("The chunks behind from; with next as from comes the next page, null is the end.", "RunChunks")},
+            (*_READ, *_RUN, "invalid_query", "invalid_cursor"),
+            query={
+                "from": _CURSOR,
+                "limit": {"type": "integer", "minimum": 1, "maximum": CHUNKS_MAX, "default": CHUNKS},
+                "frame": _SEQUENCE | {"description": "Of the frame at this sequence alone."},
+            },
         ),
         Endpoint(
             "GET",

@@ -12,14 +12,14 @@ from pydantic.json_schema import models_json_schema
 from decopilot.contracts.commands import Receipt, RunStatus, ThreadStatus
 from decopilot.contracts.configuration import TIERS
 from decopilot.contracts.events import FailureReason
-from decopilot.contracts.messages import ApprovalLevel, UIMessage
+from decopilot.contracts.messages import ApprovalLevel, Mode, UIMessage
 from decopilot.contracts.problems import PROBLEMS
 from decopilot_gateway.automating import FireBody
 from decopilot_gateway.branching import ForkBody, RegenerateBody
 from decopilot_gateway.facts import InteractionsBody
 from decopilot_gateway.posting import MessagesBody
 from decopilot_gateway.problems import ProblemError
-from decopilot_gateway.wishing import CancelBody, TitleBody
+from decopilot_gateway.wishing import CancelBody, ChangeBody
 
 _ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
 PATIENCE_S = 1.0
@@ -34,7 +34,7 @@ _FILE_BODY: dict[str, dict[str, Any]] = {
     },
     "*/*": {},
 }
-_BODIES = (MessagesBody, InteractionsBody, CancelBody, TitleBody, RegenerateBody, ForkBody, FireBody)
+_BODIES = (MessagesBody, InteractionsBody, CancelBody, ChangeBody, RegenerateBody, ForkBody, FireBody)
 _OPTIONAL = {"Problem": {"outcome"}}
 
 
@@ -125,7 +125,29 @@ def _schemas() -> dict[str, Any]:
     status = {"enum": [*get_args(ThreadStatus)]}
     cursor = {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}
     summary: dict[str, Any] = dict.fromkeys(("id", "title", "agentId", "createdBy", "createdAt", "updatedAt"), text)
-    summary |= {"status": status, "failureReason": {"enum": [*get_args(FailureReason), None]}}
+    summary |= {"archived": flag, "status": status, "failureReason": {"enum": [*get_args(FailureReason), None]}}
+    time, maybe_time = {"type": "string", "format": "date-time"}, {"type": ["string", "null"], "format": "date-time"}
+    run: dict[str, Any] = {
+        "runId": text,
+        "status": {"enum": [*get_args(RunStatus)]},
+        "reason": {"enum": [*get_args(FailureReason), None]},
+        "userId": text,
+        "messageId": maybe_text,
+        "answerId": text,
+        "continues": maybe_text,
+        "regenerates": maybe_text,
+        "requestedAt": time,
+        "startedAt": maybe_time,
+        "endedAt": maybe_time,
+        "attempts": number,
+        "steps": number,
+        "usage": {"anyOf": [_ref("Usage"), {"type": "null"}]},
+        "agentId": text,
+        "tier": {"enum": [*TIERS]},
+        "model": maybe_text,
+        "mode": {"enum": [*get_args(Mode)]},
+        "traceId": maybe_text,
+    }
     pending = {"pending": _list_of("Interaction")}
     own: dict[str, dict[str, Any]] = {
         "Accepted": {
@@ -159,8 +181,41 @@ def _schemas() -> dict[str, Any]:
             "toolCallId": text,
             "toolName": text,
         },
-        "Threads": {"threads": _list_of("ThreadSummary")},
+        "Threads": {"threads": _list_of("ThreadSummary"), "next": maybe_text},
         "Messages": {"messages": _list_of("UIMessage"), "cursor": cursor, "status": status} | pending,
+        "Runs": {"runs": _list_of("Run"), "next": maybe_text},
+        "Run": run,
+        "RunInspection": run
+        | {
+            "trace": {"anyOf": [_ref("Trace"), {"type": "null"}]},
+            "chunks": number,
+            "chunksGone": flag,
+            "events": _list_of("StoredEvent"),
+            "frames": _list_of("Frame"),
+            "next": {"type": ["integer", "null"]},
+        },
+        "StoredEvent": {"sequence": number, "storedAt": time, "type": text, "at": time},
+        "Trace": {"id": text, "url": maybe_text},
+        "Frame": {
+            "sequence": number,
+            "attempt": number,
+            "firstIndex": number,
+            "chunks": number,
+            "bytes": number,
+            "at": maybe_time,
+            "void": flag,
+            "voidChunks": number,
+            "closing": flag,
+            "kinds": {"type": "object", "additionalProperties": number},
+        },
+        "RunChunks": {"chunks": _list_of("StoredChunk"), "next": maybe_text, "chunksGone": flag},
+        "StoredChunk": {
+            "cursor": cursor,
+            "index": number,
+            "attempt": number,
+            "void": flag,
+            "chunk": {"type": "object"},
+        },
         "Queue": {"queue": _list_of("QueuedMessage")},
         "QueuedMessage": {
             "messageId": text,

@@ -1,4 +1,4 @@
-"""Reading: threads, their messages, and what waits in them."""
+"""Reading: a thread, its messages, and what waits in it."""
 
 from typing import Any
 
@@ -7,33 +7,23 @@ from pydantic_core import to_json
 
 from decopilot.contracts.events import RunQueued
 from decopilot.contracts.ids import ThreadId
-from decopilot.contracts.views import ThreadSummary
 from decopilot.domain.thread import ThreadState
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
-from decopilot.log.views import Views, summary
+from decopilot.log.views import summary
 from decopilot_gateway.auth import Doorman, thread_in_path
+from decopilot_gateway.inspecting import usage_json
+from decopilot_gateway.listing import summary_json
 from decopilot_gateway.problems import ProblemError
-
-LIMIT, LIMIT_MAX = 100, 1000
 
 
 class Reading:
-    """Handles `GET …/threads`, `…/threads/{thread}`, and `…/messages` and `…/queue` below that."""
+    """Handles `GET …/threads/{thread}`, and `…/messages` and `…/queue` below that."""
 
-    def __init__(self, doorman: Doorman, journal: Journal, histories: Histories, views: Views) -> None:
+    def __init__(self, doorman: Doorman, journal: Journal, histories: Histories) -> None:
         self._doorman = doorman
         self._journal = journal
         self._histories = histories
-        self._views = views
-
-    async def threads(self, request: web.Request) -> web.Response:
-        """List the org's threads, the one that changed last first."""
-        org = self._doorman.caller(request).org
-        limit = _limit(request)
-        found = [entry async for entry in self._views.threads(org)]
-        found.sort(key=lambda entry: entry.updated_at, reverse=True)
-        return _json({"threads": [_summary_json(entry) for entry in found[:limit]]})
 
     async def thread(self, request: web.Request) -> web.Response:
         """Show one thread as its log has it now."""
@@ -42,10 +32,10 @@ class Reading:
             "activeRun": _active_json(state),
             "pending": _pending_json(state),
             "queued": len(state.queue),
-            "usage": _usage_json(state),
+            "usage": usage_json(state.usage),
             "forkedFrom": _forked_json(state),
         }
-        return _json(_summary_json(summary(thread, state)) | more)
+        return _json(summary_json(summary(thread, state)) | more)
 
     async def queue(self, request: web.Request) -> web.Response:
         """Show the messages that wait their turn, the next one first."""
@@ -76,40 +66,11 @@ class Reading:
         return thread, state
 
 
-def _limit(request: web.Request) -> int:
-    text = request.query.get("limit", str(LIMIT))
-    if not text.isascii() or not text.isdigit() or len(text) > len(str(LIMIT_MAX)) or not 1 <= int(text) <= LIMIT_MAX:
-        raise ProblemError("invalid_query", f"limit is a number from 1 to {LIMIT_MAX}.")
-    return int(text)
-
-
-def _summary_json(entry: ThreadSummary) -> dict[str, Any]:
-    return {
-        "id": entry.id,
-        "title": entry.title,
-        "status": entry.status,
-        "failureReason": entry.failure_reason,
-        "agentId": entry.agent_id,
-        "createdBy": entry.created_by,
-        "createdAt": entry.created_at,
-        "updatedAt": entry.updated_at,
-    }
-
-
 def _active_json(state: ThreadState) -> dict[str, Any] | None:
     active = state.active
     if active is None:
         return None
     return {"runId": active.run_id, "attempt": active.attempt, "cancelRequested": active.cancel is not None}
-
-
-def _usage_json(state: ThreadState) -> dict[str, int]:
-    used = state.usage
-    return {
-        "inputTokens": used.input_tokens,
-        "outputTokens": used.output_tokens,
-        "totalTokens": used.input_tokens + used.output_tokens,
-    }
 
 
 def _forked_json(state: ThreadState) -> dict[str, str] | None:

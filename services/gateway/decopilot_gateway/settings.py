@@ -1,8 +1,13 @@
 """What the gateway is told beyond what every service is."""
 
-from pydantic import Field, SecretStr
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator
 
 from decopilot.kit.settings import Settings
+
+TRACE_ID = "{trace_id}"
+"""What stands for the trace's id in `trace_url`."""
 
 
 class GatewaySettings(Settings):
@@ -11,7 +16,8 @@ class GatewaySettings(Settings):
     `memory_bytes` is what may be remembered of threads and orgs that are followed, and of those that were until
     `linger_s` ago; `streams`, in all, per org and per
     user, are what may be open at once of attach and watch together. `file_limit_bytes` is the largest file that is
-    taken, `file_link_s` how long a link to one is good.
+    taken, `file_link_s` how long a link to one is good. `trace_url` is where a run's
+    trace can be looked at, with `{trace_id}` in the place of its id.
     """
 
     jwt_secret: SecretStr = Field(min_length=32)
@@ -27,3 +33,17 @@ class GatewaySettings(Settings):
     streams: int = Field(default=10_000, ge=1)
     streams_per_org: int = Field(default=5_000, ge=1)
     streams_per_user: int = Field(default=500, ge=1)
+    trace_url: str = ""
+
+    @field_validator("trace_url")
+    @classmethod
+    def _check_trace_url(cls, value: str) -> str:
+        if not value:
+            return value
+        example = value.replace(TRACE_ID, "0")
+        parts = urlsplit(example)
+        # It becomes a link of the page: of a scheme that a browser only ever follows.
+        if parts.scheme not in {"http", "https"} or not parts.hostname or TRACE_ID not in value or {*"{}"} & {*example}:
+            msg = f"expected an http or https address with {TRACE_ID} in it"
+            raise ValueError(msg)
+        return value

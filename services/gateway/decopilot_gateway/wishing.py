@@ -1,11 +1,12 @@
 """Wishing: what clients ask of a thread beside posting to it, checked and turned into commands."""
 
-from typing import Annotated, TypedDict
+from typing import Annotated, Self, TypedDict
 
 from aiohttp import web
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from decopilot.contracts.commands import (
+    ARCHIVE_THREAD,
     CANCEL_RUN,
     DELETE_THREAD,
     RESOLVE_INTERACTIONS,
@@ -13,6 +14,7 @@ from decopilot.contracts.commands import (
     TITLE_MAX,
     WITHDRAW_MESSAGE,
     Accepted,
+    ArchiveThread,
     CancelRun,
     DeleteThread,
     Receipt,
@@ -44,10 +46,19 @@ class CancelBody(BaseModel):
     run_id: Run | None = Field(default=None, alias="runId")
 
 
-class TitleBody(BaseModel):
-    """Body of `PATCH …/threads/{thread}`."""
+class ChangeBody(BaseModel):
+    """Body of `PATCH …/threads/{thread}`: one change, for each is an event of its own."""
 
-    title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_MAX)]
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["title"]}, {"required": ["archived"]}]})
+    title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_MAX)] | None = None
+    archived: StrictBool | None = None
+
+    @model_validator(mode="after")
+    def _check_one_change(self) -> Self:
+        if (self.title is None) == (self.archived is None):
+            msg = "expected either title or archived"
+            raise ValueError(msg)
+        return self
 
 
 class Wishing:
@@ -84,11 +95,15 @@ class Wishing:
         wish = WithdrawMessage(**who, message_id=MessageId(id_in_path(request, "message")))
         return _receipt(await self._commander.ask(WITHDRAW_MESSAGE, wish, Receipt))
 
-    async def retitle(self, request: web.Request) -> web.Response:
-        """Give the thread another title."""
+    async def change(self, request: web.Request) -> web.Response:
+        """Give the thread another title, put it aside, or take it back."""
         who = self._wisher(request)
-        body = await read_body(request, TitleBody)
-        return _receipt(await self._commander.ask(RETITLE_THREAD, RetitleThread(**who, title=body.title), Receipt))
+        body = await read_body(request, ChangeBody)
+        if body.archived is not None:
+            wish = ArchiveThread(**who, archived=body.archived)
+            return _receipt(await self._commander.ask(ARCHIVE_THREAD, wish, Receipt))
+        title = RetitleThread(**who, title=body.title or "")
+        return _receipt(await self._commander.ask(RETITLE_THREAD, title, Receipt))
 
     async def delete(self, request: web.Request) -> web.Response:
         """Delete the thread."""
