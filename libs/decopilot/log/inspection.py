@@ -7,7 +7,7 @@ from datetime import datetime
 
 from pydantic_core import from_json
 
-from decopilot.contracts.chunks import Chunk
+from decopilot.contracts.chunks import TOOL_STATES, Chunk
 from decopilot.contracts.events import Recorded, ThreadDeleted, run_of
 from decopilot.contracts.frames import Cursor, Frame, Ranges
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
@@ -24,8 +24,21 @@ CHUNKS_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class ToolChunk:
+    """A chunk that takes a tool call one state further; `name` where it is said."""
+
+    index: int
+    type: str
+    call_id: str
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class InspectedFrame:
-    """What there is to say of a frame without its chunks; `first_index` counts chunks within the run."""
+    """What there is to say of a frame without its chunks; `first_index` counts chunks within the run.
+
+    `tools` are its chunks that take a tool call one state further: not deltas, nor outputs that are preliminary.
+    """
 
     sequence: int
     attempt: int
@@ -36,6 +49,7 @@ class InspectedFrame:
     stored_at: datetime | None
     is_closing: bool
     kinds: dict[str, int]
+    tools: tuple[ToolChunk, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +184,9 @@ class Inspector:
 
 
 def _inspected(frame: Frame, void: Ranges) -> InspectedFrame:
-    kinds = Counter(str(from_json(line).get("type", "")) for line in frame.lines)
-    count = frame.end.index + 1
+    chunks = frame.chunks
+    kinds = Counter(str(chunk.get("type", "")) for chunk in chunks)
+    count = len(chunks)
     return InspectedFrame(
         sequence=frame.sequence,
         attempt=frame.attempt,
@@ -182,6 +197,11 @@ def _inspected(frame: Frame, void: Ranges) -> InspectedFrame:
         stored_at=frame.stored_at,
         is_closing=frame.outcome is not None,
         kinds=dict(kinds),
+        tools=tuple(
+            ToolChunk(index, chunk["type"], str(chunk.get("toolCallId") or ""), chunk.get("toolName"))
+            for index, chunk in enumerate(chunks, frame.index)
+            if chunk.get("type") in TOOL_STATES and not chunk.get("preliminary")
+        ),
     )
 
 

@@ -4,6 +4,7 @@ import { Attachments } from "./attachments.js";
 import { DecopilotClient, newId, ThreadChat } from "./client/index.js";
 import { watchPresence } from "./client/presence.js";
 import { confirmed, isDialogOpen } from "./dialogs.js";
+import { closeInspector, openInspector } from "./inspector.js";
 import { MOVED_ON, NEVER, Notices, REACHED, SUCCEEDED } from "./notices.js";
 import { QueueView, textOf } from "./queue.js";
 import { ConversationView } from "./render.js";
@@ -12,6 +13,8 @@ import { ThreadList } from "./threads.js";
 
 const HIDDEN_MS = 20_000;
 const COMPOSER_MAX_PX = 220;
+/** A thread, and a run of it that is looked into. */
+const ADDRESS = /^#([A-Za-z0-9_-]{1,64})(?:\/run\/([A-Za-z0-9_-]{1,64}))?$/;
 const DELETED = "This thread was deleted.";
 const MOVED = "That thread was deleted. This is a new one, with your message still to be sent.";
 const ASK_FIRST = "decopilot-ask-first";
@@ -39,6 +42,7 @@ const view = new ConversationView($("messages"), $("scroller"), {
   resolve,
   regenerate,
   fork,
+  inspect: (messageId) => openInspector(client, chat.thread, { messageId }),
 });
 const silence = new Silence(schedule);
 const notices = new Notices(({ text, code }) => {
@@ -70,7 +74,9 @@ let scheduled = false;
 let lined = 0;
 
 function route() {
-  const named = /^#([A-Za-z0-9_-]{1,64})$/.exec(location.hash)?.[1];
+  const [, named, runId] = ADDRESS.exec(location.hash) ?? [];
+  if (runId === undefined) closeInspector();
+  else openInspector(client, named, { runId });
   if (chat && named === chat.thread) return;
   if (chat) drafts.set(chat.thread, composer.value);
   leave();

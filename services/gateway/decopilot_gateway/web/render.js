@@ -40,6 +40,7 @@ export class ConversationView {
    * - `retry(text)`: the reader asks to go on after an answer that failed or is incomplete
    * - `resolve(resolution)`: the reader decides something that the answer waits for
    * - `regenerate(messageId)`, `fork(messageId)`: another answer is wished for, or another thread up to this one
+   * - `inspect(messageId)`: the reader wants to see how the answer came about
    */
   constructor(list, scroller, actions) {
     this.#list = list;
@@ -144,7 +145,7 @@ function question(message) {
   };
 }
 
-function answer(message, { retry, resolve, regenerate, fork }) {
+function answer(message, { retry, resolve, regenerate, fork, inspect }) {
   const body = h("div", { className: "parts" });
   const foot = h("div");
   const tools = h(
@@ -152,6 +153,7 @@ function answer(message, { retry, resolve, regenerate, fork }) {
     { className: "answer-tools" },
     tool("regenerate", "Answer anew: what follows goes", () => regenerate(message.id)),
     tool("fork", "Go on from here in a new chat", () => fork(message.id)),
+    tool("inspect", "Inspect run", () => inspect(message.id)),
   );
   const element = shell(message, "assistant", body, foot, tools);
   const views = [];
