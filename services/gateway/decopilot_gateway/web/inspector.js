@@ -37,13 +37,15 @@ class Inspector {
   #reading = new AbortController();
 
   constructor() {
-    const close = h("button", { type: "button", className: "close", "aria-label": "Close", "data-testid": "close-inspector" }, "✕");
+    const closing = { className: "close", "aria-label": "Close", "data-testid": "close-inspector" };
+    const close = h("button", { type: "button", ...closing }, "✕");
     close.addEventListener("click", () => this.close());
     const refresh = h("button", { type: "button", className: "quiet" }, "Refresh");
     refresh.addEventListener("click", () => this.#refresh());
     this.#more.addEventListener("click", () => this.#read(this.#following));
     const side = h("nav", { className: "runs-side", "aria-label": "Runs" }, this.#note, this.#list, this.#more);
-    const head = h("header", { className: "inspector-head" }, h("h2", { id: "inspector-title" }, "Runs"), refresh, close);
+    const title = h("h2", { id: "inspector-title", tabIndex: -1, autofocus: true }, "Runs of this thread");
+    const head = h("header", { className: "inspector-head" }, title, refresh, close);
     this.#dialog = h(
       "dialog",
       { className: "inspector", "aria-labelledby": "inspector-title", "data-testid": "inspector" },
@@ -86,6 +88,7 @@ class Inspector {
   }
 
   #closed() {
+    if (this.#dialog.open) return; // by now it is open again
     this.#forget();
     // Where the reader went to another thread, or back, the address says so already.
     if (/\/run(\/|$)/.test(location.hash)) history.replaceState(null, "", `#${this.#thread}`);

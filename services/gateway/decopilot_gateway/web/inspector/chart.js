@@ -114,7 +114,7 @@ export class Chart {
     const isPoint = item.from === item.to && item.lane === "Events";
     element.classList.toggle("point", isPoint);
     element.dataset.state = item.state;
-    const text = isPoint ? "" : item.label;
+    const text = isPoint ? "" : (item.short ?? item.label);
     if (element.textContent !== text) element.textContent = text;
     element.setAttribute("aria-label", this.#sentence(item));
     element.style.left = this.#percent(item.from - this.#layout.from);
@@ -144,7 +144,7 @@ export class Chart {
     const ticks = ticksOf(to - from, TICKS * Math.min(this.#zoom, 32));
     this.#axis.replaceChildren(
       ...ticks.map((ms) => {
-        const tick = h("span", { className: "tick" }, ms === 0 ? clock(from) : `+${duration(ms)}`);
+        const tick = h("span", { className: "tick" }, ms === 0 ? clock(from) : `+${shortened(duration(ms))}`);
         tick.style.left = this.#percent(ms);
         return tick;
       }),
@@ -155,7 +155,8 @@ export class Chart {
     const wide = BUCKETS / this.#buckets.length;
     const box = (index, count) => {
       const high = count && Math.max(6, (100 * count) / most);
-      return count ? `M${(index * wide).toFixed(3)} 100v-${high.toFixed(2)}h${(wide * 0.86).toFixed(3)}v${high.toFixed(2)}z` : "";
+      const [left, width, height] = [index * wide, wide * 0.86, high].map((length) => length.toFixed(3));
+      return count ? `M${left} 100v-${height}h${width}v${height}z` : "";
     };
     this.#bars.setAttribute("d", this.#buckets.map(({ chunks }, index) => box(index, chunks)).join(""));
     this.#voidBars.setAttribute("d", this.#buckets.map((bucket, index) => box(index, bucket.void)).join(""));
@@ -237,7 +238,8 @@ export class Chart {
     }
     if (opens) {
       const { time: _, ...stored } = event;
-      told.push(h("pre", { className: "json", tabIndex: 0, "aria-label": "The event as JSON" }, JSON.stringify(stored, null, 2)));
+      const shown = JSON.stringify(stored, null, 2);
+      told.push(h("pre", { className: "json", tabIndex: 0, "aria-label": "The event as JSON" }, shown));
     }
     this.#detail.replaceChildren(...told);
   }
@@ -260,9 +262,13 @@ export class Chart {
   }
 }
 
+/** A round length of time without the digits that say so. */
+const shortened = (text) => text.replace(/(\.\d*?)0+ s$/, "$1 s").replace(". s", " s");
+
 function nearest(lane, { from }) {
   const items = lane?.items ?? [];
-  return items.reduce((best, one) => (!best || Math.abs(one.from - from) < Math.abs(best.from - from) ? one : best), undefined);
+  const isNearer = (one, best) => !best || Math.abs(one.from - from) < Math.abs(best.from - from);
+  return items.reduce((best, one) => (isNearer(one, best) ? one : best), undefined);
 }
 
 const lane = (name, track, kind) =>

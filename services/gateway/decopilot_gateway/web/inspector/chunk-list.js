@@ -192,7 +192,8 @@ export class ChunkList {
   }
 
   #row(position) {
-    const cells = ["chunk-index", "chunk-cursor", "chunk-type", "chunk-text"].map((className) => h("span", { className }));
+    const columns = ["chunk-index", "chunk-cursor", "chunk-type", "chunk-text"];
+    const cells = columns.map((className) => h("span", { className }));
     const row = h("div", { className: "chunk", role: "option", id: `${this.#id}-${position}`, "data-testid": "chunk" });
     row.dataset.position = String(position);
     row.append(...cells);

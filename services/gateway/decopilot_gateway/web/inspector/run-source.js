@@ -4,6 +4,8 @@ import { isEnded } from "./telling.js";
 
 const POLL_MS = 1_500;
 const TIMEOUT_MS = 20_000;
+/** How often pages of frames that are still being read are told of: each time all of it is drawn. */
+const TOLD_MS = 700;
 /** More frames of a run than that are not drawn: what they hold would weigh on the tab. */
 export const FRAMES_MAX = 40_000;
 const CHUNKS_A_PAGE = 1_000;
@@ -31,6 +33,8 @@ export class RunSource {
   #options;
   #closing = new AbortController();
   #frames = [];
+  #isAnew = false;
+  #told_at = -Infinity;
   /** How far the server's clock is ahead of this one's. */
   #ahead_ms = 0;
 
@@ -96,7 +100,12 @@ export class RunSource {
     if (this.#frames.length >= FRAMES_MAX) run.next = null;
     run.isCut = this.#frames.length >= FRAMES_MAX;
     run.frames = this.#frames;
-    if (!this.#closing.signal.aborted) this.#options.onRead(run, { isAnew });
+    this.#isAnew ||= isAnew;
+    if (!this.#closing.signal.aborted && (run.next === null || performance.now() - this.#told_at > TOLD_MS)) {
+      this.#options.onRead(run, { isAnew: this.#isAnew });
+      this.#told_at = performance.now();
+      this.#isAnew = false;
+    }
     return run;
   }
 

@@ -1,4 +1,4 @@
-/** One run: what is known of it, its timeline, the same as a table, and its chunks, or the message that stayed of them. */
+/** One run: what is known of it, its timeline, the same as a table, and its chunks or the message that stayed. */
 
 import { h } from "../dom.js";
 import { Chart } from "./chart.js";
@@ -53,7 +53,8 @@ export class RunView {
     });
     this.#save.addEventListener("click", () => this.#download());
     const columns = ["After", "What", "Took", "More"].map((name) => h("th", { scope: "col" }, name));
-    const table = h("table", { "data-testid": "timeline-table" }, h("thead", {}, h("tr", {}, ...columns)), this.#table);
+    const head = h("thead", {}, h("tr", {}, ...columns));
+    const table = h("table", { "data-testid": "timeline-table" }, head, this.#table);
     this.element.append(
       h("header", { className: "run-head" }, h("h3", {}, "Run "), copied(runId, "run id"), this.#status, this.#save),
       this.#error,
@@ -162,19 +163,19 @@ export class RunView {
   }
 
   #showChunks(run, how) {
-    const { frames, chunksGone, chunks } = run;
+    const { frames, chunksGone } = run;
     this.#amount.hidden = frames.length === 0;
     const cut = run.isCut ? " These are the first; there are more." : "";
     this.#amount.textContent = `${amountOf(frames)}.${cut}`;
     this.#gone.hidden = !chunksGone;
-    const ended = run.events.findLast(({ type, message }) => message && type !== "run_requested" && type !== "run_queued");
+    const ended = run.events.findLast(({ message }) => message?.role === "assistant");
     this.#gone.textContent = goneText(run, ended);
     this.#message.hidden = !chunksGone || !ended;
     if (!this.#message.hidden && this.#message.childElementCount === 0) {
       this.#message.append(...ended.message.parts.map(partView));
     }
     // What a purge leaves is the frame that closes the run.
-    this.#chunks.element.hidden = frames.length === 0 || (chunks === 0 && !frames.length);
+    this.#chunks.element.hidden = frames.length === 0;
     this.#chunks.update(frames, how);
   }
 
@@ -222,15 +223,16 @@ function partView(part) {
 function traceOf({ id, url }) {
   const told = copied(id, "trace id");
   if (typeof url === "string" && LINK.test(url)) {
-    const link = h("a", { href: url, target: "_blank", rel: "noopener noreferrer", "data-testid": "trace-link" }, "Open");
-    told.append(" ", link);
+    const outside = { target: "_blank", rel: "noopener noreferrer", "data-testid": "trace-link" };
+    told.append(" ", h("a", { href: url, ...outside }, "Open"));
   }
   return told;
 }
 
 /** Text with a button that copies it. */
 function copied(text, name) {
-  const button = h("button", { type: "button", className: "copy", title: `Copy the ${name}`, "aria-label": `Copy the ${name}` });
+  const label = `Copy the ${name}`;
+  const button = h("button", { type: "button", className: "copy", title: label, "aria-label": label });
   button.addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText(text);
@@ -244,7 +246,8 @@ function copied(text, name) {
   return h("span", { className: "copied" }, h("code", {}, text), button);
 }
 
-const scrolled = (table) => h("div", { className: "table-scroll", tabIndex: 0, role: "region", "aria-label": "Timeline" }, table);
+const REGION = { className: "table-scroll", tabIndex: 0, role: "region", "aria-label": "The timeline as a table" };
+const scrolled = (table) => h("div", REGION, table);
 
 function saveAs(name, text) {
   const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));

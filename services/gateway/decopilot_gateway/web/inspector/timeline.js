@@ -189,7 +189,7 @@ const tokens = ({ input_tokens: input = 0, output_tokens: output = 0 }) => `${nu
 
 function stepItem(attempt, step, from, to, state, sequence, used) {
   const facts = [...span(from, to), ["Attempt", String(attempt)], ["How", STATES.get(state)], ...used];
-  return { key: `step ${attempt} ${step}`, from, to, label: `Step ${step}`, state, facts, sequence };
+  return { key: `step ${attempt} ${step}`, from, to, label: `Step ${step}`, short: String(step), state, facts, sequence };
 }
 
 function toolsOf(run, attempts, frames, to) {
