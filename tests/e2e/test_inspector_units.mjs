@@ -20,7 +20,7 @@ const stepped = (ms, attempt, step) => event(ms, "step_completed", { attempt, st
 function frame(ms, attempt, kinds, more = {}) {
   const chunks = Object.values(kinds).reduce((sum, count) => sum + count, 0);
   const place = { sequence: (sequences += 1), attempt, firstIndex: 0, at: at(ms) };
-  return { ...place, chunks, bytes: 10 * chunks, void: false, voidChunks: 0, closing: false, kinds, tools: [], ...more };
+  return { ...place, chunks, bytes: 10 * chunks, void: false, voidChunks: 0, kinds, tools: [], ...more };
 }
 
 const tool = (type, id = "c1", toolName = null) => ({ index: 0, type: `tool-${type}`, toolCallId: id, toolName });
@@ -153,7 +153,7 @@ function anyRun(seed) {
 }
 
 test("whatever the log tells, nothing has a negative width, and all of it lies within the range", () => {
-  for (let seed = 1; seed <= 3_000; seed += 1) {
+  for (let seed = 1; seed <= 1_000; seed += 1) {
     const told = anyRun(seed);
     const layout = layOut(told, BEGIN + chance(seed)(9_000_000));
     assert.ok(layout.to > layout.from, `seed ${seed}`);

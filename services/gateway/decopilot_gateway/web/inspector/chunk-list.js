@@ -159,9 +159,12 @@ export class ChunkList {
       row.remove();
       this.#drawn.delete(position);
     }
+    let next = this.#rows.firstChild;
     for (let position = from; position < to; position += 1) {
       let row = this.#drawn.get(position);
-      if (!row) this.#drawn.set(position, (row = this.#rows.appendChild(this.#row(position))));
+      if (!row) this.#drawn.set(position, (row = this.#row(position)));
+      if (row === next) next = next.nextSibling;
+      else this.#rows.insertBefore(row, next);
       row.style.top = `${position * ROW_PX + shift}px`;
       this.#fill(row, position);
     }

@@ -52,7 +52,8 @@ export class RunView {
       onError: (error) => this.#tellError(error),
     });
     this.#save.addEventListener("click", () => this.#download());
-    const columns = ["After", "What", "Took", "More"].map((name) => h("th", { scope: "col" }, name));
+    const names = ["After", "What", "Took", "More"];
+    const columns = names.map((name) => h("th", { scope: "col" }, name));
     const head = h("thead", {}, h("tr", {}, ...columns));
     const table = h("table", { "data-testid": "timeline-table" }, head, this.#table);
     this.element.append(

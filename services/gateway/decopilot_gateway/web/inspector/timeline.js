@@ -189,7 +189,8 @@ const tokens = ({ input_tokens: input = 0, output_tokens: output = 0 }) => `${nu
 
 function stepItem(attempt, step, from, to, state, sequence, used) {
   const facts = [...span(from, to), ["Attempt", String(attempt)], ["How", STATES.get(state)], ...used];
-  return { key: `step ${attempt} ${step}`, from, to, label: `Step ${step}`, short: String(step), state, facts, sequence };
+  const names = { key: `step ${attempt} ${step}`, label: `Step ${step}`, short: String(step) };
+  return { ...names, from, to, state, facts, sequence };
 }
 
 function toolsOf(run, attempts, frames, to) {
