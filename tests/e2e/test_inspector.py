@@ -111,7 +111,7 @@ async def test_a_run_with_tools_is_shown_with_its_times_its_lanes_and_its_chunks
     await answer.hover(timeout=SOON_MS)
     await answer.get_by_test_id("inspect").click()
     await expect(page.get_by_test_id("run-row")).to_have_count(1, timeout=SOON_MS)
-    await expect(page).to_have_url(re.compile(f"#{thread}/run/{run}$"))
+    await expect(page).to_have_url(re.compile(f"#{thread}/runs/{run}$"))
     await read(page)
     await expect(page.get_by_test_id("run").get_by_test_id("run-status")).to_have_text("Completed")
     facts = page.get_by_test_id("run-facts")
@@ -134,7 +134,7 @@ async def test_a_run_with_tools_is_shown_with_its_times_its_lanes_and_its_chunks
 
 async def test_the_timeline_and_the_chunks_are_reached_by_the_keys_alone(tab: Opener, api: Api, thread: str) -> None:
     run = await asked(api, thread, "/weather Oslo")
-    page = await tab(f"{thread}/run/{run}")
+    page = await tab(f"{thread}/runs/{run}")
     await read(page)
     await page.get_by_test_id("timeline").get_by_role("button", name="Zoom in").press("Tab")
     detail = page.get_by_test_id("chart-detail")
@@ -169,14 +169,14 @@ async def test_escape_closes_it_where_it_was_opened_and_going_back_and_reloading
     await expect(page.get_by_test_id("run-row")).to_have_count(2, timeout=SOON_MS)
     await expect(page.get_by_test_id("run-row").nth(1)).to_have_attribute("aria-current", "true")
     await page.get_by_test_id("run-row").first.click()
-    await expect(page).to_have_url(re.compile(f"/run/{second}$"))
+    await expect(page).to_have_url(re.compile(f"/runs/{second}$"))
     await read(page)
     await page.keyboard.press("Escape")
     await expect(page.get_by_test_id("inspector")).to_be_hidden()
     await expect(page).to_have_url(re.compile(f"#{thread}$"))
     await expect(answer.get_by_test_id("inspect")).to_be_focused()
     await answer.get_by_test_id("inspect").press("Enter")
-    await expect(page).to_have_url(re.compile("/run/"), timeout=SOON_MS)
+    await expect(page).to_have_url(re.compile("/runs/"), timeout=SOON_MS)
     shown = page.url
     await page.reload()
     await expect(page.get_by_test_id("run-row").nth(1)).to_have_attribute("aria-current", "true", timeout=SOON_MS)
@@ -190,7 +190,7 @@ async def test_a_run_that_waits_for_a_person_and_the_one_that_goes_on_lead_to_ea
     tab: Opener, api: Api, thread: str
 ) -> None:
     first = await asked(api, thread, "/delete milk", toolApprovalLevel="readonly")
-    page = await tab(f"{thread}/run/{first}")
+    page = await tab(f"{thread}/runs/{first}")
     await read(page)
     await expect(page.get_by_test_id("run").get_by_test_id("run-status")).to_have_text("Waits for a person")
     await expect(lane(page, "Tools")).to_have_attribute("data-state", "waiting")
@@ -207,7 +207,7 @@ async def test_a_run_that_waits_for_a_person_and_the_one_that_goes_on_lead_to_ea
     await expect(lane(page, "Tools")).to_have_text(["delete_note"])
     await expect(lane(page, "Tools")).to_have_attribute("data-state", "done")
     await page.get_by_test_id("run-facts").get_by_role("button", name=first).click()
-    await expect(page).to_have_url(re.compile(f"/run/{first}$"))
+    await expect(page).to_have_url(re.compile(f"/runs/{first}$"))
 
 
 async def test_a_killed_runners_attempt_ends_and_what_it_left_is_struck_through(
@@ -216,7 +216,7 @@ async def test_a_killed_runners_attempt_ends_and_what_it_left_is_struck_through(
     status, body = await api.post(thread, "/count 20000 20")
     assert status in {200, 202}
     run = body["runId"]
-    page = await tab(f"{thread}/run/{run}")
+    page = await tab(f"{thread}/runs/{run}")
     await expect(lane(page, "Attempts")).to_have_attribute("data-state", "running", timeout=SOON_MS)
     await expect(page.get_by_test_id("chunk").filter(has_text="text-delta").first).to_be_visible(timeout=SOON_MS)
     events = (await inspected(api, thread, run))["events"]
@@ -259,7 +259,7 @@ async def test_the_chunks_of_an_old_run_are_said_to_be_gone_and_their_message_st
         async with asyncio.timeout(30):
             while not (await inspected(api, thread, run))["chunksGone"]:
                 await asyncio.sleep(0.1)
-        page = await tab(f"{thread}/run/{run}", of=stack, with_=api.token)
+        page = await tab(f"{thread}/runs/{run}", of=stack, with_=api.token)
         await read(page)
         await expect(page.get_by_test_id("chunks-gone")).to_contain_text("chunks are gone")
         await expect(page.get_by_test_id("chunks-gone")).to_contain_text("the frame that closes the run")
@@ -279,7 +279,7 @@ async def test_a_run_of_twenty_thousand_chunks_is_scrolled_to_its_end_with_few_r
     tab: Opener, api: Api, stack: Stack, thread: str
 ) -> None:
     run = await asked(api, thread, "/count 20000 0")
-    page = await tab(f"{thread}/run/{run}")
+    page = await tab(f"{thread}/runs/{run}")
     told = (await api.get(f"decopilot/threads/{thread}/runs"))[1]["runs"][0]
     assert "completed" == told["status"]
     await expect(page.get_by_test_id("run")).to_have_attribute("aria-busy", "false", timeout=60_000)
@@ -304,7 +304,7 @@ async def test_a_run_of_twenty_thousand_chunks_is_scrolled_to_its_end_with_few_r
 
 async def test_everything_of_a_run_is_saved_as_json(tab: Opener, api: Api, thread: str, tmp_path: Path) -> None:
     run = await asked(api, thread, "/count 1500 0")
-    page = await tab(f"{thread}/run/{run}")
+    page = await tab(f"{thread}/runs/{run}")
     await read(page)
     async with page.expect_download() as downloading:
         await page.get_by_test_id("save-json").click()
@@ -335,7 +335,7 @@ async def test_what_tools_and_the_log_say_stays_text(tab: Opener, api: Api, thre
         await route.fulfill(json=told)
 
     await page.route(re.compile(f"/runs/{run}$"), deface)
-    await page.goto(f"{api.url}/#{thread}/run/{run}")
+    await page.goto(f"{api.url}/#{thread}/runs/{run}")
     await read(page)
     await expect(page.get_by_test_id("run-facts")).to_contain_text(HOSTILE)
     await expect(page.get_by_test_id("trace-link")).to_have_count(0)
@@ -354,20 +354,20 @@ async def test_a_run_of_another_org_and_one_that_never_was_are_not_shown(
 ) -> None:
     run = await asked(api, thread, "/count 2 0")
     stranger = stack.token(org="elsewhere", user="eve")
-    page = await tab(f"{thread}/run/{run}", with_=stranger)
+    page = await tab(f"{thread}/runs/{run}", with_=stranger)
     await expect(page.get_by_test_id("run-error")).to_contain_text("There is no thread", timeout=SOON_MS)
     await expect(page.get_by_test_id("chunk")).to_have_count(0)
     for path in (f"runs/{run}", f"runs/{run}/chunks", "runs"):
         status, _ = await Api(stack.url, stranger).get(f"decopilot/threads/{thread}/{path}")
         assert 403 == status
-    mine = await tab(f"{thread}/run/run_that_never_was")
+    mine = await tab(f"{thread}/runs/run_that_never_was")
     await expect(mine.get_by_test_id("run-error")).to_contain_text("no run", timeout=SOON_MS)
     await expect(mine.get_by_test_id("run-row")).to_have_count(1)
 
 
 async def test_it_fits_a_phone(tab: Opener, api: Api, thread: str) -> None:
     run = await asked(api, thread, "/steps 2")
-    page = await tab(f"{thread}/run/{run}", viewport={"width": 360, "height": 700}, color_scheme="dark")
+    page = await tab(f"{thread}/runs/{run}", viewport={"width": 360, "height": 700}, color_scheme="dark")
     await read(page)
     for selector in (".inspector", ".inspected", ".chunk-list"):
         wide = await page.locator(selector).evaluate("it => it.scrollWidth - it.clientWidth")

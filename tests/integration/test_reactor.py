@@ -15,7 +15,7 @@ from decopilot.contracts.events import RunRequested
 from decopilot.contracts.frames import Cursor, Frame, Outcome
 from decopilot.contracts.ids import MessageId, RunId, ThreadId
 from decopilot.contracts.messages import UIMessage, Usage
-from decopilot.domain.commands import CompleteStep, End, Start
+from decopilot.domain.commands import Archive, CompleteStep, End, Start
 from decopilot.domain.margins import closing, opening
 from decopilot.kit.settings import Settings
 from decopilot.log.ending import Ender
@@ -32,7 +32,7 @@ from decopilot_reactor.settings import ReactorSettings
 from decopilot_reactor.telling import Teller
 from support.agents import text
 from support.reactors import ByHand
-from support.services import ORG, Record, Services, running, until
+from support.services import ORG, USER, Record, Services, running, until
 from support.stack import free_port
 
 T1 = ThreadId("t1")
@@ -95,6 +95,24 @@ async def is_told_once_and_in_order(record: Record, runs: int) -> None:
     assert TOLD * runs == [event["type"].removeprefix("decopilot.") for event in told]
     causes = [tuple(map(int, event["id"].split("-"))) for event in told]
     assert sorted(set(causes)) == causes
+
+
+async def test_what_is_archived_is_told_and_listed_as_such_until_a_message_comes(
+    settings: Settings, record: Record
+) -> None:
+    async with reactor(settings):
+        await a_run(record)
+        for archived in (True, False, True):
+            wish = Archive(now=datetime.now(UTC), user_id=USER, may_write_all=False, archived=archived)
+            await record.journal.execute(ORG, T1, wish)
+        await record.drained("reactor")
+        assert [True] == [entry.archived async for entry in record.views.threads(ORG)]
+        await record.send("t1", "again", "m2")
+        await record.drained("reactor")
+        assert [False] == [entry.archived async for entry in record.views.threads(ORG)]
+    told = [(event["type"].removeprefix("decopilot."), event["data"]) for event in await record.watched("t1")]
+    expected: list[tuple[str, object]] = [("thread.archived", {"archived": it}) for it in (True, False, True)]
+    assert [*expected, ("thread.status", {"status": "in_progress"})] == told[-4:]
 
 
 async def test_two_copies_lead_to_one_view_and_to_each_watch_event_once(settings: Settings, record: Record) -> None:

@@ -365,8 +365,9 @@ def _ended(state: ThreadState, event: Terminal, status: ThreadStatus) -> ThreadS
     if event.message is not None:
         ref = MessageRef(id=event.message.id, last_frame=event.last_frame)
         # A continuation goes on with a message that has its place.
-        earlier = tuple(ref if known.id == ref.id else known for known in state.messages)
-        changes["messages"] = earlier if ref in earlier else (*earlier, ref)
+        is_known = any(known.id == ref.id for known in state.messages)
+        earlier = tuple(ref if known.id == ref.id else known for known in state.messages) if is_known else ()
+        changes["messages"] = earlier or (*state.messages, ref)
     if isinstance(event, RunRequiresAction) and not state.is_deleted:
         changes["waiting"] = Waiting(
             run_id=event.run_id,

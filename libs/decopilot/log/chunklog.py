@@ -11,6 +11,7 @@ from decopilot.contracts import subjects
 from decopilot.contracts.chunks import THREAD_DELETED, encode_chunk, transient
 from decopilot.contracts.frames import Frame, Outcome, decode_frame, frame_headers
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
+from decopilot.log.direct import BATCH
 from decopilot.log.store import EXPECTED, EXPECTED_SUBJECT, Store, Stored, is_conflict
 
 _NOTHING_LEFT = encode_chunk(transient(THREAD_DELETED, {}))
@@ -70,11 +71,12 @@ class ChunkLog:
         return [frame async for batch in batches for frame in batch]
 
     async def batches_of_run(
-        self, org: OrgId, thread: ThreadId, run: RunId, *, after: int, until: int = 0
+        self, org: OrgId, thread: ThreadId, run: RunId, *, after: int, until: int = 0, count: int = BATCH
     ) -> AsyncGenerator[list[Frame], None]:
-        """Yield the run's frames behind a sequence, at least up to `until`, in order, in batches."""
+        """Yield the run's frames behind a sequence, at least up to `until`, in order, so many at once."""
         filter_ = subjects.chunks(org, thread, run)
-        async with aclosing(self._store.read(subjects.CHUNKS_STREAM, filter_, after, until=until)) as batches:
+        read = self._store.read(subjects.CHUNKS_STREAM, filter_, after, until=until, count=count)
+        async with aclosing(read) as batches:
             async for batch in batches:
                 yield [replace(frame_of(stored), stored_at=stored.stored_at) for stored in batch]
 

@@ -14,6 +14,8 @@ from decopilot.log.store import Store, Stored
 
 _OPERATION = "KV-Operation"
 _ERASURES_AT_ONCE = 32
+_VIEWS_AT_ONCE = 64
+"""So many are decoded before others have their turn."""
 
 
 class ThreadView(Frozen):
@@ -119,7 +121,8 @@ class Views:
         """Yield every thread of an org, the one that changed longest ago first."""
         found: dict[str, ThreadSummary] = {}
         stream = f"KV_{subjects.THREADS_BUCKET}"
-        async for batch in self._store.read(stream, subjects.bucket_key(subjects.THREADS_BUCKET, f"{org}.*"), 0):
+        filter_ = subjects.bucket_key(subjects.THREADS_BUCKET, f"{org}.*")
+        async for batch in self._store.read(stream, filter_, 0, count=_VIEWS_AT_ONCE):
             for stored in batch:
                 # One that changes while this reads comes twice, the second time as it is now.
                 found.pop(stored.subject, None)

@@ -4,7 +4,6 @@ import { Attachments } from "./attachments.js";
 import { DecopilotClient, newId, ThreadChat } from "./client/index.js";
 import { watchPresence } from "./client/presence.js";
 import { confirmed, isDialogOpen } from "./dialogs.js";
-import { closeInspector, openInspector } from "./inspector.js";
 import { MOVED_ON, NEVER, Notices, REACHED, SUCCEEDED } from "./notices.js";
 import { QueueView, textOf } from "./queue.js";
 import { ConversationView } from "./render.js";
@@ -14,7 +13,7 @@ import { ThreadList } from "./threads.js";
 const HIDDEN_MS = 20_000;
 const COMPOSER_MAX_PX = 220;
 /** A thread, and a run of it that is looked into. */
-const ADDRESS = /^#([A-Za-z0-9_-]{1,64})(?:\/run\/([A-Za-z0-9_-]{1,64}))?$/;
+const HASH = /^#([A-Za-z0-9_-]{1,64})(?:\/runs\/([A-Za-z0-9_-]{1,128}))?$/;
 const DELETED = "This thread was deleted.";
 const MOVED = "That thread was deleted. This is a new one, with your message still to be sent.";
 const ASK_FIRST = "decopilot-ask-first";
@@ -42,7 +41,7 @@ const view = new ConversationView($("messages"), $("scroller"), {
   resolve,
   regenerate,
   fork,
-  inspect: (messageId) => openInspector(client, chat.thread, { messageId }),
+  inspect: (messageId) => inspect({ messageId }),
 });
 const silence = new Silence(schedule);
 const notices = new Notices(({ text, code }) => {
@@ -74,10 +73,12 @@ let scheduled = false;
 let lined = 0;
 
 function route() {
-  const [, named, runId] = ADDRESS.exec(location.hash) ?? [];
-  if (runId === undefined) closeInspector();
-  else openInspector(client, named, { runId });
-  if (chat && named === chat.thread) return;
+  const [, named, run] = HASH.exec(location.hash) ?? [];
+  if (!chat || named !== chat.thread) open(named);
+  if (run) inspect({ runId: run });
+}
+
+function open(named) {
   if (chat) drafts.set(chat.thread, composer.value);
   leave();
   view.clear();
@@ -223,6 +224,15 @@ async function takeBack({ messageId, text }) {
   if (!(await wish(() => chat.takeBack(messageId)))) return;
   giveBack(thread, text);
   if (thread === chat.thread) composer.focus();
+}
+
+/** The log of a run is looked at by few: what shows it is loaded when it is asked for. */
+async function inspect(what) {
+  const { thread } = chat;
+  await wish(async () => {
+    const { openInspector } = await import("./inspector.js");
+    openInspector(client, thread, what);
+  });
 }
 
 async function rename(thread) {

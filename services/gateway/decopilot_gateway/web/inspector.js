@@ -6,20 +6,37 @@ import { RunView } from "./inspector/run-view.js";
 import { clock, counted, day, duration, isEnded, number, reasonOf, statusOf } from "./inspector/telling.js";
 
 const RUNNING_MS = 1_000;
+const NAMES_RUN = /^#[^/]+\/runs\/./;
 
 /** The page has one inspector; it is made when it is first asked for. */
 let inspector;
+let styled;
 
 /**
  * Open the inspector over a thread's runs: at `runId`, at the newest run that gave or took the message `messageId`, or
- * at the newest of all. The address names what is shown, and the page opens it there again.
+ * at the newest of all. While it is open the address names the run, as `#THREAD/runs/RUN`: at that address the page
+ * opens it again, and where the address comes to name none, it closes. Resolves when it is there.
  */
-export function openInspector(client, thread, named = {}) {
+export async function openInspector(client, thread, named = {}) {
+  styled ??= loadStyle();
+  await styled;
   inspector ??= new Inspector();
   inspector.open(client, thread, named);
 }
 
-export const closeInspector = () => inspector?.close();
+/** What it looks like is loaded with it; if that can't be read now, it is tried again with the next opening. */
+function loadStyle() {
+  const link = h("link", { rel: "stylesheet", href: new URL("inspector.css", import.meta.url).href });
+  return new Promise((resolve) => {
+    link.addEventListener("load", resolve);
+    link.addEventListener("error", () => {
+      styled = undefined;
+      link.remove();
+      resolve();
+    });
+    document.head.append(link);
+  });
+}
 
 class Inspector {
   #dialog;
@@ -54,6 +71,7 @@ class Inspector {
     );
     this.#dialog.addEventListener("close", () => this.#closed());
     document.body.append(this.#dialog);
+    addEventListener("hashchange", () => NAMES_RUN.test(location.hash) || this.close());
     setInterval(() => this.#dialog.open && this.#drawRows(), RUNNING_MS);
   }
 
@@ -91,7 +109,7 @@ class Inspector {
     if (this.#dialog.open) return; // by now it is open again
     this.#forget();
     // Where the reader went to another thread, or back, the address says so already.
-    if (/\/run(\/|$)/.test(location.hash)) history.replaceState(null, "", `#${this.#thread}`);
+    if (NAMES_RUN.test(location.hash)) history.replaceState(null, "", `#${this.#thread}`);
   }
 
   /** Read the newest runs again; older ones that were read stay. */
@@ -121,10 +139,10 @@ class Inspector {
     if (runId === this.#shown) return;
     this.#view?.close();
     this.#shown = runId;
-    const address = `#${this.#thread}/run/${runId}`;
+    const address = `#${this.#thread}/runs/${runId}`;
     if (location.hash !== address) {
       // The first run that is shown is a step of the reader's; among runs the address only follows.
-      if (isNew && !/\/run(\/|$)/.test(location.hash)) history.pushState(null, "", address);
+      if (isNew && !NAMES_RUN.test(location.hash)) history.pushState(null, "", address);
       else history.replaceState(null, "", address);
     }
     this.#view = new RunView(this.#client, this.#thread, runId, {
