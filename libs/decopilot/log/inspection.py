@@ -188,8 +188,7 @@ class Inspector:
 
 def _inspected(frame: Frame, void: Ranges) -> InspectedFrame:
     # As one document: to parse them one by one takes several times as long.
-    chunks: list[Chunk] = from_json(b"[" + frame.body.replace(b"
-", b",") + b"]")
+    chunks: list[Chunk] = from_json(b"[" + frame.body.replace(b"\n", b",") + b"]")
     kinds = Counter(str(chunk["type"]) for chunk in chunks)
     count = frame.end.index + 1
     return InspectedFrame(
