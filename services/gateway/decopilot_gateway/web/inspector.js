@@ -193,13 +193,14 @@ function runRow(onClick) {
       const took = Date.parse(run.endedAt) - requested;
       const isToday = day(requested) === day(Date.now());
       const told = [
+        reasonOf(run),
         took >= 0 ? duration(took) : "",
         run.attempts > 1 ? counted(run.attempts, "attempt") : "",
         run.steps ? counted(run.steps, "step") : "",
         run.usage ? `${number(run.usage.totalTokens)} tokens` : "",
       ];
       const texts = [
-        [status, [statusOf(run), reasonOf(run)].filter(Boolean).join(": ")],
+        [status, statusOf(run)],
         [when, isToday ? clock(requested).slice(0, 8) : `${day(requested)} ${clock(requested).slice(0, 5)}`],
         [what, told.filter(Boolean).join(" · ")],
       ];
