@@ -1,11 +1,14 @@
 /** Reads a thread's runs and one of them, and reads on for as long as it goes on. */
 
 import { isEnded } from "./telling.js";
+import { timed } from "./timeline.js";
 
 const POLL_MS = 1_500;
 const TIMEOUT_MS = 20_000;
 /** How often pages of frames that are still being read are told of: each time all of it is drawn. */
 const TOLD_MS = 700;
+/** A run that takes long to draw is drawn less often: of so many parts of the time, one is spent on it. */
+const REST = 8;
 /** More frames of a run than that are not drawn: what they hold would weigh on the tab. */
 export const FRAMES_MAX = 40_000;
 const CHUNKS_A_PAGE = 1_000;
@@ -35,6 +38,7 @@ export class RunSource {
   #frames = [];
   #isAnew = false;
   #told_at = -Infinity;
+  #drawing_ms = 0;
   /** How far the server's clock is ahead of this one's. */
   #ahead_ms = 0;
 
@@ -66,7 +70,7 @@ export class RunSource {
         this.#options.onError(error);
         if (error.status >= 400 && error.status < 500 && error.status !== 429) return;
       }
-      do await pause(POLL_MS, signal);
+      do await pause(Math.max(POLL_MS, REST * this.#drawing_ms), signal);
       while (document.hidden && !signal.aborted);
     }
   }
@@ -96,14 +100,18 @@ export class RunSource {
   }
 
   #tell(run, isAnew) {
-    for (const frame of run.frames) this.#frames.push(frame);
+    for (const frame of run.frames) this.#frames.push(timed(frame));
     if (this.#frames.length >= FRAMES_MAX) run.next = null;
     run.isCut = this.#frames.length >= FRAMES_MAX;
     run.frames = this.#frames;
     this.#isAnew ||= isAnew;
-    if (!this.#closing.signal.aborted && (run.next === null || performance.now() - this.#told_at > TOLD_MS)) {
+    const since_ms = performance.now() - this.#told_at;
+    const isDue = run.next === null || since_ms > Math.max(TOLD_MS, REST * this.#drawing_ms);
+    if (!this.#closing.signal.aborted && isDue) {
+      const begun = performance.now();
       this.#options.onRead(run, { isAnew: this.#isAnew });
       this.#told_at = performance.now();
+      this.#drawing_ms = this.#told_at - begun;
       this.#isAnew = false;
     }
     return run;

@@ -10,6 +10,7 @@ import { amountOf, stagesOf } from "./timeline.js";
 /** More rows than that would weigh on the tab; the JSON has them all. */
 const ROWS_MAX = 1_000;
 const SHOWN_CHARS = 200_000;
+const TABLE = "The timeline as a table";
 /** A trace is looked at where an operator said, and only there. */
 const LINK = /^https?:\/\//i;
 
@@ -63,7 +64,7 @@ export class RunView {
       h("h4", {}, "Timeline"),
       this.#stages,
       this.#chart.element,
-      h("details", { className: "twin" }, h("summary", {}, "The timeline as a table"), this.#tableNote, scrolled(table)),
+      h("details", { className: "twin" }, h("summary", {}, TABLE), this.#tableNote, scrolled(table)),
       h("h4", {}, "Chunks"),
       this.#amount,
       this.#gone,
@@ -184,6 +185,7 @@ export class RunView {
   async #download() {
     if (!this.#run) return;
     const { isCut: _, next: __, ...run } = this.#run;
+    run.frames = run.frames.map(({ time: ___, ...frame }) => frame);
     const chunks = [];
     this.#save.disabled = true;
     try {
@@ -247,7 +249,7 @@ function copied(text, name) {
   return h("span", { className: "copied" }, h("code", {}, text), button);
 }
 
-const REGION = { className: "table-scroll", tabIndex: 0, role: "region", "aria-label": "The timeline as a table" };
+const REGION = { className: "table-scroll", tabIndex: 0, role: "region", "aria-label": TABLE };
 const scrolled = (table) => h("div", REGION, table);
 
 function saveAs(name, text) {

@@ -39,7 +39,7 @@ const STATES = new Map([
  */
 export function layOut(run, now) {
   const events = run.events.map((event) => ({ ...event, time: timeOf(event.storedAt ?? event.at) })).filter(isTimed);
-  const frames = run.frames.map((frame) => ({ ...frame, time: timeOf(frame.at) })).filter(isTimed);
+  const frames = run.frames.map(timed).filter(isTimed);
   const [from, to] = rangeOf(run, [...events, ...frames].map(({ time }) => time), now);
   const attempts = attemptsOf(run, events, frames, to);
   const items = {
@@ -60,6 +60,9 @@ export function layOut(run, now) {
   }
   return { from, to, lanes, frames };
 }
+
+/** A frame with its time in ms. There may be tens of thousands, drawn again and again: they are made so once. */
+export const timed = (frame) => ("time" in frame ? frame : { ...frame, time: timeOf(frame.at) });
 
 /** When a run came how far: `[{name, time, after}]`, `after` being what it took since the request. */
 export function stagesOf(run) {
