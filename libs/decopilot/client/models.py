@@ -147,8 +147,20 @@ class Trace(_Answer):
     url: str | None = None
 
 
+class ToolChunk(_Answer):
+    """A chunk that takes a tool call one state further; `index` counts chunks within the run."""
+
+    index: int
+    type: str
+    tool_call_id: str
+    tool_name: str | None = None
+
+
 class RunFrame(_Answer):
-    """A frame of a run without its chunks; `first_index` counts chunks within the run, `kinds` counts them by type."""
+    """A frame of a run without its chunks; `first_index` counts chunks within the run, `kinds` counts them by type.
+
+    `tools` are those that take a tool call one state further.
+    """
 
     sequence: int
     attempt: int
@@ -160,6 +172,7 @@ class RunFrame(_Answer):
     void_chunks: int
     closing: bool
     kinds: dict[str, int]
+    tools: tuple[ToolChunk, ...] = ()
 
 
 class RunInspection(Run):

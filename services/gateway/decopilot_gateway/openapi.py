@@ -207,7 +207,9 @@ def _schemas() -> dict[str, Any]:
             "voidChunks": number,
             "closing": flag,
             "kinds": {"type": "object", "additionalProperties": number},
+            "tools": _list_of("ToolChunk"),
         },
+        "ToolChunk": {"index": number, "type": text, "toolCallId": text, "toolName": maybe_text},
         "RunChunks": {"chunks": _list_of("StoredChunk"), "next": maybe_text, "chunksGone": flag},
         "StoredChunk": {
             "cursor": cursor,
