@@ -19,3 +19,4 @@ export { ApiError, ChunkError, RunError } from "./errors.js";
 export { newId } from "./ids.js";
 export { ThreadChat } from "./thread-chat.js";
 export { WatchClient } from "./watch.js";
+export { DecopilotChatTransport } from "./transport.js";
