@@ -73,7 +73,7 @@ async def tab(browser: Browser, stack: Stack, token: str) -> AsyncIterator[Opene
     assert [] == complaints
 
 
-async def asked(api: Api, thread: str, text: str, **more: object) -> str:
+async def asked(api: Api, thread: str, text: str, **more: str) -> str:
     """Ask something, and wait until it was answered; returns the run."""
     status, body = await api.post(thread, text, **more)
     assert status in {200, 202}, body

@@ -7,6 +7,7 @@ const INSPECTOR = new URL("../../services/gateway/decopilot_gateway/web/inspecto
 const { densityOf, LANES, layOut, stagesOf, ticksOf } = await import(new URL("timeline.js", INSPECTOR));
 const { Entries, isOfKind, kindsOf, VOID } = await import(new URL("entries.js", INSPECTOR));
 const { ChunkCache } = await import(new URL("chunk-cache.js", INSPECTOR));
+const { RunSource } = await import(new URL("run-source.js", INSPECTOR));
 const { duration } = await import(new URL("telling.js", INSPECTOR));
 
 const BEGIN = Date.parse("2026-03-01T12:00:00Z");
@@ -250,6 +251,32 @@ test("frames are kept whole, though a page ends within one, and none is read twi
   assert.equal(requests.length, asked);
   assert.equal(await cache.want([{ sequence: 9 }]), true);
   assert.equal(cache.get(9), undefined);
+});
+
+/** A client of a run whose frames come two at a time; those before a rewind are void once it is there. */
+function clientOf(frames, status) {
+  const asked = [];
+  const open = async (_, { query: { after = 0 } }) => {
+    asked.push(after);
+    const left = frames.filter(({ sequence }) => sequence > after);
+    const next = left.length > 2 ? left[1].sequence : null;
+    const body = { ...run(status, [event(0, "run_requested")], left.slice(0, 2)), chunks: 9, next };
+    return { headers: new Headers(), json: async () => body };
+  };
+  return { asked, open };
+}
+
+test("a run that was taken over is read page by page, and anew for each time it was taken back", async () => {
+  const frames = [1, 2, 3, 4, 5, 6, 7].map((place) => ({
+    ...frame(place, 1, place === 4 || place === 6 ? { "data-run-rewind": 1 } : { "text-delta": 1 }),
+    sequence: place,
+  }));
+  const client = clientOf(frames, "completed");
+  const told = [];
+  const onRead = (read, { isAnew }) => told.push([read.frames.map(({ sequence }) => sequence), read.next, isAnew]);
+  await new RunSource(client, "t", "r", { onRead, onError: (error) => assert.fail(error) }).open();
+  assert.deepEqual(told.at(-1).slice(0, 2), [[1, 2, 3, 4, 5, 6, 7], null]);
+  assert.deepEqual(client.asked, [0, 2, 0, 2, 4, 0, 2, 4, 6]);
 });
 
 test("a length of time is said in the unit that fits it", () => {

@@ -10,7 +10,7 @@ const TOLD_MS = 700;
 /** A run that takes long to draw is drawn less often: of so many parts of the time, one is spent on it. */
 const REST = 8;
 /** More frames of a run than that are not drawn: what they hold would weigh on the tab. */
-export const FRAMES_MAX = 40_000;
+export const FRAMES_MAX = 60_000;
 const CHUNKS_A_PAGE = 1_000;
 /** Behind every chunk of a frame: none has so many. */
 const BEHIND_ALL = 999_999_999;
@@ -36,6 +36,9 @@ export class RunSource {
   #options;
   #closing = new AbortController();
   #frames = [];
+  #isReading = false;
+  /** The last frame that was read which takes others back; it is read anew for each of them once. */
+  #rewind = 0;
   #isAnew = false;
   #told_at = -Infinity;
   #drawing_ms = 0;
@@ -59,6 +62,16 @@ export class RunSource {
 
   /** Read until the run has ended, or until this is closed. */
   async open() {
+    if (this.#isReading) return;
+    this.#isReading = true;
+    try {
+      await this.#follow();
+    } finally {
+      this.#isReading = false;
+    }
+  }
+
+  async #follow() {
     const { signal } = this.#closing;
     while (!signal.aborted) {
       try {
@@ -89,7 +102,9 @@ export class RunSource {
     const after = this.#frames.at(-1)?.sequence;
     const { signal } = this.#closing;
     const run = await this.#request({ after }, signal);
-    const isTakenBack = run.frames.some(({ kinds }) => Object.hasOwn(kinds, "data-run-rewind"));
+    const rewind = run.frames.findLast(({ kinds }) => Object.hasOwn(kinds, "data-run-rewind"))?.sequence ?? 0;
+    const isTakenBack = rewind > this.#rewind;
+    this.#rewind = Math.max(rewind, this.#rewind);
     // What was read before is purged, or partly counts no more: then all of it is read anew.
     if (after !== undefined && (isTakenBack || run.chunksGone)) {
       this.#frames = [];
@@ -100,9 +115,9 @@ export class RunSource {
   }
 
   #tell(run, isAnew) {
-    for (const frame of run.frames) this.#frames.push(timed(frame));
-    if (this.#frames.length >= FRAMES_MAX) run.next = null;
+    if (this.#frames.length < FRAMES_MAX) for (const frame of run.frames) this.#frames.push(timed(frame));
     run.isCut = this.#frames.length >= FRAMES_MAX;
+    if (run.isCut) run.next = null;
     run.frames = this.#frames;
     this.#isAnew ||= isAnew;
     const since_ms = performance.now() - this.#told_at;

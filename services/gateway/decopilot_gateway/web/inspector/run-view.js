@@ -46,7 +46,7 @@ export class RunView {
     this.#chart = new Chart((sequence) => this.#chunks.show(sequence));
     this.#chunks = new ChunkList(
       (place) => readChunks(client, thread, runId, { ...place, signal: this.#closing.signal }),
-      () => this.#source.again(),
+      () => this.#run.chunksGone || this.#source.again(),
     );
     this.#source = new RunSource(client, thread, runId, {
       onRead: (run, how) => this.#show(run, how),
