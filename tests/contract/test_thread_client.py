@@ -1,4 +1,4 @@
-"""The browser library holds its rules, told by Node's own test runner; its fold is that of the log; its package is what it says."""
+"""The browser library holds its rules, folds as the log does, and its package is what it says."""
 
 import json
 import subprocess
@@ -86,8 +86,20 @@ def test_the_package_is_used_by_a_typescript_program_as_it_comes(tmp_path: Path)
     packed = _npm("pack", "--json", "--pack-destination", str(tmp_path), cwd=LIBRARY)
     (told,) = json.loads(packed[packed.index("[") :])
     names = {file["path"] for file in told["files"]}
-    assert {"LICENSE", "README.md", "package.json", "src/index.js", "src/react.js", "types/index.d.ts", "types/react.d.ts"} <= names
-    assert set() == {name for name in names if name.split("/")[0] not in ("src", "types")} - {"LICENSE", "README.md", "package.json"}
+    assert {
+        "LICENSE",
+        "README.md",
+        "package.json",
+        "src/index.js",
+        "src/react.js",
+        "types/index.d.ts",
+        "types/react.d.ts",
+    } <= names
+    assert set() == {name for name in names if name.split("/")[0] not in ("src", "types")} - {
+        "LICENSE",
+        "README.md",
+        "package.json",
+    }
     user = tmp_path / "user"
     (user / "node_modules").mkdir(parents=True)
     for borrowed in ("react", "@types", "csstype"):
@@ -104,13 +116,23 @@ def test_the_package_is_used_by_a_typescript_program_as_it_comes(tmp_path: Path)
 
 def _compiled(folder: Path) -> str:
     compiler = installed(LIBRARY) / ".bin" / "tsc"
-    ran = subprocess.run([str(compiler), "-p", "."], cwd=folder, env=environment(), capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(
+        [str(compiler), "-p", "."],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 
 
 def _npm(*arguments: str, cwd: Path) -> str:
-    ran = subprocess.run([*npm(), *arguments], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(
+        [*npm(), *arguments], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=120, check=False
+    )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
