@@ -1,4 +1,4 @@
-"""The browser library holds its rules, told by Node's own test runner; its fold is that of the log; its package is what it says."""
+"""The browser library holds its rules, folds as the log does, and its package is what it says."""
 
 import json
 import subprocess

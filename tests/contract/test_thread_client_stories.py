@@ -1,4 +1,4 @@
-"""Whatever streams say, and whatever becomes of them on the way, the browser library ends with what the log folds to."""
+"""Whatever streams say and whatever becomes of them, the browser library ends with what the log folds to."""
 
 import json
 import subprocess
@@ -46,5 +46,17 @@ def _shown(message: dict[str, Any]) -> list[Any]:
 
 
 def _shown_part(part: dict[str, Any]) -> dict[str, Any]:
-    names = ("type", "state", "text", "toolCallId", "toolName", "input", "output", "errorText", "data", "url", "approval")
+    names = (
+        "type",
+        "state",
+        "text",
+        "toolCallId",
+        "toolName",
+        "input",
+        "output",
+        "errorText",
+        "data",
+        "url",
+        "approval",
+    )
     return {name: part[name] for name in names if part.get(name) is not None}
