@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from PIL import Image
 from playwright.async_api import Browser, Page, expect
+
 from support.browser import chromium
 from support.stack import Stack, running_stack
 from support.viewer import Api
@@ -48,7 +49,7 @@ async def main(folder: Path) -> None:
                 for take in (_chat, _streaming, _question, _plan, _ends, _queue, _dark, _phone):
                     page = await take(browser, stack)
                     await page.wait_for_timeout(600)  # for what fades in
-                    await _keep(page, folder / f"{take.__name__.removeprefix('_')}.png")
+                    _keep(await page.screenshot(), folder / f"{take.__name__.removeprefix('_')}.png")
                     await page.context.close()
 
 
@@ -176,8 +177,8 @@ async def _phone(browser: Browser, stack: Stack) -> Page:
     return page
 
 
-async def _keep(page: Page, file: Path) -> None:
-    picture = Image.open(io.BytesIO(await page.screenshot())).convert("RGB")
+def _keep(shot: bytes, file: Path) -> None:
+    picture = Image.open(io.BytesIO(shot)).convert("RGB")
     for colours in (256, 128, 64):
         picture.quantize(colours, dither=Image.Dither.NONE).save(file, optimize=True)
         if file.stat().st_size <= LIMIT_BYTES:

@@ -62,9 +62,9 @@ class Choices:
 
     def _modes(self) -> list[Mode]:
         """List the modes that do here what they are for."""
-        can_search = (
-            self._configuration.search is not None or self._configuration.tier_entry("web_research") is not None
-        )
-        can_draw = self._configuration.tier_entry("image") is not None
-        lacking = {"web-search": not can_search, "gen-image": not can_draw}
-        return [mode for mode in get_args(Mode) if not lacking.get(mode)]
+        configured = self._configuration
+        works = {
+            "web-search": configured.search is not None or configured.tier_entry("web_research") is not None,
+            "gen-image": configured.tier_entry("image") is not None,
+        }
+        return [mode for mode in get_args(Mode) if works.get(mode, True)]
