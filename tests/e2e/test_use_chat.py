@@ -1,9 +1,9 @@
 """`useChat` of every line of the AI SDK over our transport shows what history holds, whatever happens in mid-turn."""
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,7 +62,7 @@ async def in_history(api: Api, thread: str, line: int) -> list[object]:
 
 
 async def assert_as_in_history(ai: UseChat, api: Api, thread: str, shown: Shown) -> None:
-    assert shown["error"] is None if "error" in shown else True
+    assert "error" not in shown
     assert await in_history(api, thread, ai.line) == said(shown["messages"], ai.line)
 
 
@@ -97,8 +97,8 @@ async def test_what_is_approved_is_done_and_what_is_denied_is_not(
 ) -> None:
     if ai.line == 5:
         pytest.skip("`ai` 5 knows no approvals")
-    body = {"toolApprovalLevel": "none"}
-    await ai.do("mount", thread, thread=thread, automatic="approvals", options={"body": body})
+    readonly = {"body": {"toolApprovalLevel": "readonly"}}
+    await ai.do("mount", thread, thread=thread, automatic="approvals", options=readonly)
     await ai.do("send", thread, text="/delete old.txt")
     shown = await ai.shows(thread, status="ready", state="approval-requested")
     approval = shown["messages"][-1]["parts"][-1]["approval"]
@@ -154,18 +154,27 @@ async def test_a_run_that_ends_between_loading_and_resuming_is_not_missed(ai: Us
 
 async def test_a_second_tab_ends_with_the_same_messages(ai: UseChat, api: Api, thread: str) -> None:
     other = f"{thread}-tab"
-    await ai.do("mount", thread, thread=thread, automatic="tools")
-    await ai.do("send", thread, text="/ask How are you?")
-    shown = await ai.shows(thread, status="ready", state="input-available")
-    await ai.do("mount", other, thread=thread, load=True)
-    call = shown["messages"][-1]["parts"][-1]
-    await ai.do("answer", thread, tool="user_ask", toolCallId=call["toolCallId"], output={"response": "well " * 400})
-    await ai.shows(thread, text=20)
-    await ai.do("resume", other)
-    shown = await ai.shows(thread, status="ready", finishes=2)
-    theirs = await ai.shows(other, status="ready", finishes=1)
-    await assert_as_in_history(ai, api, thread, shown)
-    await assert_as_in_history(ai, api, thread, theirs)
+    await ai.do("mount", thread, thread=thread)
+    await ai.do("send", thread, text="/count 100 20")
+    await ai.shows(thread, text=40)
+    await ai.do("mount", other, thread=thread, load=True, resume=True)
+    for tab in (thread, other):
+        shown = await ai.shows(tab, status="ready", finishes=1)
+        await assert_as_in_history(ai, api, thread, shown)
+
+
+async def test_a_run_that_goes_on_with_an_answer_is_resumed_whole(ai: UseChat, api: Api, thread: str) -> None:
+    await api.post(thread, "/slowtool 1", toolApprovalLevel="readonly")
+    (pending,) = (await api.settled(thread))["pending"]
+    await ai.do("mount", thread, thread=thread, load=True)
+    resolution = {"approvalId": pending["id"], "approved": True}
+    url = api.path(f"decopilot/threads/{thread}/interactions")
+    await api.call("POST", url, body={"resolutions": [resolution]})
+    await ai.do("resume", thread)
+    shown = await ai.shows(thread, status="ready", finishes=1)
+    # Before `ai` 7 no chunk tells that a call was approved.
+    line = ai.line if ai.line == 7 else 5
+    assert await in_history(api, thread, line) == said(shown["messages"], line)
 
 
 async def test_nothing_to_resume_leaves_a_chat_as_it_is(ai: UseChat, api: Api, thread: str) -> None:
@@ -239,26 +248,26 @@ async def test_a_gateway_that_is_killed_in_mid_turn_ends_no_turn(
     await assert_as_in_history(ai, api, thread, shown)
 
 
-@pytest.mark.parametrize("text", ["/count 400 10", "/steps 12"])
-async def test_a_runner_that_is_killed_in_mid_step_doubles_nothing(
+@pytest.mark.parametrize("text", ["/count 300 10", "/steps 30"])
+async def test_a_runner_that_is_killed_in_mid_turn_doubles_nothing(
     ai: UseChat, api: Api, stack: Stack, thread: str, text: str
 ) -> None:
     await ai.do("mount", thread, thread=thread)
     await ai.do("send", thread, text=text)
     await ai.shows(thread, text=150)
     await kill_driver(stack, thread)
-    await ai.do("wait", thread, status="streaming")
-    shown = await ai.shows(thread, status="ready", finishes=1)
-    while "finish" not in (shown["messages"][-1].get("metadata") or {}) and (await api.settled(thread), False)[1]:
-        pass
-    print(shown["statuses"], shown["finishes"])
-    await assert_as_in_history(ai, api, thread, await ai.shows(thread, status="ready"))
+    await api.settled(thread)
+    shown = await ai.shows(thread, status="ready", finished=True)
+    print(shown["statuses"], shown["finishes"], shown["data"])
+    await assert_as_in_history(ai, api, thread, shown)
+    # `ai` 7 takes back what counts no more in the stream; the others end the turn and are told the answer anew.
+    if ai.line == 7:
+        assert ["ready", "submitted", "streaming", "ready"] == shown["statuses"]
+    assert "error" not in shown["statuses"]
 
 
 async def kill_driver(stack: Stack, thread: str) -> None:
     """Kill the runner that drives the thread's run."""
-    import os
-
     found = [recorded.event for recorded in await eventlog.events(stack, ORG, ThreadId(thread))]
     started = [event for event in found if isinstance(event, RunStarted)]
     os.kill(int(started[-1].runner_id.rpartition("-")[2]), signal.SIGKILL)

@@ -79,11 +79,12 @@ const operations = {
   answer: ({ chat, ...given }) => void chats.get(chat).helpers.addToolOutput(given),
   approve: ({ chat, ...given }) => void chats.get(chat).helpers.addToolApprovalResponse(given),
   cancel: ({ chat }) => chats.get(chat).transport.cancel(chats.get(chat).thread),
-  async wait({ chat: name, status, text = 0, state, finishes = 0, messages = 0, deadline_ms = 40_000 }) {
+  async wait({ chat: name, status, text = 0, state, finishes = 0, messages = 0, finished = false, deadline_ms = 20_000 }) {
     const chat = chats.get(name);
     const is = () =>
       (status === undefined || chat.shown.status === status) &&
       chat.finishes.length >= finishes &&
+      (!finished || chat.finishes.some(({ isAbort, isError }) => !isAbort && !isError)) &&
       chat.shown.messages.length >= messages &&
       textOf(chat.shown).length >= text &&
       (state === undefined || chat.shown.messages.at(-1)?.parts.some(part => part.state === state));
