@@ -54,8 +54,8 @@ export class DecopilotChatTransport {
   #active = new Map();
   /** Messages that may have been taken or not, by their ids. */
   #unsettled = new Set();
-  /** The run that each chat saw finish last. */
-  #finished = new Map();
+  /** The run that each chat read last. */
+  #seen = new Map();
   /** The ids of answers that broke off, by chat. */
   #broken = new Map();
   /** Histories that were read to begin with, by chat. */
@@ -164,8 +164,8 @@ export class DecopilotChatTransport {
   #follow(chatId, active, abortSignal, from) {
     const onEnd = (error) => {
       this.#forget(chatId, active);
+      if (from.runId !== undefined) this.#seen.set(chatId, from.runId);
       if (error instanceof RetellError) return this.#breakOff(chatId, error);
-      if (!error) this.#finished.set(chatId, from.runId);
       return error;
     };
     const turn = new Turn(this.#client, { thread: chatId, sdk: this.#sdk, ...from, onEnd });
@@ -255,10 +255,10 @@ export class DecopilotChatTransport {
     }
   }
 
-  /** Call again what is refused only because the run that the chat saw finish has yet to end. */
+  /** Call again what is refused only because the run that the chat has read has yet to end. */
   async #settled(chatId, call, signal) {
     const deadline = performance.now() + SETTLE_MS;
-    let isLast = !this.#finished.has(chatId);
+    let isLast = !this.#seen.has(chatId);
     for (let tries = 0; ; tries += 1) {
       try {
         return await this.#patiently(call, signal);
@@ -273,7 +273,7 @@ export class DecopilotChatTransport {
 
   async #isEnding(chatId) {
     const { activeRun } = await this.#client.getThread(chatId);
-    return activeRun?.runId !== undefined && activeRun.runId === this.#finished.get(chatId);
+    return activeRun?.runId !== undefined && activeRun.runId === this.#seen.get(chatId);
   }
 
   /** Call until there is an answer that stays. */
