@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -17,7 +18,7 @@ from support.stack import Stack, running_stack
 from support.use_chat import LINES, Shown, UseChat, use_chat
 from support.viewer import Api
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.node, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
 ORG = OrgId("local")
 
@@ -32,6 +33,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def token(stack: Stack) -> str:
     return stack.token()
+
+
+@pytest.fixture
+def thread(request: pytest.FixtureRequest) -> str:
+    """A thread of the test's own, for each line."""
+    return f"{str(request.node.name)[:40].partition('[')[0]}-{secrets.token_hex(4)}"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=LINES, ids=lambda line: f"ai{line}")
@@ -285,7 +292,7 @@ async def test_runners_that_are_killed_in_mid_turn_double_nothing(
     everyone: list[UseChat], api: Api, stack: Stack, thread: str
 ) -> None:
     # Who is alone has nobody who resumes it; `ai` 7 does not need to.
-    texts = {"count": "/count 800 10", "alone": "/count 800 10", "steps": "/steps 100"}
+    texts = {"count": "/count 500 20", "alone": "/count 500 20", "steps": "/steps 100"}
     lacking = {5: "steps", 6: "steps", 7: "alone"}
     chats = {
         f"{thread[:48]}-{ai.line}-{name}": (ai, text)
@@ -293,12 +300,13 @@ async def test_runners_that_are_killed_in_mid_turn_double_nothing(
         for name, text in texts.items()
         if lacking[ai.line] != name
     }
+    runners = [await asyncio.to_thread(stack.pid, "runner", index) for index in (1, 2)]
     for chat, (ai, text) in chats.items():
         await ai.do("mount", chat, thread=chat, rewinds=chat.endswith("count"))
         await ai.do("send", chat, text=text)
     await asyncio.gather(*(ai.shows(chat, text=20) for chat, (ai, _) in chats.items()))
-    for index in (1, 2):
-        await asyncio.to_thread(stack.kill, "runner", index=index)
+    for pid in runners:
+        os.kill(pid, signal.SIGKILL)
     for chat, (ai, _) in chats.items():
         if chat.endswith("alone"):
             shown = await ai.shows(chat, status="error")
