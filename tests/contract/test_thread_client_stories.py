@@ -30,7 +30,7 @@ def _live_through(stories: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     command = [node(), str(LIBRARY / "test/live_through.mjs")]
     ran = subprocess.run(command, input=given, capture_output=True, text=True, timeout=120, check=False)
     assert 0 == ran.returncode, ran.stderr
-    return {one["seed"]: one for one in map(json.loads, ran.stdout.splitlines())}
+    return {one["seed"]: one for one in map(json.loads, filter(None, ran.stdout.split("\n")))}
 
 
 def _wrong(told: dict[str, Any], lived: dict[str, Any]) -> str | None:

@@ -47,6 +47,8 @@ export class Conversation {
   #run;
   /** @type {{id: string, runId?: string} | undefined} The answer that was cut off and is told again. */
   #again;
+  /** @type {Set<string>} Messages that are known here before the stream tells of them: they stand behind all it tells. */
+  #ahead = new Set();
   /** @type {Set<string>} */
   #seen = new Set();
   /**
@@ -153,6 +155,7 @@ export class Conversation {
   load({ messages, cursor, status, pending, queue = [], activeRun }, reading = this.reading()) {
     const [held, answering, runId] = [this.messages.map((one) => this.#veils.shown(one)), this.answering, this.runId];
     this.messages = messages.filter(isMessage);
+    this.#ahead.clear();
     this.cursor = cursor ?? START;
     this.#fold = this.#run = this.#base = this.#again = this.retry = undefined;
     for (const message of this.#veils.draw(held, this.messages, this.cursor)) this.#put(message);
@@ -195,11 +198,11 @@ export class Conversation {
   line(queue, reading = this.reading(), begun = [], isHistory = false) {
     for (const { messageId, runId, message } of this.missingIn(queue)) {
       if (this.#isShown(messageId) || !begun.some(({ id }) => id === messageId)) continue;
-      this.messages.push(message);
+      this.#showAhead(message);
       this.started({ runId, status: "in_progress", cursor: this.cursor });
     }
     const inChat = this.#line.load(queue, reading, (id) => this.#isShown(id), isHistory);
-    this.messages.push(...inChat);
+    for (const message of inChat) this.#showAhead(message);
   }
 
   /**
@@ -219,7 +222,7 @@ export class Conversation {
     if (this.has(message.id)) return;
     const isQueued = this.active;
     this.#line.offer({ messageId: message.id, message, interrupts, isQueued });
-    if (!isQueued) this.messages.push(message);
+    if (!isQueued) this.#showAhead(message);
   }
 
   /**
@@ -237,7 +240,7 @@ export class Conversation {
     if (isKnown) return;
     if (wasOffered) this.#leave(messageId);
     const isQueued = status === "queued";
-    if (!isQueued && status !== "withdrawn" && !this.#isShown(messageId)) this.messages.push(message);
+    if (!isQueued && status !== "withdrawn" && !this.#isShown(messageId)) this.#showAhead(message);
     if (ENDED.has(status)) return;
     if (isQueued && interrupts && this.runId !== undefined) this.#stopping.add(this.runId);
     const accepted = this.#line.readings;
@@ -488,10 +491,11 @@ export class Conversation {
     if (!isMessage(message)) return;
     this.#line.forget(message.id);
     this.#veils.note(message.id, this.cursor);
+    if (this.#ahead.has(message.id)) this.#leave(message.id);
     if (this.#isShown(message.id)) this.#put(message);
     else {
       const place = this.messages.findIndex(({ id }) => id === this.#fold?.message.id);
-      this.messages.splice(place < 0 ? this.messages.length : place, 0, message);
+      this.messages.splice(place < 0 ? this.#toldUpTo : place, 0, message);
     }
   }
 
@@ -503,7 +507,7 @@ export class Conversation {
     const last = this.messages.findIndex(({ id }) => id === after);
     if (last < 0) return;
     this.messages = this.messages.filter(
-      ({ id }, place) => place <= last || id === this.#fold?.message.id || this.#line.isOffered(id),
+      ({ id }, place) => place <= last || id === this.#fold?.message.id || this.#ahead.has(id),
     );
   }
 
@@ -526,7 +530,20 @@ export class Conversation {
 
   /** @param {string} id */
   #leave(id) {
+    this.#ahead.delete(id);
     this.messages = this.messages.filter((message) => message.id !== id);
+  }
+
+  /** @param {UIMessage} message */
+  #showAhead(message) {
+    this.#ahead.add(message.id);
+    this.messages.push(message);
+  }
+
+  /** The place behind all that history and stream have told. */
+  get #toldUpTo() {
+    const place = this.messages.findIndex(({ id }) => this.#ahead.has(id));
+    return place < 0 ? this.messages.length : place;
   }
 
   /** @param {string} id */
@@ -537,7 +554,7 @@ export class Conversation {
   /** @param {UIMessage} message */
   #put(message) {
     const index = this.messages.findIndex(({ id }) => id === message.id);
-    if (index < 0) this.messages.push(message);
+    if (index < 0) this.messages.splice(this.#toldUpTo, 0, message);
     else this.messages[index] = message;
   }
 

@@ -8,10 +8,11 @@ import { ThreadChat } from "./thread-chat.js";
 /** @typedef {import("./types.js").Callbacks} Callbacks */
 /** @typedef {import("./types.js").RunOptions} RunOptions */
 /** @typedef {import("./thread-chat.js").Options & Callbacks} Options */
+/** @typedef {"addToolOutput" | "addToolApprovalResponse" | "resolve"} Deciding */
+/** @typedef {"sendMessage" | "regenerate" | "stop" | "takeBack" | "clearError" | "wake" | Deciding} CallName */
 /**
  * What can be done in a thread, as in ThreadChat; each function stays the same as long as the thread does.
- * @typedef {Pick<ThreadChat, "sendMessage" | "regenerate" | "stop" | "takeBack" | "addToolOutput" |
- *   "addToolApprovalResponse" | "resolve" | "clearError" | "wake">} Calls
+ * @typedef {Pick<ThreadChat, CallName>} Calls
  */
 
 /**

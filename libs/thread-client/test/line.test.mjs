@@ -76,3 +76,16 @@ test("a queue held by a question is not waited for", () => {
   conversation.load(history([answer("msg_a")], { status: "requires_action", pending: [], queue: [queued] }));
   assert.deepEqual([conversation.active, conversation.queue.length], [false, 1]);
 });
+
+test("a message that is taken before the answer ahead of it is told stands behind it", () => {
+  const conversation = new Conversation();
+  for (const id of ["msg_1", "msg_2"]) {
+    const receipt = { runId: `run_${id}`, status: "in_progress", cursor: id === "msg_1" ? "0-0" : "7-0" };
+    conversation.offer(question(id));
+    conversation.confirm(question(id), receipt);
+  }
+  feed(conversation, run("msg_a", question("msg_1"), "run_msg_1"));
+  assert.deepEqual(ids(conversation), ["msg_1", "msg_a", "msg_2"]);
+  feed(conversation, run("msg_b", question("msg_2"), "run_msg_2"), 8);
+  assert.deepEqual(ids(conversation), ["msg_1", "msg_a", "msg_2", "msg_b"]);
+});

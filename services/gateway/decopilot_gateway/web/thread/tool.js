@@ -50,6 +50,7 @@ export function toolView(part) {
       details.dataset.look = look;
       setText(state, text);
       clock(look === "running" && part.state !== "input-streaming");
+      time.hidden = look === "waiting"; // that is how long a person takes
       bar.update(told);
       setText(input, show(part.input === undefined ? part.rawInput : part.input));
       inputBox.hidden = input.textContent === "";

@@ -51,7 +51,7 @@ export function duration(ms) {
 export function usageText(usage) {
   const { inputTokens: read, outputTokens: written } = usage ?? {};
   if (!Number.isFinite(read) || !Number.isFinite(written) || read + written === 0) return "";
-  return `${count(read)} tokens in · ${count(written)} out`;
+  return `${count(read)} ${read === 1 ? "token" : "tokens"} in · ${count(written)} out`;
 }
 
 function count(tokens) {
