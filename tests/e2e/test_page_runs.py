@@ -220,7 +220,7 @@ async def test_a_decision_that_came_too_late_is_told_what_was_decided(tab: Opene
         await route.abort()
 
     # It hears nothing any more, and decides by what it sees.
-    await second.route(re.compile("/attach/|/watch"), block)
+    await second.route(re.compile("/attach/|/watch$|/watch[?]"), block)
     await second.reload()
     await expect(second.get_by_test_id("approve")).to_be_visible(timeout=SOON_MS)
     await first.get_by_test_id("approve").click()
