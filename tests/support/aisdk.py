@@ -76,7 +76,13 @@ def install() -> Path:
     if stamp.is_file() and stamp.read_text() == wanted:
         return modules
     done = subprocess.run(
-        [*_npm(), "ci", "--no-progress"], cwd=HERE, env=environment(), capture_output=True, text=True, timeout=300, check=False
+        [*_npm(), "ci", "--no-progress"],
+        cwd=HERE,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     if done.returncode != 0:
         msg = f"npm could not fetch the AI SDK (tests marked `node` need its registry once):\n{done.stderr[-2000:]}"

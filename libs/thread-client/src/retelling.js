@@ -4,12 +4,13 @@ import { isToolDone, toolName } from "./fold.js";
 
 /**
  * The chunks that make `message` of what is `shown` of it; undefined where something shown is not in the message, since
- * no chunk takes that back.
+ * no chunk takes that back. Of so many of its first parts as are `given` the reader may know the outcome ahead of the
+ * message.
  */
-export function difference(shown, message, sdk) {
+export function difference(shown, message, sdk, given = 0) {
   const { length } = shown.parts;
   if (length > message.parts.length) return undefined;
-  const isKept = shown.parts.every((part, place) => isSamePart(part, message.parts[place]));
+  const isKept = shown.parts.every((part, place) => isSamePart(part, message.parts[place], place < given));
   if (!isKept) return undefined;
   const changes = shown.parts.flatMap((part, place) => changesOf(part, message.parts[place], sdk));
   return [...changes, ...tell(message.parts.slice(length), sdk)];
@@ -20,13 +21,13 @@ export function difference(shown, message, sdk) {
  * the step that the reader is left with has yet to begin in the message. Needs a reader that knows `reset-step` (`ai`
  * 7); undefined where more than one step would have to go.
  */
-export function reset(shown, message, sdk) {
+export function reset(shown, message, sdk, given = 0) {
   const start = lastStep(shown.parts);
   const kept = { ...shown, parts: shown.parts.slice(0, start + 1) };
   const isOpen = start >= 0 && message.parts.length > start && message.parts[start].type === "step-start";
   // The step began behind what counts: its beginning can't be taken back, but comes again.
   if (start >= 0 && !isOpen) kept.parts.pop();
-  const told = difference(kept, message, sdk);
+  const told = difference(kept, message, sdk, given);
   if (told === undefined || (start >= 0 && !isOpen && message.parts.length !== start)) return undefined;
   return { chunks: [{ type: "reset-step" }, ...told], isAhead: start >= 0 && !isOpen };
 }
@@ -98,10 +99,10 @@ function* tellOutcome({ toolCallId, type, state, output, preliminary, errorText,
 }
 
 /** Whether one part may have become the other. */
-function isSamePart(part, other) {
+function isSamePart(part, other, isGiven) {
   if (part.type !== other.type || part.toolCallId !== other.toolCallId) return false;
   if (part.toolCallId === undefined) return part.text === other.text;
-  return !isToolDone(part) || part.state === other.state || other.state === "output-denied";
+  return isGiven || !isToolDone(part) || part.state === other.state || other.state === "output-denied";
 }
 
 /** What became of a call since; everything else is the same. */

@@ -9,6 +9,8 @@ const BASE_MS = 250;
 const MAX_MS = 5_000;
 const SETTLE_MS = 5_000;
 const TRANSIENT = new Set([0, 408, 425, 429, 502, 503, 504]);
+/** How a thread refuses whose run has yet to end. */
+const EARLY = new Set(["run_active", "interaction_not_found"]);
 /** Parts of an answer that a person may have decided. */
 const ANSWERED = new Set(["approval-responded", "output-available", "output-error"]);
 
@@ -52,8 +54,8 @@ export class DecopilotChatTransport {
   #active = new Map();
   /** Messages that may have been taken or not, by their ids. */
   #unsettled = new Set();
-  /** The run that each chat saw finish last. */
-  #finished = new Map();
+  /** The run that each chat read last. */
+  #seen = new Map();
   /** The ids of answers that broke off, by chat. */
   #broken = new Map();
   /** Histories that were read to begin with, by chat. */
@@ -115,8 +117,9 @@ export class DecopilotChatTransport {
    * @returns {Promise<ReadableStream<any> | null>}
    */
   reconnectToStream = async ({ chatId, abortSignal }) => {
-    const history = this.#loaded.get(chatId) ?? (await this.#history(chatId, abortSignal));
+    const loaded = this.#loaded.get(chatId);
     this.#loaded.delete(chatId);
+    const history = loaded?.status === "in_progress" ? loaded : await this.#history(chatId, abortSignal);
     if (history.status !== "in_progress") return this.#toldAgain(chatId, history);
     const questionId = history.messages.findLast(({ role }) => role === "user")?.id;
     const active = { run: undefined, turn: undefined };
@@ -161,8 +164,8 @@ export class DecopilotChatTransport {
   #follow(chatId, active, abortSignal, from) {
     const onEnd = (error) => {
       this.#forget(chatId, active);
+      if (from.runId !== undefined) this.#seen.set(chatId, from.runId);
       if (error instanceof RetellError) return this.#breakOff(chatId, error);
-      if (!error) this.#finished.set(chatId, from.runId);
       return error;
     };
     const turn = new Turn(this.#client, { thread: chatId, sdk: this.#sdk, ...from, onEnd });
@@ -252,15 +255,17 @@ export class DecopilotChatTransport {
     }
   }
 
-  /** Call again what is refused only because the run that the chat saw finish has yet to end. */
+  /** Call again what is refused only because the run that the chat has read has yet to end. */
   async #settled(chatId, call, signal) {
     const deadline = performance.now() + SETTLE_MS;
+    let isLast = !this.#seen.has(chatId);
     for (let tries = 0; ; tries += 1) {
       try {
         return await this.#patiently(call, signal);
       } catch (error) {
-        const isEarly = error.code === "run_active" || error.code === "interaction_not_found";
-        if (!isEarly || performance.now() > deadline || !(await this.#isEnding(chatId))) throw error;
+        if (isLast || !EARLY.has(error.code)) throw error;
+        // It may have ended since: then once more.
+        isLast = performance.now() > deadline || !(await this.#isEnding(chatId));
         await pause(tries);
       }
     }
@@ -268,7 +273,7 @@ export class DecopilotChatTransport {
 
   async #isEnding(chatId) {
     const { activeRun } = await this.#client.getThread(chatId);
-    return activeRun?.runId !== undefined && activeRun.runId === this.#finished.get(chatId);
+    return activeRun?.runId !== undefined && activeRun.runId === this.#seen.get(chatId);
   }
 
   /** Call until there is an answer that stays. */

@@ -148,7 +148,7 @@ export class Turn {
   #rewind(message) {
     if (!isMessage(message)) return;
     const shown = this.#fold.message;
-    const changes = difference(shown, message, this.#sdk);
+    const changes = difference(shown, message, this.#sdk, this.#given);
     const taken = changes ? { chunks: changes, isAhead: this.#isStepAhead } : this.#takeBack(shown, message);
     if (!taken) return void this.#retell();
     for (const chunk of taken.chunks) this.#tell(chunk);
@@ -156,7 +156,12 @@ export class Turn {
   }
 
   #takeBack(shown, message) {
-    return this.#sdk === 7 ? reset(shown, message, this.#sdk) : undefined;
+    return this.#sdk === 7 ? reset(shown, message, this.#sdk, this.#given) : undefined;
+  }
+
+  /** How many parts the reader began with: it may have answered calls among them. */
+  get #given() {
+    return this.#seed?.id === this.#answerId ? this.#seed.parts.length : 0;
   }
 
   /** End the turn so that the reader asks for the whole answer. */
@@ -231,7 +236,7 @@ export class Turn {
     const { id, metadata } = message;
     this.#follow(this.#runId, id);
     this.#tell({ type: "start", messageId: id });
-    const parts = difference(this.#fold.message, message, this.#sdk);
+    const parts = difference(this.#fold.message, message, this.#sdk, this.#given);
     if (parts === undefined) return void this.#retell();
     for (const chunk of parts) this.#tell(chunk);
     this.#tell(finishOf(metadata));

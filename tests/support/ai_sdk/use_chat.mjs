@@ -14,7 +14,7 @@ const [line, url, token] = process.argv.slice(2);
 const window = new Window();
 Object.assign(globalThis, { window, document: window.document });
 
-const { createElement, useEffect, useState } = await import('react');
+const { StrictMode, createElement, useEffect, useState } = await import('react');
 const { createRoot } = await import('react-dom/client');
 const { useChat } = await import(`use-chat${line}`);
 const sdk = await import(createRequire(import.meta.resolve(`use-chat${line}`)).resolve('ai'));
@@ -36,6 +36,15 @@ function losing(count) {
   };
 }
 
+/** Counts the streams that were opened. */
+function watching(chat, asked) {
+  return async (input, init) => {
+    const response = await asked(input, init);
+    if (response.headers.get('Content-Type')?.startsWith('text/event-stream')) chat.streams += 1;
+    return response;
+  };
+}
+
 function Shown({ chat, settings }) {
   chat.helpers = useChat(settings);
   const { status, messages, error } = chat.helpers;
@@ -51,8 +60,8 @@ function Shown({ chat, settings }) {
 
 const operations = {
   async mount({ chat: name, thread, resume = false, load = false, automatic, lose = 0, options = {}, rewinds = true }) {
-    const client = new DecopilotClient({ url: `${url}/`, org: 'local', token, fetch: losing(lose) });
-    const chat = { statuses: [], finishes: [], data: [], shown: undefined, look: () => {} };
+    const chat = { statuses: [], finishes: [], data: [], streams: 0, shown: undefined, look: () => {} };
+    const client = new DecopilotClient({ url: `${url}/`, org: 'local', token, fetch: watching(chat, losing(lose)) });
     if (rewinds) options.onRewind = () => chat.helpers.resumeStream();
     chat.transport = new DecopilotChatTransport({ client, sdk: Number(line), ...options });
     const settings = {
@@ -67,7 +76,7 @@ const operations = {
     chat.thread = thread;
     chats.set(name, chat);
     chat.root = createRoot(window.document.createElement('div'));
-    chat.root.render(createElement(Shown, { chat, settings }));
+    chat.root.render(createElement(StrictMode, null, createElement(Shown, { chat, settings })));
     await seen(chat, () => chat.shown);
   },
   unmount: ({ chat }) => chats.get(chat).root.unmount(),
@@ -79,11 +88,13 @@ const operations = {
   answer: ({ chat, ...given }) => void chats.get(chat).helpers.addToolOutput(given),
   approve: ({ chat, ...given }) => void chats.get(chat).helpers.addToolApprovalResponse(given),
   cancel: ({ chat }) => chats.get(chat).transport.cancel(chats.get(chat).thread),
-  async wait({ chat: name, status, text = 0, state, finishes = 0, messages = 0, deadline_ms = 40_000 }) {
+  async wait({ chat: name, status, text = 0, state, finishes = 0, messages = 0, finished = false, reading = false, deadline_ms = 20_000 }) {
     const chat = chats.get(name);
     const is = () =>
       (status === undefined || chat.shown.status === status) &&
       chat.finishes.length >= finishes &&
+      (!reading || chat.streams > 0) &&
+      (!finished || chat.finishes.some(({ isAbort, isError }) => !isAbort && !isError)) &&
       chat.shown.messages.length >= messages &&
       textOf(chat.shown).length >= text &&
       (state === undefined || chat.shown.messages.at(-1)?.parts.some(part => part.state === state));
