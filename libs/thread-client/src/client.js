@@ -21,7 +21,8 @@ export class DecopilotClient {
    * - `fetch`: in place of the browser's own
    */
   constructor({ url, org, token, fetch = globalThis.fetch.bind(globalThis) }) {
-    this.#base = String(url);
+    // A mere origin gets its slash by this.
+    this.#base = new URL(url, globalThis.location?.href).href;
     this.#org = org;
     this.#token = token;
     this.#fetch = fetch;

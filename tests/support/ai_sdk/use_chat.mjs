@@ -61,7 +61,7 @@ function Shown({ chat, settings }) {
 const operations = {
   async mount({ chat: name, thread, resume = false, load = false, automatic, lose = 0, options = {}, rewinds = true }) {
     const chat = { statuses: [], finishes: [], data: [], streams: 0, shown: undefined, look: () => {} };
-    const client = new DecopilotClient({ url: `${url}/`, org: 'local', token, fetch: watching(chat, losing(lose)) });
+    const client = new DecopilotClient({ url, org: 'local', token, fetch: watching(chat, losing(lose)) });
     if (rewinds) options.onRewind = () => chat.helpers.resumeStream();
     chat.transport = new DecopilotChatTransport({ client, sdk: Number(line), ...options });
     const settings = {
@@ -88,11 +88,12 @@ const operations = {
   answer: ({ chat, ...given }) => void chats.get(chat).helpers.addToolOutput(given),
   approve: ({ chat, ...given }) => void chats.get(chat).helpers.addToolApprovalResponse(given),
   cancel: ({ chat }) => chats.get(chat).transport.cancel(chats.get(chat).thread),
-  async wait({ chat: name, status, text = 0, state, finishes = 0, messages = 0, finished = false, reading = false, deadline_ms = 20_000 }) {
+  async wait({ chat: name, status, text = 0, state, finishes = 0, messages = 0, finished = false, reading = false, data, deadline_ms = 40_000 }) {
     const chat = chats.get(name);
     const is = () =>
       (status === undefined || chat.shown.status === status) &&
       chat.finishes.length >= finishes &&
+      (data === undefined || chat.data.includes(data)) &&
       (!reading || chat.streams > 0) &&
       (!finished || chat.finishes.some(({ isAbort, isError }) => !isAbort && !isError)) &&
       chat.shown.messages.length >= messages &&
