@@ -23,7 +23,7 @@ class UseChat:
     _numbers: "count[int]" = field(default_factory=count)
     _waiting: dict[int, asyncio.Future[Any]] = field(default_factory=dict)
 
-    async def do(self, op: str, chat: str, **given: object) -> Any:
+    async def do(self, op: str, chat: str, **given: object) -> Any:  # noqa: ANN401  JSON is of any type
         """Have a command carried out; see `use_chat.mjs`."""
         n = next(self._numbers)
         future = self._waiting[n] = asyncio.get_running_loop().create_future()
