@@ -285,7 +285,7 @@ async def test_runners_that_are_killed_in_mid_turn_double_nothing(
     everyone: list[UseChat], api: Api, stack: Stack, thread: str
 ) -> None:
     # Who is alone has nobody who resumes it; `ai` 7 does not need to.
-    texts = {"count": "/count 800 10", "alone": "/count 800 10", "steps": "/steps 100"}
+    texts = {"count": "/count 500 20", "alone": "/count 500 20", "steps": "/steps 100"}
     lacking = {5: "steps", 6: "steps", 7: "alone"}
     chats = {
         f"{thread[:48]}-{ai.line}-{name}": (ai, text)
@@ -293,12 +293,13 @@ async def test_runners_that_are_killed_in_mid_turn_double_nothing(
         for name, text in texts.items()
         if lacking[ai.line] != name
     }
+    runners = [await asyncio.to_thread(stack.pid, "runner", index) for index in (1, 2)]
     for chat, (ai, text) in chats.items():
         await ai.do("mount", chat, thread=chat, rewinds=chat.endswith("count"))
         await ai.do("send", chat, text=text)
     await asyncio.gather(*(ai.shows(chat, text=20) for chat, (ai, _) in chats.items()))
-    for index in (1, 2):
-        await asyncio.to_thread(stack.kill, "runner", index=index)
+    for pid in runners:
+        os.kill(pid, signal.SIGKILL)
     for chat, (ai, _) in chats.items():
         if chat.endswith("alone"):
             shown = await ai.shows(chat, status="error")

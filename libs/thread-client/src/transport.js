@@ -186,8 +186,8 @@ export class DecopilotChatTransport {
       return aborted();
     }
     const message = "The network connection to the answer broke off: resume it to see it whole.";
-    // `ai` 5 goes on with what it holds after a disconnect, instead of with a replay.
-    return this.#sdk === 5 ? new Error(message) : new TypeError(message);
+    // After a disconnect `useChat` of `ai` 5 and 6 goes on with what it holds, instead of beginning with the replay.
+    return this.#sdk === 7 ? new TypeError(message) : new Error(message);
   }
 
   /** An answer that broke off, and has ended since. */

@@ -166,11 +166,11 @@ export class Turn {
 
   /** End the turn so that the reader asks for the whole answer. */
   #retell() {
-    if (this.#sdk === 5) this.#endInputs();
+    if (this.#sdk !== 7) this.#endInputs();
     this.fail(Object.assign(new RetellError(), { runId: this.#runId, messageId: this.#answerId }));
   }
 
-  /** `ai` 5 goes on with what it holds of a message, instead of from nothing, where an input in it is not whole. */
+  /** Where an input is not whole, `ai` 5 and 6 go on with what they hold of its message, instead of from nothing. */
   #endInputs() {
     for (const part of this.#fold.message.parts) {
       if (part.state !== "input-streaming") continue;
