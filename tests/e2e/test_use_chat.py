@@ -17,7 +17,7 @@ from support.stack import Stack, running_stack
 from support.use_chat import LINES, Shown, UseChat, use_chat
 from support.viewer import Api
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.node, pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
 ORG = OrgId("local")
 
