@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -32,6 +33,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def token(stack: Stack) -> str:
     return stack.token()
+
+
+@pytest.fixture
+def thread(request: pytest.FixtureRequest) -> str:
+    """A thread of the test's own, for each line."""
+    return f"{str(request.node.name)[:40].partition('[')[0]}-{secrets.token_hex(4)}"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=LINES, ids=lambda line: f"ai{line}")
