@@ -217,11 +217,13 @@ def test_what_the_dockerfile_copies_is_there_and_reaches_the_build() -> None:
     assert [] == [source for source in sources if not (ROOT / source).exists() or source not in sent]
 
     code = {
-        path.relative_to(ROOT) for folder in ("libs/decopilot", "services") for path in ROOT.glob(f"{folder}/**/*.py")
+        path.relative_to(ROOT)
+        for pattern in ("libs/decopilot/**/*.py", "libs/thread-client/src/*.js", "services/**/*.py")
+        for path in ROOT.glob(pattern)
     }
     assert set() == code - sent
     others = {str(path) for path in sent if (ROOT / path).is_file() and not path.is_relative_to("services")}
-    others = {path for path in others if not path.startswith("libs/decopilot/")}
+    others = {path for path in others if not path.startswith(("libs/decopilot/", "libs/thread-client/src/"))}
     assert {".dockerignore", "LICENSE", "README.md", "deploy/Dockerfile", "pyproject.toml"} == others
 
 

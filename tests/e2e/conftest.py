@@ -3,10 +3,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.log.store import Store
+from support.browser import chromium
 from support.gateways import GatewayProcess, gateway_process, until
+from support.meddling import Meddler, meddling
+from support.pages import Tabs, tabs
 from support.stack import Stack, running_stack
 from support.viewer import Api
 
@@ -33,6 +38,34 @@ def api(stack: Stack, token: str) -> Api:
 def thread(request: pytest.FixtureRequest) -> str:
     """A thread of the test's own."""
     return str(request.node.name)[:56].replace("[", "-").replace("]", "")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """Share one among the tests of a module, whose loop is that of their module: each has contexts of its own."""
+    async with chromium() as launched:
+        yield launched
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def person(browser: Browser, stack: Stack, token: str) -> AsyncIterator[Tabs]:
+    """Somebody with a browser."""
+    async with tabs(browser, stack.url, token) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def meddler(stack: Stack) -> AsyncIterator[Meddler]:
+    """A bad way to the gateway."""
+    async with meddling(stack.url) as proxy:
+        yield proxy
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def distant(browser: Browser, meddler: Meddler, token: str) -> AsyncIterator[Tabs]:
+    """Somebody whose browser has but that way to the gateway."""
+    async with tabs(browser, meddler.url, token) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -219,8 +219,9 @@ async def test_a_decision_that_came_too_late_is_told_what_was_decided(tab: Opene
     async def block(route: Route) -> None:
         await route.abort()
 
-    # It hears nothing any more, and decides by what it sees.
-    await second.route(re.compile("/attach/|/watch"), block)
+    # It hears nothing any more, not from the other tab either, and decides by what it sees.
+    await second.add_init_script("delete globalThis.BroadcastChannel")
+    await second.route(re.compile("/attach/|/watch$|/watch[?]"), block)
     await second.reload()
     await expect(second.get_by_test_id("approve")).to_be_visible(timeout=SOON_MS)
     await first.get_by_test_id("approve").click()
@@ -286,7 +287,7 @@ async def test_a_plan_is_read_approved_and_carried_out_in_the_same_answer(tab: O
 
 async def test_a_line_behind_a_question_comes_after_its_answer(tab: Opener) -> None:
     page = await tab()
-    await _send(page, "/slowtool 1")
+    await _send(page, "/slowtool 4")
     await expect(page.get_by_test_id("stop")).to_be_visible(timeout=SOON_MS)
     await _send(page, "/ask Which city?")
     await _send(page, "/count 3 0")

@@ -63,7 +63,7 @@ async def test_a_message_to_a_deleted_thread_goes_on_in_a_new_one(tab: Opener, a
     status, _ = await api.call("DELETE", api.path(f"decopilot/threads/{thread}"))
     assert 202 == status
     # Nobody tells it of the deletion: it learns that when it sends.
-    deaf = re.compile("/attach/|/watch")
+    deaf = re.compile("/attach/|/watch$|/watch[?]")
     await page.route(deaf, _abort)
     await page.goto(f"{page.url}#{thread}")
     await page.reload()

@@ -1,114 +1,13 @@
-"""The pure modules of the page hold their rules, told by Node's own test runner; its fold is that of the library."""
+"""The pure modules of the page hold their rules, told by Node's own test runner."""
 
-import json
-import shutil
 import subprocess
 from pathlib import Path
-from random import Random
-from typing import Any
 
-import pytest
-
-from decopilot.contracts.chunks import RUN_REWIND, Chunk, transient
-from decopilot.contracts.ids import MessageId
-from decopilot.contracts.messages import UIMessage
-from decopilot.domain.fold import Fold, fold
-from support.streams import valid_stream
+from support.node import node
 
 UNITS = Path(__file__).with_suffix(".mjs")
-FOLD = Path(__file__).parents[2] / "libs/thread-client/src/fold.js"
-CORPUS = Path(__file__).parents[1] / "corpus"
-ID = MessageId("msg_1")
-SHOWN = ("type", "state", "text", "toolCallId", "toolName", "output", "errorText", "preliminary", "data", "url")
-"""What of a part is compared besides inputs and approvals: what the page shows."""
-LENIENT = {
-    # The page keeps such keys as mere keys.
-    "metadata-named-like-a-prototype-is-not-merged.v6.ndjson",
-    # Nothing of ours leaves parts open at the end; the page closes them.
-    "run-is-aborted-with-its-parts-open.ndjson",
-    # The page never parses half an input, so it has none to show when the call ends without the whole.
-    "approval-comes-while-input-streams.newest.ndjson",
-    "dynamic-is-said-at-the-start-only.v6.ndjson",
-    "tool-fails-before-its-input-is-whole.ndjson",
-    # The page lets a call's input go on where it began.
-    "tool-input-goes-on-in-a-later-step.newest.ndjson",
-}
-
-FOLD_ALL = """
-import { readFileSync } from "node:fs";
-const { createFold, foldChunk } = await import(process.argv[1]);
-const streams = JSON.parse(readFileSync(0, "utf8"));
-const folded = streams.map((chunks) => {
-  const fold = createFold("msg_1");
-  for (const chunk of chunks) foldChunk(fold, chunk);
-  return fold.message;
-});
-process.stdout.write(JSON.stringify(folded));
-"""
 
 
-@pytest.fixture
-def node() -> str:
-    found = shutil.which("node")
-    if found is None:
-        pytest.skip("needs Node")
-    return found
-
-
-def test_the_pages_pure_modules_hold_their_rules(node: str) -> None:
-    done = subprocess.run([node, "--test", str(UNITS)], capture_output=True, text=True, timeout=60, check=False)
+def test_the_pages_pure_modules_hold_their_rules() -> None:
+    done = subprocess.run([node(), "--test", str(UNITS)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_page_folds_every_stream_to_what_the_library_makes_of_it(node: str) -> None:
-    streams = {path.name: _read(path) for path in sorted(CORPUS.glob("*.ndjson")) if path.name not in LENIENT}
-    streams |= {f"random {seed}": valid_stream(Random(seed), ID) for seed in range(100)}
-    streams |= {f"rewound {seed}": _rewound(seed) for seed in range(100)}
-    folded = _fold_in_page(node, list(streams.values()))
-    for (name, chunks), mine in zip(streams.items(), folded, strict=True):
-        wanted = fold(ID, chunks).model_dump(mode="json", exclude_none=True)
-        assert [name, *_shown(wanted)] == [name, *_shown(mine)]
-
-
-def _read(path: Path) -> list[Chunk]:
-    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
-
-
-def _rewound(seed: int) -> list[Chunk]:
-    """Make a stream whose attempt died: what came behind a cut is taken back, and said anew."""
-    rng = Random(seed)
-    chunks = valid_stream(rng, ID)
-    growing, cuts = Fold(ID), list[tuple[int, UIMessage]]()
-    for index, chunk in enumerate(chunks, 1):
-        growing.add(chunk)
-        if growing.is_settled and index > 1:
-            cuts.append((index, growing.message()))
-    cut, message = rng.choice(cuts)
-    died = rng.randint(cut, len(chunks))
-    told = message.model_dump(mode="json", exclude_none=True)
-    rewind = transient(RUN_REWIND, {"runId": "run_1", "attempt": 2, "message": told})
-    return [*chunks[:died], rewind, *chunks[cut:]]
-
-
-def _fold_in_page(node: str, streams: list[list[Chunk]]) -> list[dict[str, Any]]:
-    command = [node, "--input-type=module", "-e", FOLD_ALL, FOLD.as_uri()]
-    ran = subprocess.run(command, input=json.dumps(streams), capture_output=True, text=True, timeout=60, check=False)
-    assert 0 == ran.returncode, ran.stderr
-    folded: list[dict[str, Any]] = json.loads(ran.stdout)
-    return folded
-
-
-def _shown(message: dict[str, Any]) -> list[Any]:
-    return [message["id"], message.get("metadata"), *map(_shown_part, message["parts"])]
-
-
-def _shown_part(part: dict[str, Any]) -> dict[str, Any]:
-    shown = {name: part[name] for name in SHOWN if part.get(name) is not None}
-    if not shown.get("preliminary"):
-        shown.pop("preliminary", None)
-    if "approval" in part:
-        shown["approval"] = [part["approval"].get(name) for name in ("id", "approved", "reason", "requestReason")]
-    # Half an input is shown as it streams in: the page does not parse it.
-    if part.get("state") != "input-streaming" and part.get("input") is not None:
-        shown["input"] = part["input"]
-    return shown

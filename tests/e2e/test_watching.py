@@ -2,9 +2,9 @@
 
 import asyncio
 import signal
+from contextlib import aclosing
 
-import aiohttp
-
+from decopilot.client import Client, Connected, WatchEvent
 from support.stack import Stack
 from support.viewer import Api
 from support.watcher import Told, watching
@@ -39,34 +39,30 @@ async def test_a_run_is_told_in_order_and_its_finish_when_all_of_it_can_be_read(
 
 
 async def test_a_watcher_whose_gateway_is_killed_misses_nothing_and_hears_nothing_twice(
-    stack: Stack, api: Api, thread: str
+    stack: Stack, api: Api, token: str, thread: str
 ) -> None:
-    told: list[Told] = []
-    last: str | None = None
-    connections = 0
-    async with asyncio.timeout(60):
-        while len(told) < 5 * len(RUN_TOLD):
-            try:
-                async with watching(api, RUN_TYPES, last=last) as watcher:
-                    connected = await watcher.next()
-                    connections += 1
-                    assert (last is not None) == connected.data["resumed"]
-                    last = connected.id
-                    if not told:
-                        for number in range(5):
-                            await api.post(f"{thread}-{number}", "/count 100 20")
-                    while len(told) < 5 * len(RUN_TOLD):
-                        event = await watcher.next()
-                        last = event.id
-                        if str(event.data["subject"]).startswith(thread):
-                            told.append(event)
-                        if len(told) == 3:
-                            await asyncio.to_thread(stack.kill, "gateway", signal.SIGKILL)
-            except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError):
-                await asyncio.sleep(0.05)
-    assert connections > 1
+    told: list[WatchEvent] = []
+    connections: list[bool] = []
+    async with (
+        asyncio.timeout(60),
+        Client(stack.url, token, "local") as client,
+        aclosing(client.watch(RUN_TYPES.split(","))) as events,
+    ):
+        async for event in events:
+            if isinstance(event, Connected):
+                connections.append(event.resumed)
+                if not told:
+                    for number in range(5):
+                        await api.post(f"{thread}-{number}", "/count 100 20")
+            elif event.subject.startswith(thread):
+                told.append(event)
+                if len(told) == 3:
+                    await asyncio.to_thread(stack.kill, "gateway", signal.SIGKILL)
+            if len(told) == 5 * len(RUN_TOLD):
+                break
+    assert connections[:2] == [False, True]
     for number in range(5):
-        of_one = [event for event in told if event.data["subject"] == f"{thread}-{number}"]
-        assert RUN_TOLD == [(event.name, event.data["data"]) for event in of_one]
-    ids = [int(event.id) for event in told]
-    assert sorted(set(ids)) == ids
+        of_one = [event for event in told if event.subject == f"{thread}-{number}"]
+        assert RUN_TOLD == [(event.type, event.data) for event in of_one]
+    cursors = [int(event.cursor) for event in told]
+    assert sorted(set(cursors)) == cursors

@@ -62,7 +62,7 @@ async def test_agents_are_listed_with_what_they_decide(own_broker: EmbeddedBroke
         "tier": "fast",
         "toolApprovalLevel": "readonly",
     }
-    assert {"agents": [default, support]} == told
+    assert {"agents": [default, support], "modes": ["default", "plan"]} == told
 
 
 async def test_what_may_not_be_chosen_is_refused_by_a_code_of_its_own(own_broker: EmbeddedBroker) -> None:

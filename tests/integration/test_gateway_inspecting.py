@@ -164,6 +164,38 @@ async def test_a_resumed_run_is_told_with_its_attempts_and_what_of_its_log_count
     assert all(frame["at"] is not None for frame in run["frames"])
 
 
+async def test_a_frame_tells_which_of_its_chunks_take_a_tool_call_one_state_further(door: Door, store: Store) -> None:
+    call = {"toolCallId": "c1"}
+    async with Run(store, THREAD) as run:
+        await run.record_request()
+        await start(store, run, 1)
+        await run.open()
+        await run.frame(
+            STEP,
+            {"type": "tool-input-start", "toolName": "note"} | call,
+            {"type": "tool-input-delta", "inputTextDelta": "{}"} | call,
+            {"type": "tool-input-available", "toolName": "note", "input": {}} | call,
+        )
+        await run.frame({"type": "tool-output-available", "output": "half", "preliminary": True} | call)
+        await run.frame({"type": "tool-output-available", "output": "all"} | call, END_STEP)
+        await run.close()
+        await run.record_end("")
+    _, told = await door.get(RUN)
+    told_by_frame = [
+        [
+            (one["index"] - frame["firstIndex"], one["type"], one["toolCallId"], one["toolName"])
+            for one in frame["tools"]
+        ]
+        for frame in told["frames"]
+    ]
+    assert [
+        [(1, "tool-input-start", "c1", "note"), (3, "tool-input-available", "c1", "note")],
+        [],
+        [(0, "tool-output-available", "c1", None)],
+    ] == told_by_frame[1:4]
+    assert not any(told_by_frame[:1] + told_by_frame[4:])
+
+
 async def test_chunks_are_read_page_by_page_each_once_and_those_that_count_fold_to_the_message(
     door: Door, store: Store
 ) -> None:

@@ -1,37 +1,17 @@
 """Watching an org: what is asked for, each event once and in order, resumable, and never another org's."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 
 import pytest
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
-from decopilot.contracts.ids import OrgId, ThreadId
-from decopilot.contracts.watch import WatchEvent
 from decopilot.log.store import Store, Stored
-from decopilot.log.watchlog import WatchLog
 from support.gateways import ORG, running_gateway
+from support.telling import Teller
 from support.watcher import Told, watching
 
 MEMORY_BYTES = 1 << 20
-
-
-class Teller:
-    """Appends watch events, each on a thread of its own."""
-
-    def __init__(self, store: Store, org: str = ORG) -> None:
-        self._log = WatchLog(store)
-        self._org = OrgId(org)
-        self._count = 0
-
-    async def tell(self, kind: str, **data: object) -> str:
-        self._count += 1
-        thread = ThreadId(f"t{self._count}")
-        event = WatchEvent(
-            id=f"{self._count}-0", type=f"decopilot.{kind}", subject=thread, data=data, time=datetime.now(UTC)
-        )
-        return str(await self._log.append(self._org, thread, kind, event, after=0))
 
 
 async def test_the_first_frame_says_to_whom_one_listens_and_for_what(own_broker: EmbeddedBroker, store: Store) -> None:

@@ -63,21 +63,21 @@ class Folded:
         return self.messages[-1] if self.messages else None
 
 
-def install() -> Path:
-    """Fetch the packages that the lock file pins, if they are not there yet; return their folder.
+def install(folder: Path = HERE) -> Path:
+    """Fetch the packages that the lock file of a folder pins, if they are not there yet; return where they are.
 
     Raises:
         AiSdkError: npm failed, mostly because it can't reach its registry.
 
     """
-    modules = HERE / "node_modules"
+    modules = folder / "node_modules"
     stamp = modules / ".decopilot-lock"
-    wanted = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
+    wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
     if stamp.is_file() and stamp.read_text() == wanted:
         return modules
     done = subprocess.run(
         [*_npm(), "ci", "--no-progress"],
-        cwd=HERE,
+        cwd=folder,
         env=environment(),
         capture_output=True,
         text=True,
@@ -85,7 +85,7 @@ def install() -> Path:
         check=False,
     )
     if done.returncode != 0:
-        msg = f"npm could not fetch the AI SDK (tests marked `node` need its registry once):\n{done.stderr[-2000:]}"
+        msg = f"npm could not fetch {folder.name} (tests marked `node` need its registry once):\n{done.stderr[-2000:]}"
         raise AiSdkError(msg)
     stamp.write_text(wanted)
     return modules

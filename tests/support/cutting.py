@@ -75,9 +75,14 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
+    reset(writer.transport)
+
+
+def reset(transport: asyncio.WriteTransport) -> None:
+    """Close a connection with a reset."""
     with suppress(OSError):
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
-    writer.transport.abort()
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+    transport.abort()
 
 
 @asynccontextmanager

@@ -1,20 +1,37 @@
-"""What the event log of a running stack holds."""
+"""What the logs of a running stack hold."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from decopilot.contracts.events import Recorded, ThreadTitled
 from decopilot.contracts.ids import OrgId, ThreadId
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
+from decopilot.log.chunklog import ChunkLog
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.views import Views
 from support.stack import Stack
 
 
-async def events(stack: Stack, org: OrgId, thread: ThreadId) -> list[Recorded]:
-    """Read a thread's events."""
+@asynccontextmanager
+async def _store(stack: Stack) -> AsyncIterator[Store]:
     settings = Settings.model_validate({"nats_url": stack.nats_url, "nats_token": stack.nats_token})
     async with connected(settings, "test") as nc, Store(nc) as store:
+        yield store
+
+
+async def events(stack: Stack, org: OrgId, thread: ThreadId) -> list[Recorded]:
+    """Read a thread's events."""
+    async with _store(stack) as store:
         return await Journal(store, Views(store)).events(org, thread, after=0)
+
+
+@asynccontextmanager
+async def chunk_log(stack: Stack) -> AsyncIterator[ChunkLog]:
+    """Hold the chunk log of a stack."""
+    async with _store(stack) as store:
+        yield ChunkLog(store)
 
 
 async def event_types(stack: Stack, org: OrgId, thread: ThreadId) -> list[str]:

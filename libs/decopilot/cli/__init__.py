@@ -275,6 +275,45 @@ def answer(
     raise typer.Exit(give_answer(Reply(approved, reason, output, call), terms, os.environ))
 
 
+@app.command(rich_help_panel=ONE_MACHINE, cls=OneLineUsage)
+def chat(
+    *,
+    thread: Annotated[
+        str | None,
+        typer.Option(metavar="ID", show_default="a new one", help="Conversation to go on with, also in mid-answer."),
+    ] = None,
+    agent: Annotated[
+        str | None, typer.Option(metavar="ID", show_default="default", help="Agent of the configuration to talk with.")
+    ] = None,
+    tier: Annotated[
+        Tier | None, typer.Option(show_default="the agent's", help="Kind of model that is to answer.")
+    ] = None,
+    mode: Annotated[
+        Mode, typer.Option(help="Just do it, propose a plan before anything is changed, or search the web first.")
+    ] = Mode.DEFAULT,
+    ask_first: Annotated[
+        bool, typer.Option("--ask-first", help="Be asked before a tool changes anything, whatever the agent says.")
+    ] = False,
+    file: Files = None,
+    org: Org = "local",
+    url: Url = None,
+    token: Token = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Talk in the terminal: answers as they come, approvals, questions, plans, a queue.
+
+    Type while an answer goes on, and it is queued; Ctrl-O sends it at once. Esc or Ctrl-C cancels, Ctrl-C again leaves.
+
+    What goes on, goes on without you: --thread comes back to it. In the chat, /help tells the rest.
+    """
+    from decopilot.cli.chat import chat as talk  # noqa: PLC0415 - `--help` must not wait for it
+    from decopilot.cli.chat.session import Choice  # noqa: PLC0415 - as above
+    from decopilot.cli.following import Terms  # noqa: PLC0415 - as above
+
+    choice = Choice(agent, None if tier is None else tier.value, mode.value, ask_first, file or ())
+    talk(choice, Terms(data_dir, org, thread, url, token), os.environ)
+
+
 @app.command(rich_help_panel=ONE_SERVICE)
 def command() -> None:
     """Run the command service in the foreground."""

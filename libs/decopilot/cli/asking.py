@@ -10,11 +10,10 @@ from typing import Literal
 
 from decopilot.cli.door import find_door
 from decopilot.cli.errors import CliError
-from decopilot.cli.following import Following, Terms
+from decopilot.cli.following import Following, Hearing, Terms
 from decopilot.cli.printing import Paper
 from decopilot.cli.telling import ExitCode
 from decopilot.client import Answer, Approval, Client, Interaction, RunResult, SendOptions, Thread, UIMessage
-from decopilot.client.api import OnAccepted, OnChunk
 from decopilot.contracts.commands import OnConflict
 from decopilot.contracts.ids import MessageId
 from decopilot.contracts.interactions import Resolution
@@ -82,9 +81,9 @@ def ask(question: Question, terms: Terms, environment: Mapping[str, str]) -> Exi
         if question.tier is not None:
             options["tier"] = question.tier
 
-        async def request(client: Client, thread: str, on_chunk: OnChunk, on_accepted: OnAccepted) -> RunResult:
+        async def request(client: Client, thread: str, hearing: Hearing) -> RunResult:
             message = await question.message(client, thread, text)
-            return await client.run_and_wait(thread, message, on_chunk=on_chunk, on_accepted=on_accepted, **options)
+            return await client.run_and_wait(thread, message, **hearing, **options)
 
         return following.run(door, request)
 
@@ -96,9 +95,9 @@ def answer(reply: Reply, terms: Terms, environment: Mapping[str, str]) -> ExitCo
         reply.check()
         door = find_door(environment, data_dir=terms.data_dir, org=terms.org, url=terms.url, token=terms.token)
 
-        async def request(client: Client, thread: str, on_chunk: OnChunk, on_accepted: OnAccepted) -> RunResult:
+        async def request(client: Client, thread: str, hearing: Hearing) -> RunResult:
             resolutions = resolutions_of(reply, await client.thread(thread))
-            return await client.resolve_and_wait(thread, resolutions, on_chunk=on_chunk, on_accepted=on_accepted)
+            return await client.resolve_and_wait(thread, resolutions, **hearing)
 
         return following.run(door, request)
 
@@ -139,8 +138,8 @@ def resolutions_of(reply: Reply, thread: Thread) -> Sequence[Resolution]:
         )
         raise CliError(message)
     return [
-        *(_verdict(bool(reply.approved), reply.reason, asked) for asked in verdicts),
-        *(Answer(tool_call_id=asked.id, output=_output(reply.output or "", asked)) for asked in calls),
+        *(verdict_on(asked, approved=bool(reply.approved), reason=reply.reason) for asked in verdicts),
+        *(Answer(tool_call_id=asked.id, output=output_for(asked, reply.output or "")) for asked in calls),
     ]
 
 
@@ -148,13 +147,14 @@ def _is_verdict(asked: Interaction) -> bool:
     return asked.kind == "approval" or asked.tool_name == PROPOSE_PLAN
 
 
-def _verdict(approved: bool, reason: str | None, asked: Interaction) -> Resolution:  # noqa: FBT001  as it is told
+def verdict_on(asked: Interaction, *, approved: bool, reason: str | None) -> Resolution:
+    """Make what approves or denies a call, or a plan."""
     if asked.kind == "approval":
         return Approval(approval_id=asked.id, approved=approved, reason=reason)
     return Answer(tool_call_id=asked.id, output={"approved": approved} | ({} if reason is None else {"reason": reason}))
 
 
-def _output(text: str, asked: Interaction) -> object:
+def output_for(asked: Interaction, text: str) -> object:
     """Read an output: JSON, or else a text as it is."""
     try:
         output = json.loads(text, parse_constant=_no_json)

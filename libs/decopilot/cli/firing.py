@@ -13,11 +13,10 @@ from rich.table import Table
 
 from decopilot.cli.door import Door, find_door
 from decopilot.cli.errors import UnansweredError
-from decopilot.cli.following import DEADLINE_S, Following, Terms
+from decopilot.cli.following import DEADLINE_S, Following, Hearing, Terms
 from decopilot.cli.printing import Paper
 from decopilot.cli.telling import ExitCode
 from decopilot.client import ApiError, Automation, Client, ClientError, RunResult
-from decopilot.client.api import OnAccepted, OnChunk
 
 ResultT = TypeVar("ResultT")
 
@@ -66,8 +65,8 @@ class Firing:
             sys.stdout.write((json.dumps(told) if terms.as_json else accepted.thread) + "\n")
             return ExitCode.COMPLETED
 
-        async def request(client: Client, _: str, on_chunk: OnChunk, on_accepted: OnAccepted) -> RunResult:
-            return await client.fire_and_wait(self.name, context, id_=id_, on_chunk=on_chunk, on_accepted=on_accepted)
+        async def request(client: Client, _: str, hearing: Hearing) -> RunResult:
+            return await client.fire_and_wait(self.name, context, id_=id_, **hearing)
 
         following = Following(terms, accepted.thread, Paper(sys.stdout, sys.stderr))
         with following.refusals():

@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from decopilot.cli.door import Door
 from decopilot.cli.errors import CliError, UnansweredError
@@ -15,12 +16,22 @@ from decopilot.cli.up import ORG
 from decopilot.cli.usage import DEFAULT_DATA_DIR
 from decopilot.client import Accepted, ApiError, ArgumentError, Client, ClientError, RunResult
 from decopilot.client.api import OnAccepted, OnChunk
+from decopilot.client.streaming import OnWait
 
 DEADLINE_S = 15.0
 # Programs such as `timeout` send their signal twice, to the process and to its group: that is one wish.
 SAME_SIGNAL_S = 0.5
 
-Request = Callable[[Client, str, OnChunk, OnAccepted], Awaitable[RunResult]]
+
+class Hearing(TypedDict):
+    """Who is told what of a run that is waited for."""
+
+    on_chunk: OnChunk
+    on_accepted: OnAccepted
+    on_wait: OnWait
+
+
+Request = Callable[[Client, str, Hearing], Awaitable[RunResult]]
 """Asks something of a thread and waits for the end of the run that comes of it."""
 
 
@@ -55,6 +66,7 @@ class Following:
         self._accepted = asyncio.Event()
         self._run_id: str | None = None
         self._wished = asyncio.Event()
+        self._waited_for: set[str] = set()
 
     @contextlib.contextmanager
     def refusals(self) -> Iterator[None]:
@@ -91,7 +103,8 @@ class Following:
                 Client(door.url, door.token, self._terms.org, deadline_s=DEADLINE_S) as client,
                 self._canceller(client),
             ):
-                return await request(client, self._thread, self._printer.take, self._accept)
+                hearing = Hearing(on_chunk=self._printer.take, on_accepted=self._accept, on_wait=self._wait_again)
+                return await request(client, self._thread, hearing)
         except TimeoutError as error:
             message = f"No end within {self._terms.timeout_s:g} s; {self._goes_on()}"
             raise UnansweredError("timeout", message) from error
@@ -103,6 +116,15 @@ class Following:
             text = str(error)
             message = f"{text[:1].upper()}{text[1:]}; {self._goes_on()}"
             raise UnansweredError("error", message) from error
+
+    def _wait_again(self, error: ClientError, seconds: float) -> None:
+        """Tell a refusal that time may cure once, and whoever watches of every wait."""
+        told = f"{error.detail if isinstance(error, ApiError) else str(error).capitalize()}; trying again"
+        if isinstance(error, ApiError) and error.code not in self._waited_for:
+            self._waited_for.add(error.code)
+            self._paper.note(f"{told} until it works, next in {max(seconds, 1):.0f} s.")
+        else:
+            self._paper.aside(f"{told} in {max(seconds, 1):.0f} s.")
 
     def _goes_on(self) -> str:
         run = "the run" if self._accepted.is_set() else "a run that was accepted all the same"

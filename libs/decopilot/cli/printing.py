@@ -18,7 +18,15 @@ from decopilot.domain.resuming import is_cut
 
 SHORT = 200
 VOID = "Another attempt goes on with the answer: the end of what stands above is void."
-_UNPRINTABLE = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_CONTROLS = (*range(32), *range(127, 160))
+# What turns the direction of a text around makes a terminal show arguments that are others.
+_DIRECTIONS = (*range(0x2028, 0x202F), *range(0x2066, 0x206A))
+_UNPRINTABLE = {code: None for code in (*_CONTROLS, *_DIRECTIONS) if chr(code) not in "\n\t"}
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters: whoever said it, a terminal shows it and obeys nothing in it."""
+    return text.translate(_UNPRINTABLE)
 
 
 class ReaderGoneError(Exception):
@@ -37,7 +45,7 @@ class Paper:
     def text(self, text: str) -> None:
         """Print a piece of the answer; raises `ReaderGoneError`, as everything that prints does."""
         if text:
-            _write(self._out, text.translate(_UNPRINTABLE) if self.out_is_terminal else text)
+            _write(self._out, printable(text) if self.out_is_terminal else text)
             self._at_line_start = text.endswith("\n")
 
     def end_line(self) -> None:
@@ -49,7 +57,7 @@ class Paper:
         """Say something about the answer, on a line of its own."""
         if self.out_is_terminal:
             self.end_line()
-        plain = text.translate(_UNPRINTABLE)
+        plain = printable(text)
         _write(self._err, (typer.style(plain, dim=True) if self._err_is_terminal else plain) + "\n")
 
     def aside(self, text: str) -> None:

@@ -6,18 +6,22 @@ async with Client("http://127.0.0.1:8080", token, "local") as client:
 """
 
 from decopilot.client.api import Client
-from decopilot.client.attaching import Event
+from decopilot.client.attaching import Event, Replay
 from decopilot.client.bodies import AnswerOptions, SendOptions
-from decopilot.client.errors import ApiError, ArgumentError, ClientError, UnreachableError
+from decopilot.client.conversation import Conversation, RunEnd
+from decopilot.client.errors import ApiError, ArgumentError, ClientError, StreamLostError, UnreachableError
 from decopilot.client.models import (
     Accepted,
     ActiveRun,
+    Agent,
+    AllowedModels,
     Automation,
     File,
     Fired,
     Fork,
     ForkedFrom,
     History,
+    Link,
     Queued,
     Receipt,
     Run,
@@ -26,15 +30,20 @@ from decopilot.client.models import (
     RunResult,
     Skipped,
     Thread,
+    ThreadSummary,
+    TierModel,
     Trace,
     Usage,
 )
+from decopilot.client.watching import Connected, WatchEvent
 from decopilot.contracts.interactions import Answer, Approval, Interaction
 from decopilot.contracts.messages import UIMessage
 
 __all__ = [
     "Accepted",
     "ActiveRun",
+    "Agent",
+    "AllowedModels",
     "Answer",
     "AnswerOptions",
     "ApiError",
@@ -43,6 +52,8 @@ __all__ = [
     "Automation",
     "Client",
     "ClientError",
+    "Connected",
+    "Conversation",
     "Event",
     "File",
     "Fired",
@@ -50,17 +61,24 @@ __all__ = [
     "ForkedFrom",
     "History",
     "Interaction",
+    "Link",
     "Queued",
     "Receipt",
+    "Replay",
     "Run",
+    "RunEnd",
     "RunFrame",
     "RunInspection",
     "RunResult",
     "SendOptions",
     "Skipped",
+    "StreamLostError",
     "Thread",
+    "ThreadSummary",
+    "TierModel",
     "Trace",
     "UIMessage",
     "UnreachableError",
     "Usage",
+    "WatchEvent",
 ]

@@ -30,6 +30,7 @@ SILENCE_S = 45.0
 """Three keepalives missed: the connection is dead, whatever TCP believes."""
 _PIECE_BYTES = 256 * 1024
 _OK = range(200, 300)
+_UNAUTHENTICATED = 401
 
 Token = str | Callable[[], str]
 
@@ -54,15 +55,19 @@ class Content:
 
 
 class Caller:
-    """One session with a gateway. `token` may be a callable: it is asked for each request."""
+    """One session with a gateway.
+
+    `token` may be a callable: it is asked for each request, and once more where what it gave is refused (401).
+    """
 
     def __init__(self, url: str, token: Token, org: str, *, deadline_s: float) -> None:
         if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
             msg = f"{url[:200]!r} is no URL of a gateway, such as http://127.0.0.1:8080"
             raise ArgumentError(msg)
+        self.url = url
         self._root = f"{url.rstrip('/')}/{checked_id(org, 'org')}"
         self._token = token
-        self._deadline_s = deadline_s
+        self.deadline_s = deadline_s
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -78,24 +83,35 @@ class Caller:
             await self._session.close()
             self._session = None
 
+    @property
+    def has_fresh_tokens(self) -> bool:
+        """Whether there may be another token where the last one is refused."""
+        return not isinstance(self._token, str)
+
     def open(
-        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: object = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: object = None,
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         """Begin a request of the org's; a redirect is an answer like any other."""
         if self._session is None:
             msg = "use the client as an asynchronous context manager"
             raise RuntimeError(msg)
         token = self._token if isinstance(self._token, str) else self._token()
-        headers = {"Authorization": f"Bearer {token}"}
+        sent = {"Authorization": f"Bearer {token}", **(headers or {})}
         data: bytes | AsyncIterator[bytes] | None = None
         if isinstance(body, Content):
-            headers |= body.headers()
+            sent |= body.headers()
             data = body.pieces()
         elif body is not None:
-            headers["Content-Type"] = "application/json"
+            sent["Content-Type"] = "application/json"
             data = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
         return self._session.request(
-            method, f"{self._root}/{path}", params=query, data=data, headers=headers, allow_redirects=False
+            method, f"{self._root}/{path}", params=query, data=data, headers=sent, allow_redirects=False
         )
 
     async def call(
@@ -118,8 +134,9 @@ class Caller:
 
         """
         clock = asyncio.get_running_loop().time
-        answer_s, in_all_s = (UPLOAD_S, UPLOAD_S) if isinstance(body, Content) else (ANSWER_S, self._deadline_s)
+        answer_s, in_all_s = (UPLOAD_S, UPLOAD_S) if isinstance(body, Content) else (ANSWER_S, self.deadline_s)
         deadline = clock() + in_all_s
+        may_ask_for_token = self.has_fresh_tokens
         for pause_s in backoff():
             retry_after_s = 0.0
             try:
@@ -131,10 +148,14 @@ class Caller:
                         return _decoded(got.status, await got.read())
                     refused = await refusal(got)
             except LOST as error:
-                failure: Exception = UnreachableError(self._root, self._deadline_s, error)
+                failure: Exception = UnreachableError(self._root, self.deadline_s, error)
                 final = not may_repeat and not isinstance(error, aiohttp.ClientConnectorError)
                 cause: Exception | None = error
             else:
+                if refused.status == _UNAUTHENTICATED and may_ask_for_token:
+                    # It has changed nothing, so that even what must not be repeated may be asked again.
+                    may_ask_for_token = False
+                    continue
                 failure, cause = refused, None
                 final = not may_repeat or refused.status not in TRANSIENT
                 retry_after_s = retry_after(got)

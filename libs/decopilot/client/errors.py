@@ -25,5 +25,13 @@ class UnreachableError(ClientError):
         super().__init__(f"no answer from {url} within {deadline_s:g} s: {str(last) or type(last).__name__}")
 
 
+class StreamLostError(ClientError):
+    """A stream's connection ended; it is come back for. Only ever told to those who want to know (`on_wait`)."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the connection was lost: {reason}")
+
+
 class ArgumentError(ClientError, ValueError):
     """An argument that no gateway could take: an id, a URL, an empty text."""

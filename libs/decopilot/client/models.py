@@ -11,7 +11,7 @@ from decopilot.contracts.commands import RunStatus, ThreadStatus
 from decopilot.contracts.events import FailureReason
 from decopilot.contracts.ids import MessageId, RunId, ThreadId
 from decopilot.contracts.interactions import Interaction
-from decopilot.contracts.messages import Frozen, UIMessage
+from decopilot.contracts.messages import ApprovalLevel, Frozen, Tier, UIMessage
 
 EndStatus = Literal["completed", "requires_action", "failed", "withdrawn"]
 
@@ -80,17 +80,23 @@ class Fork(_Answer):
     forked_from: ForkedFrom
 
 
-class Thread(_Answer):
-    """A thread as its log has it now."""
+class ThreadSummary(_Answer):
+    """A thread as a list shows it; `failure_reason` says why its last run failed, if it did."""
 
     id: ThreadId
     title: str
     status: ThreadStatus
+    failure_reason: FailureReason | None = None
     agent_id: str
     created_by: str
     created_at: str
     updated_at: str
     archived: bool = False
+
+
+class Thread(ThreadSummary):
+    """A thread as its log has it now."""
+
     active_run: ActiveRun | None = None
     pending: tuple[_Pending, ...] = ()
     queued: int = 0
@@ -141,8 +147,20 @@ class Trace(_Answer):
     url: str | None = None
 
 
+class ToolChunk(_Answer):
+    """A chunk that takes a tool call one state further; `index` counts chunks within the run."""
+
+    index: int
+    type: str
+    tool_call_id: str
+    tool_name: str | None = None
+
+
 class RunFrame(_Answer):
-    """A frame of a run without its chunks; `first_index` counts chunks within the run, `kinds` counts them by type."""
+    """A frame of a run without its chunks; `first_index` counts chunks within the run, `kinds` counts them by type.
+
+    `tools` are those that take a tool call one state further.
+    """
 
     sequence: int
     attempt: int
@@ -154,6 +172,7 @@ class RunFrame(_Answer):
     void_chunks: int
     closing: bool
     kinds: dict[str, int]
+    tools: tuple[ToolChunk, ...] = ()
 
 
 class RunInspection(Run):
@@ -185,6 +204,40 @@ class File(_Answer):
         """What a message refers to it by."""
         named = {} if self.filename is None else {"filename": self.filename}
         return {"type": "file", "url": self.url, "mediaType": self.media_type} | named
+
+
+class Link(_Answer):
+    """An address that serves a file to whoever has it, until it expires."""
+
+    url: str
+    expires_at: str
+
+
+class TierModel(_Answer):
+    """The model behind a tier, and whether the caller's role may use it."""
+
+    title: str
+    model: str
+    vision: bool
+    allowed: bool
+
+
+class AllowedModels(_Answer):
+    """The models that the caller's role may use, by provider (`*` is all of one), unless it may use all."""
+
+    allow_all: bool
+    models: dict[str, tuple[str, ...]]
+    tiers: dict[Tier, TierModel]
+
+
+class Agent(_Answer):
+    """An agent that a message may name, and what it decides where the message leaves that open."""
+
+    id: str
+    title: str
+    description: str | None = None
+    tier: Tier | None = None
+    tool_approval_level: ApprovalLevel | None = None
 
 
 class Queued(_Answer):

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """One event; `id` is its own or the last one before it, empty where there was none."""
+    """One event; `id` is its own or the last one before it, empty where there was none, and so is its `name`."""
 
     id: str
     data: str
+    name: str = ""
 
 
 class EventParser:
-    """Takes bytes, gives events. Lines end with LF, or CRLF where a proxy made it so; `event:` fields are ignored."""
+    """Takes bytes, gives events. Lines end with LF, or CRLF where a proxy made it so."""
 
     retry_s: float | None = None
     """When to come back, as the server asked last."""
@@ -28,6 +29,7 @@ class EventParser:
         self._scanned = 0
         self._id = ""
         self._data: list[str] = []
+        self._name = ""
 
     def push(self, data: bytes) -> Iterator[ServerEvent]:
         """Yield the events that are complete now."""
@@ -38,9 +40,10 @@ class EventParser:
             begin = end + 1
             if line:
                 self._field(line)
-            elif self._data:
-                yield ServerEvent(self._id, "\n".join(self._data))
-                self._data = []
+            else:
+                if self._data:
+                    yield ServerEvent(self._id, "\n".join(self._data), self._name)
+                self._data, self._name = [], ""
         del self._buffer[:begin]
         # A line of megabytes is not looked through again with each of its pieces.
         self._scanned = len(self._buffer)
@@ -50,6 +53,8 @@ class EventParser:
         value = value.removeprefix(" ")
         if name == "data":
             self._data.append(value)
+        elif name == "event":
+            self._name = value
         elif name == "id" and "\0" not in value:
             self._id = value
         elif name == "retry" and value.isascii() and value.isdigit():

@@ -23,6 +23,21 @@ RUN_END = "data-run-end"
 THREAD_DELETED = "data-thread-deleted"
 USER_MESSAGE = "data-user-message"
 
+TOOL_STATES = frozenset(
+    f"tool-{state}"
+    for state in (
+        "input-start",
+        "input-available",
+        "input-error",
+        "approval-request",
+        "approval-response",
+        "output-available",
+        "output-error",
+        "output-denied",
+    )
+)
+"""Chunks that take a tool call one state further; those between are deltas of its input."""
+
 
 def encode_chunk(chunk: Chunk) -> bytes:
     """Encode one chunk as one line of JSON, without the line's end; NaN and infinity become null.

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from pydantic_core import from_json
 
-from decopilot.contracts.chunks import Chunk
+from decopilot.contracts.chunks import TOOL_STATES, Chunk
 from decopilot.contracts.events import Recorded, ThreadDeleted, run_of
 from decopilot.contracts.frames import Cursor, Frame, Ranges
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
@@ -26,8 +26,21 @@ _BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
+class ToolChunk:
+    """A chunk that takes a tool call one state further; `name` where it is said."""
+
+    index: int
+    type: str
+    call_id: str
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class InspectedFrame:
-    """What there is to say of a frame without its chunks; `first_index` counts chunks within the run."""
+    """What there is to say of a frame without its chunks; `first_index` counts chunks within the run.
+
+    `tools` are its chunks that take a tool call one state further: not deltas, nor outputs that are preliminary.
+    """
 
     sequence: int
     attempt: int
@@ -38,6 +51,7 @@ class InspectedFrame:
     stored_at: datetime | None
     is_closing: bool
     kinds: dict[str, int]
+    tools: tuple[ToolChunk, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +188,8 @@ class Inspector:
 
 def _inspected(frame: Frame, void: Ranges) -> InspectedFrame:
     # As one document: to parse them one by one takes several times as long.
-    kinds = Counter(str(chunk["type"]) for chunk in from_json(b"[" + frame.body.replace(b"\n", b",") + b"]"))
+    chunks: list[Chunk] = from_json(b"[" + frame.body.replace(b"\n", b",") + b"]")
+    kinds = Counter(str(chunk["type"]) for chunk in chunks)
     count = frame.end.index + 1
     return InspectedFrame(
         sequence=frame.sequence,
@@ -186,6 +201,11 @@ def _inspected(frame: Frame, void: Ranges) -> InspectedFrame:
         stored_at=frame.stored_at,
         is_closing=frame.outcome is not None,
         kinds=dict(kinds),
+        tools=tuple(
+            ToolChunk(index, chunk["type"], str(chunk.get("toolCallId") or ""), chunk.get("toolName"))
+            for index, chunk in enumerate(chunks, frame.index)
+            if chunk["type"] in TOOL_STATES and not chunk.get("preliminary")
+        ),
     )
 
 

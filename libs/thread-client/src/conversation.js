@@ -3,428 +3,463 @@
  * was just sent or decided here. No I/O.
  */
 
-import { createFold, foldChunk, isMessage, isToolDone } from "./fold.js";
-import { answered, keyOf, keyOfResolution, keysIn, unanswered } from "./interactions.js";
+import { Answer, isSpeaking } from "./answer.js";
+import { AwaitedRuns, hasEnded } from "./awaited.js";
+import { isAfter } from "./cursor.js";
+import { Decisions } from "./decisions.js";
+import { isMessage } from "./fold.js";
+import { keyOf, keyOfResolution, unanswered } from "./interactions.js";
+import { Line } from "./line.js";
+import { Transcript } from "./transcript.js";
+import { Veils } from "./veils.js";
 
-const ENDED = new Set(["completed", "failed", "requires_action", "withdrawn"]);
-const UNNAMED_RUN = Symbol("a run whose id is not known");
+/** @typedef {import("./types.js").UIMessage} UIMessage */
+/** @typedef {import("./types.js").QueuedMessage} QueuedMessage */
+/** @typedef {import("./types.js").History} History */
+/** @typedef {import("./types.js").Resolution} Resolution */
+/** @typedef {import("./types.js").Receipt} Receipt */
+/** @typedef {import("./types.js").Chunk} Chunk */
+/** @typedef {import("./types.js").RunEnd} RunEnd */
+
+/** Before everything (docs/protocol.md 21). */
+const START = "0-0";
 
 export class Conversation {
-  messages = [];
-  /** Messages that wait their turn: `{messageId, runId, message, interrupts}`, the next one first. */
-  queue = [];
-  /** What the last answer waits for: `{messageId, keys}`. */
-  asks;
-  /** How far tools are, by the id of their call: `{progress, total, message}`. */
-  progress = new Map();
-  /** What the answer waits for that is tried again: `{attempt, delayMs, category}`, until it says anything else. */
+  /** @type {import("./types.js").Retry | undefined} What the answer waits for, until it says anything else. */
   retry;
-  /** Where to go on reading; undefined until the server named a place. */
-  cursor;
-  /** How runs ended, by the id of their answer: `{finishReason, errorText, aborted, status, reason}`. */
+  /** Where to go on reading. Without any place a reconnect would begin at the active run, and miss those over by then. */
+  cursor = START;
+  /** @type {ReadonlyMap<string, RunEnd>} How runs ended, by the id of their answer. */
   ends = new Map();
+  /** @type {string | undefined} */
   status;
-  #fold;
-  #base;
-  #run;
-  #runsSeen = new Set();
-  #awaitedRun;
+  #transcript = new Transcript();
+  #line = new Line();
+  #decisions = new Decisions();
+  #veils = new Veils();
+  #runs = new AwaitedRuns();
+  /** @type {Answer | undefined} */
+  #answer;
+  /** @type {{id: string, runId?: string} | undefined} The answer that was cut off and is told again. */
+  #again;
+  /** @type {Set<string>} */
   #stopping = new Set();
-  /** Sent by this tab and not seen in the log yet, by message id: `{messageId, message, interrupts, inLine, accepted?}`. */
-  #offers = new Map();
-  /** Decided by this tab and not seen in the log yet, by key: `{messageId, resolution, state, runId?}`. */
-  #facts = new Map();
-  /** Counts readings of the history: what was accepted before one began is decided by what that one says. */
-  #readings = 0;
-  #horizon;
   #heard = 0;
+
+  get messages() {
+    return this.#transcript.messages;
+  }
+
+  /** Messages that wait their turn: `{messageId, runId, message, interrupts}`, the next one first. */
+  get queue() {
+    return this.#line.queue;
+  }
+
+  /** What the last answer waits for: `{messageId, keys}`. */
+  get asks() {
+    return this.#decisions.asks;
+  }
+
+  /** What of that is still to be decided: `{messageId, kind, id, isBusy}`. */
+  get pending() {
+    return this.#decisions.pending;
+  }
+
+  /** How far tools are, by the id of their call. */
+  get progress() {
+    return this.#answer?.progress ?? NO_PROGRESS;
+  }
+
+  /** The message that is being folded; it changes, all others are replaced. */
+  get growing() {
+    return this.#answer?.message;
+  }
 
   /** The answer that is being streamed. */
   get answering() {
-    return this.#fold?.message;
+    return this.#transcript.find(this.growing?.id ?? this.#again?.id);
   }
 
   /** Sent, or known to run, and no chunk of it has come yet. */
   get waiting() {
-    if (this.#fold) return false;
-    if (this.#awaitedRun !== undefined || this.messages.some(({ id }) => this.isUnconfirmed(id))) return true;
+    if (this.#answer || this.#again) return false;
+    if (this.#runs.any || this.messages.some(({ id }) => this.isUnconfirmed(id))) return true;
     return this.queue.length > 0 && this.status !== "requires_action";
   }
 
-  /** How far the answer has come, while its next words are waited for: no tool is at work, and nothing else moves. */
+  /** How far the answer has come, while its next words are waited for. */
   get speaking() {
-    const parts = this.answering?.parts ?? [];
-    const isBegun = parts.some(({ type }) => type !== "step-start");
-    const isBusy = parts.some((part) => part.toolCallId !== undefined && !isToolDone(part));
-    const isThinking = parts.at(-1)?.type === "reasoning" && parts.at(-1).state === "streaming";
-    return isBegun && !isBusy && !isThinking && !this.stopping ? this.#heard : undefined;
+    return isSpeaking(this.answering) && !this.stopping ? this.#heard : undefined;
   }
 
   get active() {
-    return this.#fold !== undefined || this.waiting;
+    return this.#answer !== undefined || this.#again !== undefined || this.waiting;
   }
 
-  /** The run that goes on, as far as its id is known. */
+  /** @returns {string | undefined} The run that goes on, as far as its id is known. */
   get runId() {
-    if (this.#fold) return this.#run;
-    return typeof this.#awaitedRun === "string" ? this.#awaitedRun : undefined;
+    if (this.#answer) return this.#answer.runId;
+    return this.#again ? this.#again.runId : /** @type {string | undefined} */ (this.#runs.latest);
   }
 
   /** The end of the run was asked for, and has not come yet. */
   get stopping() {
-    return this.active && this.#stopping.has(this.runId);
+    return this.active && this.#stopping.has(this.runId ?? "");
   }
 
-  /** Whether a message is in the chat or in line. */
+  /**
+   * Whether a message is in the chat or in line.
+   * @param {string} id
+   */
   has(id) {
-    return this.#isShown(id) || this.queue.some(({ messageId }) => messageId === id);
+    return this.#transcript.has(id) || this.#line.has(id);
   }
 
-  /** It was sent, and the server has not accepted it yet. */
+  /**
+   * It was sent, and the server has not accepted it yet.
+   * @param {string} id
+   */
   isUnconfirmed(id) {
-    return this.#offers.has(id) && this.#offers.get(id).accepted === undefined;
+    return this.#line.isUnconfirmed(id);
   }
 
-  /** A message as it is shown: with what was decided here and is not in the log yet. */
+  /**
+   * A message as it is shown: as far as it had come, with what was decided here and is not in the log yet.
+   * @param {UIMessage} message
+   */
   shown(message) {
-    const facts = [...this.#facts.values()].filter(({ messageId }) => messageId === message.id);
-    if (facts.length === 0) return message;
-    const changed = (part) => {
-      const fact = this.#facts.get(keyOf(part));
-      return fact?.messageId === message.id ? answered(part, fact.resolution) : part;
-    };
-    return { ...message, parts: message.parts.map(changed) };
+    return this.#decisions.shown(this.#veils.shown(message));
   }
 
-  /** What waits for a decision: `{messageId, kind, id, isBusy}`; `isBusy` is what is being decided here. */
-  get pending() {
-    const { messageId, keys = [] } = this.asks ?? {};
-    const open = [...keys].filter((key) => this.#facts.get(key)?.state !== "accepted");
-    return open.map((key) => {
-      const [kind, id] = split(key);
-      return { messageId, kind, id, isBusy: this.#facts.has(key) };
-    });
-  }
-
-  /** The history begins to be read; what this returns goes into `load`. */
+  /** The history or the queue begins to be read; what this returns goes into `load` or `line`. */
   reading() {
-    this.#readings += 1;
-    return this.#readings;
+    return this.#line.reading();
   }
 
   /**
    * Take the server's history as the truth; the stream goes on behind its cursor. What was accepted while it was being
-   * read (`reading`) may be missing in it and stays.
+   * read (`reading`) may be missing in it and stays, and so does what the stream has shown from behind its cursor: that
+   * is told again, and shown as it was until it has come as far.
+   * @param {History} history
    */
   load({ messages, cursor, status, pending, queue = [], activeRun }, reading = this.reading()) {
-    this.messages = messages.filter(isMessage);
-    for (const { id, metadata } of this.messages) {
-      // Why a run failed stands in its message: whoever opens the thread later did not see it end.
-      if (metadata?.finishReason && !this.ends.has(id)) this.ends.set(id, endOf(metadata));
-    }
-    this.#fold = this.#run = undefined;
-    this.status = status;
-    this.cursor = this.#horizon = cursor ?? undefined;
-    this.#awaitedRun = status === "in_progress" ? (activeRun?.runId ?? UNNAMED_RUN) : undefined;
+    const [held, answering, runId] = [this.messages.map((one) => this.#veils.shown(one)), this.answering, this.runId];
+    this.#transcript.load(messages.filter(isMessage));
+    this.cursor = cursor ?? START;
+    this.#answer = this.#again = this.retry = undefined;
+    for (const message of this.#veils.draw(held, this.messages, this.cursor)) this.#transcript.put(message);
+    if (answering && this.#veils.has(answering.id)) this.#again = { id: answering.id, runId };
+    for (const { id } of messages) this.#line.forget(id);
+    // Why a run failed stands in its message: whoever opens the thread later did not see it end.
+    const failed = this.messages.filter(({ metadata }) => metadata?.finishReason);
+    this.ends = new Map([...failed.map(({ id, metadata }) => /** @type {const} */ ([id, endOf(metadata)])), ...this.ends]);
+    this.#runs.settle(reading, this.cursor);
+    this.status = this.#runs.any ? "in_progress" : status;
+    if (status === "in_progress" && !this.#runs.any) this.#runs.expect(activeRun?.runId, reading);
     if (activeRun?.cancelRequested) this.#stopping.add(activeRun.runId);
-    for (const [id, { accepted }] of this.#offers) {
-      if (this.#isShown(id) || (accepted && accepted.reading < reading)) this.#offers.delete(id);
-      else if (accepted && !ENDED.has(accepted.status) && !this.#runsSeen.has(accepted.runId)) {
-        this.#awaitedRun = accepted.runId;
-      }
-    }
-    this.#ask(this.messages.findLast(({ role }) => role === "assistant"), pending);
-    this.#prune();
-    const goesOn = [...this.#facts.values()].find(({ runId }) => runId !== undefined && !this.#runsSeen.has(runId));
-    if (goesOn) this.started({ runId: goesOn.runId, status: "in_progress" });
-    this.line(queue);
+    this.#decisions.ask(this.status, this.messages.findLast(({ role }) => role === "assistant"), pending);
+    this.#decisions.prune(this.messages);
+    this.#lineUp(queue, reading, true);
   }
 
-  /** Take the server's queue as the truth, but for what the stream has shown to have begun since. */
-  line(queue) {
-    this.queue = queue.filter(({ message }) => isMessage(message) && !this.#isShown(message.id));
-    for (const [id, offer] of this.#offers) {
-      if (this.has(id)) continue;
-      if (offer.inLine) this.#enqueue(offer);
-      else this.messages.push(offer.message);
-    }
+  /** There is no such thread, or not any more. */
+  clear() {
+    this.#veils.clear();
+    this.#runs.clear();
+    this.load({ messages: [] });
   }
 
-  /** Show a message that the server has not accepted yet: in line if there is a run before it. */
+  /**
+   * Take the server's queue as the truth, but for what the stream has shown to have begun since. `begun` are messages that
+   * a history of a moment later has: they have left the line for the chat, and the stream is about to say so.
+   * @param {QueuedMessage[]} queue
+   * @param {number} reading
+   * @param {UIMessage[]} begun
+   */
+  line(queue, reading = this.reading(), begun = []) {
+    for (const { messageId, runId, message } of this.missingIn(queue)) {
+      if (this.#transcript.has(messageId) || !begun.some(({ id }) => id === messageId)) continue;
+      this.#transcript.showAhead(message);
+      this.started({ runId, status: "in_progress", cursor: this.cursor });
+    }
+    this.#lineUp(queue, reading, false);
+  }
+
+  /**
+   * Messages that leave the line by this queue, though nothing has told yet what became of them.
+   * @param {QueuedMessage[]} queue
+   */
+  missingIn(queue) {
+    return this.#line.missingIn(queue);
+  }
+
+  /**
+   * Show a message that the server has not accepted yet: in line if there is a run before it.
+   * @param {UIMessage} message
+   */
   offer(message, { interrupts = false } = {}) {
-    const offer = { messageId: message.id, message, interrupts, inLine: this.active };
-    this.#offers.set(message.id, offer);
-    if (offer.inLine) this.#enqueue(offer);
-    else this.messages.push(message);
+    // Said again although the stream has shown it: it is there.
+    if (this.has(message.id)) return;
+    const isQueued = this.active;
+    this.#line.offer({ messageId: message.id, message, interrupts, isQueued });
+    if (!isQueued) this.#transcript.showAhead(message);
   }
 
-  /** The server accepted it. Chunks of the run may have overtaken this answer. */
-  confirm(message, { runId, status, cursor }, { interrupts = false } = {}) {
-    const offer = this.#offers.get(message.id);
-    this.#offers.delete(message.id);
-    const wasOffered = offer !== undefined;
-    // Without any place to go on from, a reconnect would start at the active run and miss one that is over by then.
-    this.cursor ??= cursor ?? undefined;
-    this.dequeue(message.id);
-    if (this.#runsSeen.has(runId)) return;
-    if (wasOffered) this.messages = this.messages.filter(({ id }) => id !== message.id);
-    if (status === "withdrawn") return;
-    if (status === "queued") {
-      this.#enqueue({ messageId: message.id, runId, message, interrupts });
-      if (interrupts && this.runId !== undefined) this.#stopping.add(this.runId);
+  /**
+   * The server accepted it. Chunks of the run may have overtaken this answer.
+   * @param {UIMessage} message
+   * @param {Receipt} receipt
+   */
+  confirm(message, receipt, { interrupts = false } = {}) {
+    const { runId, status } = receipt;
+    const { id: messageId } = message;
+    const wasOffered = this.#line.isOffered(messageId);
+    const isShown = this.#transcript.has(messageId);
+    const isKnown = this.#runs.isPassed(receipt, this.cursor) || (!wasOffered && isShown);
+    if (isKnown || hasEnded(status)) this.#line.forget(messageId);
+    if (isKnown) {
+      // Its run has begun to tell, but not yet of the question.
+      if (wasOffered && !isShown) this.#adopt(message);
       return;
     }
-    if (!this.#isShown(message.id)) this.messages.push(message);
-    if (ENDED.has(status)) return;
-    if (offer) this.#offers.set(message.id, { ...offer, inLine: false, accepted: { runId, status, reading: this.#readings } });
-    this.#awaitedRun = runId;
+    if (wasOffered) this.#transcript.drop(messageId);
+    const isQueued = status === "queued";
+    if (!isQueued && status !== "withdrawn") this.#transcript.showAhead(message);
+    if (hasEnded(status)) return;
+    if (isQueued && interrupts && this.runId !== undefined) this.#stopping.add(this.runId);
+    const accepted = this.#line.readings;
+    this.#line.offer({ messageId, runId, message, interrupts, isQueued, accepted });
+    if (!isQueued) this.#runs.add(receipt, this.cursor, accepted);
   }
 
-  /** The server refused it: true if it was taken back, false if the stream has shown it to be accepted. */
-  withdraw(message) {
-    if (!this.isUnconfirmed(message.id)) return false;
-    this.#offers.delete(message.id);
-    this.messages = this.messages.filter(({ id }) => id !== message.id);
-    this.dequeue(message.id);
+  /**
+   * The server refused it: true if it was taken back, false if the stream has shown it to be accepted.
+   * @param {UIMessage} message
+   */
+  withdraw({ id }) {
+    if (!this.isUnconfirmed(id)) return false;
+    this.#line.forget(id);
+    this.#transcript.drop(id);
     return true;
   }
 
-  /** It waits in line no more. */
+  /**
+   * It was taken back from the line, here or elsewhere.
+   * @param {string} messageId
+   */
   dequeue(messageId) {
-    this.queue = this.queue.filter((queued) => queued.messageId !== messageId);
+    this.#line.takeBack(messageId);
   }
 
-  /** The run's end is being asked for, or can't be. */
+  /**
+   * The run's end is being asked for, or can't be.
+   * @param {string} runId
+   */
   stop(runId, asked = true) {
     if (asked) this.#stopping.add(runId);
     else this.#stopping.delete(runId);
   }
 
-  /** A run was accepted that no message of this tab is for. Its chunks may have overtaken this answer. */
-  started({ runId, status }) {
-    if (ENDED.has(status) || this.#runsSeen.has(runId)) return;
-    this.#awaitedRun = runId;
-    this.status = "in_progress";
+  /**
+   * A run was accepted that no message of this tab is for. Its chunks may have overtaken this answer.
+   * @param {import("./awaited.js").Receipt} receipt
+   */
+  started(receipt) {
+    if (this.#runs.add(receipt, this.cursor, this.#line.readings)) this.status = "in_progress";
   }
 
   /**
-   * Something that an answer waits for, or will wait for, is decided here: shown from now on, and sent when `send`
-   * takes it. Returns false where there is no such call, or none that waits.
+   * Something that an answer waits for, or will wait for, is decided here: shown from now on, and sent when it is among
+   * the `decisions`. Returns false where there is no such call, or none that waits.
+   * @param {Resolution} resolution
    */
   decide(resolution) {
     const key = keyOfResolution(resolution);
-    const message = this.messages.findLast(({ parts }) => parts.some((part) => keyOf(part) === key));
-    if (!message || this.#facts.get(key)?.state === "accepted") return false;
-    this.#facts.set(key, { messageId: message.id, resolution, state: "held" });
-    return true;
+    const asks = (/** @type {UIMessage} */ { parts }) => parts.some((part) => keyOf(part) === key);
+    const message = this.messages.map((one) => this.#veils.shown(one)).findLast(asks);
+    return message !== undefined && this.#decisions.hold(message, resolution);
   }
 
   /** The decisions that the server may be told of now: none before the answer has come to its end. */
   get decisions() {
-    const keys = this.asks && !this.#fold ? this.asks.keys : new Set();
-    const held = [...this.#facts].filter(([key, { state }]) => state === "held" && keys.has(key));
-    return held.map(([, { resolution }]) => resolution);
+    return this.#answer ? [] : this.#decisions.ready;
   }
 
-  /** They are on their way to the server. */
+  /**
+   * They are on their way to the server.
+   * @param {Resolution[]} resolutions
+   */
   deciding(resolutions) {
-    for (const resolution of resolutions) this.#changeFact(resolution, { state: "sending" });
+    this.#decisions.send(resolutions);
   }
 
-  /** The server refused them, or can't be reached: what was shown of them is taken back. */
+  /**
+   * The server refused them, or can't be reached: what was shown of them is taken back.
+   * @param {Resolution[]} resolutions
+   */
   undecide(resolutions) {
-    for (const resolution of resolutions) this.#facts.delete(keyOfResolution(resolution));
+    this.#decisions.drop(resolutions);
   }
 
-  /** The server took the decisions; with the last one the run goes on, and may have overtaken this answer. */
-  decided(resolutions, { runId, status }) {
-    const goesOn = !ENDED.has(status);
-    for (const one of resolutions) this.#changeFact(one, { state: "accepted", ...(goesOn ? { runId } : {}) });
-    this.#prune();
-    this.started({ runId, status });
+  /**
+   * The server took the decisions; with the last one the run goes on, and may have overtaken this answer.
+   * @param {Resolution[]} resolutions
+   * @param {Receipt} receipt
+   */
+  decided(resolutions, receipt) {
+    const goesOn = !hasEnded(receipt.status);
+    // Of a run that was seen to its end what it said is in the message by now.
+    if (goesOn && this.#runs.isSeen(receipt.runId) && this.runId !== receipt.runId) this.#decisions.drop(resolutions);
+    else this.#decisions.accept(resolutions, goesOn ? receipt.runId : undefined);
+    this.#decisions.prune(this.messages);
+    this.started(receipt);
   }
 
-  /** Take from a newer history what came of all that the last answer waits for; a run that goes on tells it itself. */
+  /**
+   * Take from a newer history what came of all that the last answer waits for; a run that goes on tells it itself.
+   * @param {History} history
+   */
   catchUp({ messages, cursor, status, pending }) {
-    if (this.active || !this.asks || isAfter(this.cursor, cursor ?? this.cursor)) return;
-    const message = messages.filter(isMessage).find(({ id }) => id === this.asks.messageId);
+    const { asks } = this;
+    if (this.active || !asks || isAfter(this.cursor, cursor ?? this.cursor)) return;
+    const message = messages.filter(isMessage).find(({ id }) => id === asks.messageId);
     if (!message) return;
-    this.#put(message);
+    this.#transcript.put(message);
     this.status = status;
-    if (status === "in_progress") this.asks = { ...this.asks, keys: new Set() };
-    else this.#ask(message, pending);
-    this.#prune();
-  }
-
-  /** Whether a chunk at this position is new here; chunks without one are. */
-  isNew(cursor) {
-    return !cursor || isAfter(cursor, this.#horizon);
+    if (status === "in_progress") this.#decisions.asks = { ...asks, keys: new Set() };
+    else this.#decisions.ask(status, message, pending);
+    this.#decisions.prune(this.messages);
   }
 
   /**
    * Take in one chunk of the thread's stream.
    * Returns "reset" or "lost" when the history must be read again, "end" at the end of a run, "deleted" at that of the
    * thread.
+   * @param {string | undefined} cursor
+   * @param {Chunk} chunk
+   * @returns {"reset" | "lost" | "deleted" | "end" | undefined}
    */
   accept(cursor, chunk) {
-    if (chunk?.type === "data-thread-reset") return "reset";
-    if (chunk?.type === "data-thread-deleted") return "deleted";
-    if (!this.isNew(cursor)) return undefined;
-    if (cursor) this.cursor = cursor;
+    if (chunk.type === "data-thread-reset") return "reset";
+    if (chunk.type === "data-thread-deleted") return "deleted";
+    if (cursor && !isAfter(cursor, this.cursor)) return undefined;
+    this.cursor = cursor ?? this.cursor;
     this.#heard += 1;
-    this.retry = this.#fold && chunk?.type === "data-retry" ? chunk.data : undefined;
-    switch (chunk?.type) {
-      case "data-user-message":
-        this.#adopt(chunk.data?.message);
-        return undefined;
-      case "data-run":
-        this.#runsSeen.add(chunk.data?.runId);
-        if (!this.#fold) return undefined;
-        this.#run = chunk.data?.runId;
-        if (this.#awaitedRun === this.#run) this.#awaitedRun = undefined;
-        return undefined;
-      case "data-messages-dropped":
-        this.#drop(chunk.data?.after);
-        return undefined;
-      case "data-run-rewind":
-        this.#rewind(chunk);
-        return undefined;
-      case "start":
-        this.#begin(chunk);
-        return undefined;
-      case "finish":
-        if (!this.#fold) return "lost";
-        this.#foldIn(chunk);
-        this.#end();
-        return "end";
-      case "data-tool-progress":
-        if (this.#fold) this.progress = new Map(this.progress).set(chunk.data?.toolCallId, chunk.data);
-        return undefined;
-      default:
-        if (this.#fold && chunk) this.#foldIn(chunk);
-        return undefined;
-    }
+    this.retry = this.#answer && chunk.type === "data-retry" ? chunk.data : undefined;
+    const effect = this.#apply(chunk);
+    if (cursor && this.#veils.lift(cursor) && this.#again && !this.#veils.has(this.#again.id)) this.#again = undefined;
+    if (cursor && this.growing) this.#veils.note(this.growing.id, cursor);
+    return effect;
   }
 
+  /**
+   * @param {Chunk} chunk
+   * @returns {"lost" | "end" | undefined}
+   */
+  #apply(chunk) {
+    const { type, data } = chunk;
+    if (type === "data-user-message") this.#adopt(data?.message);
+    else if (type === "data-run") this.#see(data?.runId);
+    else if (type === "data-messages-dropped") this.#transcript.dropBehind(data?.after, this.growing?.id);
+    else if (type === "data-run-rewind") this.#rewind(chunk);
+    else if (type === "start") this.#begin(chunk);
+    else this.#take(chunk);
+    if (type !== "finish") return undefined;
+    return this.#end() ? "end" : "lost";
+  }
+
+  /** @param {Chunk} chunk */
   #begin(chunk) {
     const id = String(chunk.messageId ?? `answer-${this.cursor}`);
+    const known = this.#transcript.find(id);
     // A second `start` of the same answer is a replay: what was folded so far comes again.
-    if (this.#fold?.message.id !== id) this.#base = this.messages.find((message) => message.id === id);
-    if (this.#awaitedRun === UNNAMED_RUN) this.#awaitedRun = undefined;
-    if (this.asks && this.asks.messageId !== id) this.#changeParts(this.asks.messageId, unanswered);
-    this.asks = this.#run = undefined;
-    this.progress = new Map();
-    this.#fold = createFold(id, this.#base);
-    this.#fold.message.role = "assistant";
-    this.ends.delete(id);
+    const base = this.growing?.id === id ? this.#answer?.base : known && this.#veils.baseOf(known);
+    this.#runs.begin();
+    const { asks } = this;
+    if (asks && asks.messageId !== id) this.#transcript.changeParts(asks.messageId, unanswered);
+    this.#decisions.asks = undefined;
+    this.#answer = new Answer(id, base, this.#again?.id === id ? this.#again.runId : undefined);
+    this.#again = undefined;
+    this.ends = new Map([...this.ends].filter(([ended]) => ended !== id));
     this.status = "in_progress";
-    this.#foldIn(chunk);
-    this.#put(this.#fold.message);
+    this.#take(chunk);
+    this.#transcript.put(this.#answer.message);
   }
 
-  /** What a rewind says is the whole message, so it also tells one whose beginning was missed. */
+  /** @param {string | undefined} runId */
+  #see(runId) {
+    if (!this.#answer || runId === undefined) return;
+    this.#answer.runId = runId;
+    this.#runs.see(runId);
+  }
+
+  /**
+   * What a rewind says is the whole message, so it also tells one whose beginning was missed.
+   * @param {Chunk} chunk
+   */
   #rewind(chunk) {
     const message = chunk.data?.message;
     if (!isMessage(message)) return;
-    if (this.#fold?.message.id !== message.id) this.#begin({ type: "start", messageId: message.id });
-    this.#run = chunk.data.runId ?? this.#run;
-    this.#runsSeen.add(this.#run);
-    if (this.#awaitedRun === this.#run) this.#awaitedRun = undefined;
-    this.#foldIn(chunk);
+    if (this.growing?.id !== message.id) this.#begin({ type: "start", messageId: message.id });
+    this.#see(chunk.data.runId);
+    this.#take(chunk);
   }
 
-  #foldIn(chunk) {
-    const { message } = this.#fold;
-    foldChunk(this.#fold, chunk);
-    if (this.#fold.message !== message) this.#put(this.#fold.message);
+  /** @param {Chunk} chunk */
+  #take(chunk) {
+    if (!this.#answer) return;
+    const { message } = this.#answer;
+    this.#answer.take(chunk);
+    if (this.#answer.message !== message) this.#transcript.put(this.#answer.message);
   }
 
+  /** Returns whether there was an answer to end. */
   #end() {
-    const { message, finishReason, errorText, aborted, end } = this.#fold;
-    const status = end?.status;
-    const reason = end?.reason ?? message.metadata?.failureReason;
-    this.ends.set(message.id, { finishReason, errorText, aborted, status, reason });
-    this.#stopping.delete(this.#run);
-    this.#fold = this.#run = undefined;
-    this.progress = new Map();
-    this.status = status;
-    this.#ask(message);
-    this.#prune();
+    if (!this.#answer) return false;
+    const { message, runId, end } = this.#answer;
+    this.ends = new Map(this.ends).set(message.id, end);
+    if (runId) this.#stopping.delete(runId);
+    this.#veils.note(message.id, this.cursor);
+    this.#answer = undefined;
+    this.status = end.status;
+    this.#decisions.ask(this.status, message);
+    this.#decisions.settle(message.id, runId);
+    this.#decisions.prune(this.messages);
+    return true;
   }
 
-  /** Let a message's pending parts be decided; without `pending`, all that look so. */
-  #ask(message, pending) {
-    this.asks = undefined;
-    if (this.status !== "requires_action" || !message) return;
-    const keys = pending ? new Set(pending.map(({ kind, id }) => `${kind}:${id}`)) : keysIn(message);
-    this.asks = { messageId: message.id, keys };
-  }
-
-  /** What the log says by itself of a decision needs no word from here. */
-  #prune() {
-    for (const [key, { messageId }] of this.#facts) {
-      const message = this.messages.find(({ id }) => id === messageId);
-      if (!message?.parts.some((part) => keyOf(part) === key)) this.#facts.delete(key);
-    }
-  }
-
-  #changeFact(resolution, change) {
-    const key = keyOfResolution(resolution);
-    if (this.#facts.has(key)) this.#facts.set(key, { ...this.#facts.get(key), ...change });
-  }
-
-  /** The question as the server has it, ahead of its answer. */
+  /**
+   * The question as the server has it, ahead of its answer.
+   * @param {any} message
+   */
   #adopt(message) {
     if (!isMessage(message)) return;
-    this.#offers.delete(message.id);
-    this.dequeue(message.id);
-    if (this.#isShown(message.id)) this.#put(message);
-    else {
-      const place = this.#fold ? this.messages.indexOf(this.#fold.message) : this.messages.length;
-      this.messages.splice(place, 0, message);
-    }
+    this.#line.forget(message.id);
+    this.#veils.note(message.id, this.cursor);
+    this.#transcript.adopt(message, this.growing?.id);
   }
 
-  /** A message is answered anew: what stood behind it has left the thread, all but what is sent or said right now. */
-  #drop(after) {
-    const last = this.messages.findIndex(({ id }) => id === after);
-    if (last < 0) return;
-    const stays = ({ id }, place) => place <= last || id === this.#fold?.message.id || this.#offers.has(id);
-    this.messages = this.messages.filter(stays);
-  }
-
-  #enqueue(queued) {
-    if (queued.interrupts) this.queue = [queued, ...this.queue];
-    else this.queue = [...this.queue, queued];
-  }
-
-  #isShown(id) {
-    return this.messages.some((message) => message.id === id);
-  }
-
-  #put(message) {
-    const index = this.messages.findIndex(({ id }) => id === message.id);
-    if (index < 0) this.messages.push(message);
-    else this.messages[index] = message;
-  }
-
-  #changeParts(id, change) {
-    const message = this.messages.find((known) => known.id === id);
-    if (message) this.#put({ ...message, parts: message.parts.map(change) });
+  /**
+   * @param {QueuedMessage[]} queue
+   * @param {number} reading
+   * @param {boolean} isHistory
+   */
+  #lineUp(queue, reading, isHistory) {
+    const inChat = this.#line.load(queue, reading, (id) => this.#transcript.has(id), isHistory);
+    for (const message of inChat) this.#transcript.showAhead(message);
   }
 }
 
-const split = (key) => [key.slice(0, key.indexOf(":")), key.slice(key.indexOf(":") + 1)];
+/** @type {ReadonlyMap<string, import("./types.js").ToolProgress>} */
+const NO_PROGRESS = new Map();
 
+/**
+ * @param {any} metadata
+ * @returns {RunEnd}
+ */
 const endOf = ({ finishReason, failureReason, errorText }) => ({
   finishReason: String(finishReason),
   reason: failureReason,
   errorText,
   status: "failed",
 });
-
-/** Order of `<sequence>-<index>`; an id of another form is taken as new rather than dropped. */
-export function isAfter(id, other) {
-  const [a, b] = [id, other].map((text) => /^(\d+)-(\d+)$/.exec(text ?? "")?.slice(1).map(Number));
-  return !a || !b || a[0] > b[0] || (a[0] === b[0] && a[1] > b[1]);
-}

@@ -6,18 +6,35 @@
  * and what breaks the protocol is shown as well as it can be instead of ending the chat.
  */
 
+/** @typedef {import("./types.js").UIMessage} UIMessage */
+/** @typedef {import("./types.js").Chunk} Chunk */
+/**
+ * A message that grows. `open` are the texts that are still being said; `calls` and `callsOfStep` the calls of tools;
+ * the rest tells of its end.
+ * @typedef {{message: UIMessage, open: Map<string, any>, calls: Map<string, any>, callsOfStep: any[], done: boolean,
+ *   finishReason?: string, errorText?: string, aborted?: boolean, end?: {status?: string, reason?: string}}} Fold
+ */
+
 const OUTPUTS = new Set(["output-available", "output-error", "output-denied"]);
 /** What belongs to a state of a call, and is gone in the next one unless that one says it anew. */
 const OF_STATE = ["input", "rawInput", "output", "errorText", "preliminary"];
 
-/** Start folding; `seed` is the message that the run continues, if there is one already. */
+/**
+ * Start folding; `seed` is the message that the run continues, if there is one already.
+ * @param {string} id
+ * @param {UIMessage} [seed]
+ */
 export function createFold(id, seed) {
-  const fold = { done: false };
+  const fold = /** @type {Fold} */ ({ done: false });
   restore(fold, seed ?? { id, role: "assistant", parts: [] });
   return fold;
 }
 
-/** Go on with a message as it is; what was folded before is forgotten. */
+/**
+ * Go on with a message as it is; what was folded before is forgotten.
+ * @param {Fold} fold
+ * @param {UIMessage} message
+ */
 function restore(fold, message) {
   fold.message = structuredClone(message);
   fold.open = new Map();
@@ -29,12 +46,20 @@ function restore(fold, message) {
   }
 }
 
+/**
+ * @param {Fold} fold
+ * @param {any} part
+ */
 function remember(fold, part) {
   fold.calls.set(part.toolCallId, part);
   fold.callsOfStep.push(part);
 }
 
-/** Take in one chunk. Transient data belongs to the thread, and is passed over but for what is named here. */
+/**
+ * Take in one chunk. Transient data belongs to the thread, and is passed over but for what is named here.
+ * @param {Fold} fold
+ * @param {Chunk} chunk
+ */
 export function foldChunk(fold, chunk) {
   const { message } = fold;
   switch (chunk.type) {
@@ -93,7 +118,7 @@ export function foldChunk(fold, chunk) {
       change(callToBegin(fold, chunk), "output-error", { input: chunk.input, errorText: chunk.errorText });
       break;
     case "tool-approval-request": {
-      const approval = { id: chunk.approvalId };
+      const approval = /** @type {import("./types.js").Approval} */ ({ id: chunk.approvalId });
       if (chunk.reason) approval.requestReason = String(chunk.reason);
       Object.assign(callOf(fold, chunk), { state: "approval-requested", approval });
       break;
@@ -142,65 +167,109 @@ export function foldChunk(fold, chunk) {
   }
 }
 
-/** Tell whether a thing has the shape of a message whose parts can be drawn. */
+/**
+ * Tell whether a thing has the shape of a message whose parts can be drawn.
+ * @param {any} thing
+ * @returns {thing is UIMessage}
+ */
 export function isMessage(thing) {
   return typeof thing?.id === "string" && Array.isArray(thing.parts) && thing.parts.every(isObject);
 }
 
-/** Put a person's verdict on a call that asked for one. */
+/**
+ * Put a person's verdict on a call that asked for one.
+ * @param {any} part
+ * @param {any} verdict
+ */
 export function respond(part, { approved, reason }) {
   const told = { approved: approved === true, ...(reason ? { reason: String(reason) } : {}) };
   Object.assign(part, { state: "approval-responded", approval: { ...part.approval, ...told } });
 }
 
-/** Tell whether a tool call has come to its end. */
+/**
+ * Tell whether a tool call has come to its end.
+ * @param {any} part
+ */
 export function isToolDone(part) {
   return OUTPUTS.has(part.state) && !part.preliminary;
 }
 
-/** The name of a tool part's tool. */
+/**
+ * The name of a tool part's tool.
+ * @param {any} part
+ */
 export function toolName(part) {
   return isDynamic(part) ? String(part.toolName) : part.type.slice("tool-".length);
 }
 
+/** @param {Chunk} chunk */
 const kindOf = (chunk) => chunk.type.slice(0, chunk.type.lastIndexOf("-"));
+/**
+ * @param {string} kind
+ * @param {unknown} id
+ */
 const keyOf = (kind, id) => `${kind} ${id}`;
+/** @param {any[]} parts */
 const stepsBefore = (parts) => parts.slice(0, parts.findLastIndex(({ type }) => type === "step-start") + 1);
 
+/**
+ * @param {Fold} fold
+ * @param {string} type
+ * @param {unknown} id
+ */
 function openPart(fold, type, id) {
-  const part = { type, text: "", state: "streaming" };
+  const part = { type, ...(type === "reasoning" ? { id } : {}), text: "", state: "streaming" };
   fold.message.parts.push(part);
   fold.open.set(keyOf(type, id), part);
   return part;
 }
 
+/**
+ * @param {Fold} fold
+ * @param {Chunk} chunk
+ */
 function partOf(fold, chunk) {
   const kind = kindOf(chunk);
   return fold.open.get(keyOf(kind, chunk.id)) ?? openPart(fold, kind, chunk.id);
 }
 
+/** @param {Fold} fold */
 function closeOpen(fold) {
   for (const part of fold.open.values()) part.state = "done";
   fold.open.clear();
 }
 
-/** A later step may use the id of a call again, for another one. */
+/**
+ * A later step may use the id of a call again, for another one.
+ * @param {Fold} fold
+ * @param {Chunk} chunk
+ */
 function callToBegin(fold, chunk) {
-  const isSame = (part) => chunk.type === "tool-input-error" || isDynamic(part) === (chunk.dynamic === true);
+  const isSame = (/** @type {any} */ part) => chunk.type === "tool-input-error" || isDynamic(part) === (chunk.dynamic === true);
   const known = fold.callsOfStep.find((part) => part.toolCallId === chunk.toolCallId && isSame(part));
   return named(known ?? newCall(fold, chunk), chunk);
 }
 
+/**
+ * @param {Fold} fold
+ * @param {Chunk} chunk
+ */
 function callOf(fold, chunk) {
   const ofStep = fold.callsOfStep.find(({ toolCallId }) => toolCallId === chunk.toolCallId);
   const known = ofStep ?? fold.calls.get(chunk.toolCallId);
   return named(known ?? newCall(fold, chunk), chunk);
 }
 
+/** @param {any} part */
 const isDynamic = (part) => part.type === "dynamic-tool";
 
+/**
+ * @param {Fold} fold
+ * @param {Chunk} chunk
+ */
 function newCall(fold, chunk) {
   const name = String(chunk.toolName ?? "tool");
+  /** @type {any} */
   const part = { type: chunk.dynamic ? "dynamic-tool" : `tool-${name}`, toolCallId: chunk.toolCallId };
   if (chunk.dynamic) part.toolName = name;
   fold.message.parts.push(part);
@@ -208,31 +277,54 @@ function newCall(fold, chunk) {
   return part;
 }
 
+/**
+ * @param {any} part
+ * @param {Chunk} chunk
+ */
 function named(part, { title, providerExecuted }) {
   if (title) part.title = String(title);
   if (providerExecuted) part.providerExecuted = true;
   return part;
 }
 
+/**
+ * @param {any} part
+ * @param {string} state
+ * @param {Record<string, unknown>} told
+ */
 function change(part, state, told) {
   for (const name of OF_STATE) delete part[name];
   for (const [name, value] of Object.entries(told)) if (value !== undefined) part[name] = value;
   part.state = state;
 }
 
+/**
+ * @param {UIMessage} message
+ * @param {Chunk} chunk
+ */
 function putData(message, { type, id, data }) {
   const part = id === undefined ? undefined : message.parts.find((other) => other.type === type && other.id === id);
   if (part) part.data = data;
   else message.parts.push(id === undefined ? { type, data } : { type, id, data });
 }
 
+/**
+ * @param {UIMessage} message
+ * @param {unknown} metadata
+ */
 function mergeMetadata(message, metadata) {
   if (isObject(metadata)) message.metadata = merge(message.metadata, metadata);
 }
 
+/** @param {any} value */
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** Deep merge. `Object.fromEntries` makes own properties, so a key `__proto__` stays a mere key. */
+/**
+ * Deep merge. `Object.fromEntries` makes own properties, so a key `__proto__` stays a mere key.
+ * @param {any} old
+ * @param {any} new_
+ * @returns {any}
+ */
 function merge(old, new_) {
   if (!isObject(old) || !isObject(new_)) return new_;
   const entries = new Map(Object.entries(old));

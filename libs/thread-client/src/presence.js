@@ -1,13 +1,14 @@
 /** Whether somebody looks at this page, and whether it has a network. */
 
 /**
- * Calls `onHidden` once the page was hidden for so long, and `onShown` when it is looked at, thawed or online again.
- * Returns what ends that. Where there is no document nobody can hide it.
+ * Calls `onHidden` once the page was hidden for so long, `onShown` when it is looked at or thawed, and `onOnline` when its
+ * network is back. Returns what ends that. Where there is no document nobody can hide it.
+ * @param {{hidden_ms?: number, onHidden?: () => void, onShown: () => void, onOnline?: () => void}} options
+ * @returns {() => void}
  */
-export function watchPresence({ hidden_ms, onHidden, onShown }) {
+export function watchPresence({ hidden_ms = Infinity, onHidden = () => {}, onShown, onOnline = onShown }) {
   if (typeof document === "undefined") return () => {};
-  const leaving = new AbortController();
-  const { signal } = leaving;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   let hiding;
   const shown = () => {
     clearTimeout(hiding);
@@ -15,13 +16,16 @@ export function watchPresence({ hidden_ms, onHidden, onShown }) {
   };
   const changed = () => {
     shown();
-    if (document.hidden) hiding = setTimeout(onHidden, hidden_ms);
+    if (document.hidden && hidden_ms !== Infinity) hiding = setTimeout(onHidden, hidden_ms);
   };
-  document.addEventListener("visibilitychange", changed, { signal });
-  document.addEventListener("resume", shown, { signal });
-  globalThis.addEventListener("online", shown, { signal });
+  // By hand: the signals of Node are none to the documents that tests make up.
+  document.addEventListener("visibilitychange", changed);
+  document.addEventListener("resume", shown);
+  globalThis.addEventListener?.("online", onOnline);
   return () => {
     clearTimeout(hiding);
-    leaving.abort();
+    document.removeEventListener("visibilitychange", changed);
+    document.removeEventListener("resume", shown);
+    globalThis.removeEventListener?.("online", onOnline);
   };
 }

@@ -1,28 +1,45 @@
 /** Server-sent events, parsed from text that comes in pieces of any size (WHATWG HTML, 9.2.6). */
 
+/** @typedef {{id?: string, event: string, data: string}} ServerSentEvent */
+
 export class EventParser {
-  /** The reconnection time that the server asked for. */
+  /**
+   * The reconnection time that the server asked for.
+   * @type {number | undefined}
+   */
   retry_ms;
+  /**
+   * The id of the last block if that had no data: a place to go on from, and nothing to dispatch.
+   * @type {string | undefined}
+   */
+  position;
   #buffer = "";
+  /** @type {string | undefined} */
   #id;
   #event = "";
+  /** @type {string[]} */
   #data = [];
 
-  /** Returns the events that are complete now: `{id, event, data}`, `id` only where the event has its own. */
+  /**
+   * Returns the events that are complete now, `id` only where the event has its own.
+   * @param {string} text
+   * @returns {ServerSentEvent[]}
+   */
   push(text) {
     const events = [];
     this.#buffer += text;
     // A CR at the very end may be the first half of a CRLF.
     const lines = this.#buffer.split(/\r\n|\n|\r(?!$)/);
-    this.#buffer = lines.pop();
+    this.#buffer = lines.pop() ?? "";
     for (const line of lines) {
       if (line !== "") this.#field(line);
       else if (this.#data.length > 0) events.push(this.#flush());
-      else this.#clear();
+      else this.#pass();
     }
     return events;
   }
 
+  /** @param {string} line */
   #field(line) {
     const colon = line.indexOf(":");
     const name = colon < 0 ? line : line.slice(0, colon);
@@ -35,8 +52,14 @@ export class EventParser {
 
   #flush() {
     const event = { id: this.#id, event: this.#event || "message", data: this.#data.join("\n") };
+    this.position = undefined;
     this.#clear();
     return event;
+  }
+
+  #pass() {
+    if (this.#id) this.position = this.#id;
+    this.#clear();
   }
 
   #clear() {

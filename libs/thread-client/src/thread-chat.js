@@ -1,56 +1,73 @@
 /** One thread as a store: its messages and what goes on in it, read over one connection and changed by single calls. */
 
-import { Conversation, isAfter } from "./conversation.js";
-import { toolName } from "./fold.js";
+import { Conversation } from "./conversation.js";
+import { report } from "./errors.js";
+import { Hearers } from "./hearers.js";
 import { newId } from "./ids.js";
 import { watchPresence } from "./presence.js";
+import { ThreadReader } from "./reader.js";
 import { snapshotOf } from "./snapshot.js";
-import { Stream } from "./stream.js";
 
-const SETTLE_MS = 1_000;
-const SETTLE_TRIES = 30;
+/** @typedef {import("./types.js").UIMessage} UIMessage */
+/** @typedef {import("./types.js").RunOptions} RunOptions */
+/** @typedef {import("./types.js").Resolution} Resolution */
+/** @typedef {import("./types.js").Snapshot} Snapshot */
+/** @typedef {import("./errors.js").ApiError} ApiError */
+/** @typedef {string | UIMessage | {text?: string, files?: import("./types.js").FilePart[], id?: string, metadata?: any}} NewMessage */
+/**
+ * @typedef {object} Options
+ * @property {import("./client.js").DecopilotClient} client
+ * @property {string} thread the thread's id
+ * @property {boolean} [fresh] the thread was made up here, so there is no history to ask for
+ * @property {RunOptions} [run] what each message says of its run unless it says otherwise
+ * @property {{subscribe: (listener: (event: import("./types.js").WatchEvent) => void) => () => void}} [watch] a
+ *   WatchClient; what it hears of the thread keeps queue and pending decisions of other tabs up to date
+ * @property {(told: {messages: readonly UIMessage[]}) => boolean | PromiseLike<boolean>} [sendAutomaticallyWhen] decisions
+ *   are kept until it is true, and then sent in one request; without it each is sent as soon as the answer has come to its end
+ * @property {number} [throttle_ms] how often listeners are told at most
+ * @property {number} [hidden_ms] how long a hidden tab keeps its connection
+ */
+
 const THROTTLE_MS = 16;
 const HIDDEN_MS = 20_000;
+const PATIENCE_MS = 1_000;
 
 export class ThreadChat {
   #client;
   #conversation = new Conversation();
-  #stream;
+  #reader;
   #watch;
   #run;
   #sendWhen;
   #throttle_ms;
   #hidden_ms;
-  #loaded;
   #deleted = false;
+  /** @type {import("./types.js").Connection} */
   #connection = { state: "idle" };
+  /** @type {Error | undefined} */
   #error;
-  #attachedAt;
+  /** @type {string | undefined} The answer whose failure was cleared. */
+  #forgiven;
+  /** @type {Promise<unknown>} */
   #sending = Promise.resolve();
+  /** @type {Promise<void> | undefined} */
   #lining;
   #lineAgain = false;
-  #called = new Set();
+  /** @type {Set<() => void>} */
   #listeners = new Set();
-  #hearers = new Set();
+  #hearers = new Hearers();
+  /** @type {Snapshot | undefined} */
   #snapshot;
   #stale = true;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   #telling;
   #told = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   #closing;
+  /** @type {(() => void) | undefined} */
   #leave;
 
-  /**
-   * - `client`: a DecopilotClient; `thread`: the thread's id
-   * - `fresh`: the thread was made up here, so there is no history to ask for
-   * - `run`: what each message says of its run unless it says otherwise: `agent`, `tier`, `mode`, `toolApprovalLevel`, …
-   * - `watch`: a WatchClient; what it hears of the thread keeps queue and pending decisions of other tabs up to date
-   * - `sendAutomaticallyWhen({messages})`: decisions (`addToolOutput`, `addToolApprovalResponse`) are kept until it is
-   *   true, and then sent in one request; without it each is sent as soon as the answer has come to its end
-   * - `onFinish({message, messages, finishReason, status, reason, errorText, isAbort, isError})`: an answer has ended
-   * - `onData(chunk)`: a `data-…` chunk came; `onToolCall({toolCall: {toolCallId, toolName, input}})`: the model has
-   *   called a tool, each call once; `onError(error)`: a refusal that no call of this object throws
-   * - `throttle_ms`: how often listeners are told at most; `hidden_ms`: how long a hidden tab keeps its connection
-   */
+  /** @param {Options & import("./types.js").Callbacks} options */
   constructor({
     client,
     thread,
@@ -64,31 +81,29 @@ export class ThreadChat {
   }) {
     this.#client = client;
     this.thread = thread;
-    this.#loaded = fresh;
     this.#run = run;
     this.#watch = watch;
     this.#sendWhen = sendAutomaticallyWhen;
     this.#throttle_ms = throttle_ms;
     this.#hidden_ms = hidden_ms;
     this.#hearers.add(callbacks);
-    this.#stream = new Stream({
-      prepare: (signal) => this.#load(signal),
-      connect: (signal) => {
-        this.#attachedAt = this.#conversation.cursor;
-        return client.attach(thread, { cursor: this.#attachedAt, rewind: "true" }, signal);
+    const told = {
+      /** @type {(state: import("./types.js").ConnectionState, error?: Error, retryAt?: number) => void} */
+      onState: (state, error, retryAt) => this.#deleted || this.#connect({ state, error, retryAt }),
+      onLoaded: () => {
+        this.#changed();
+        this.#hearers.callWhatWaits(this.#conversation);
       },
-      onEvent: (event, signal) => this.#take(event, signal),
-      onState: (state, error) => this.#deleted || this.#connect({ state, error }),
-      recover: (error) => {
-        if (error.code === "thread_not_found") this.#markDeleted();
-        if (error.code !== "invalid_cursor") return this.#deleted;
-        this.#loaded = false;
-        return true;
-      },
-    });
+      onChunk: this.#hear.bind(this),
+      onDeleted: () => this.#markDeleted(),
+    };
+    this.#reader = new ThreadReader({ client, thread, conversation: this.#conversation, loaded: fresh, told });
   }
 
-  /** Be told of every change; the first listener opens the connection and the last one to go closes it. */
+  /**
+   * Be told of every change; the first listener opens the connection and the last one to go closes it.
+   * @param {() => void} listener
+   */
   subscribe = (listener) => {
     // Two subscriptions of one function are two.
     const told = () => listener();
@@ -102,26 +117,27 @@ export class ThreadChat {
     };
   };
 
-  /** All there is to draw (`snapshot.js`); the same object until something changes. */
+  /** All there is to draw; the same object until something changes. */
   getSnapshot = () => {
-    if (this.#stale) {
-      const [loaded, deleted, connection, error] = [this.#loaded, this.#deleted, this.#connection, this.#error];
-      const more = { thread: this.thread, loaded, deleted, connection, error };
+    if (this.#stale || !this.#snapshot) {
+      const [deleted, connection, error, forgiven] = [this.#deleted, this.#connection, this.#error, this.#forgiven];
+      const more = { thread: this.thread, loaded: this.#reader.loaded, deleted, connection, error, forgiven };
       this.#snapshot = snapshotOf(this.#conversation, this.#snapshot, more);
       this.#stale = false;
     }
     return this.#snapshot;
   };
 
-  /** Have callbacks called, besides those of the constructor; returns what ends that. */
+  /**
+   * Have callbacks called, besides those of the constructor; returns what ends that.
+   * @param {import("./types.js").Callbacks} callbacks
+   */
   listen(callbacks) {
-    const own = { ...callbacks };
-    this.#hearers.add(own);
-    return () => this.#hearers.delete(own);
+    return this.#hearers.add(callbacks);
   }
 
-  /** Try to connect again now, if a pause is being waited out. */
-  wake = () => this.#stream.wake();
+  /** Try to connect again now, if a pause is being waited out or the connection was given up. */
+  wake = () => this.#reader.wake();
 
   /**
    * Send a message, shown at once; what was sent before is accepted before it. Resolves when it is accepted; throws the
@@ -130,6 +146,9 @@ export class ThreadChat {
    *
    * `message`: a text, or `{text, files, id}`, `files` being parts of type `file`; or a whole UIMessage.
    * `interrupts`: the run that goes on is to end for it, instead of being waited for. `run`: as in the constructor.
+   * @param {NewMessage} message
+   * @param {RunOptions & {interrupts?: boolean}} options
+   * @returns {Promise<void>}
    */
   async sendMessage(message, { interrupts = false, ...run } = {}) {
     const made = messageOf(message);
@@ -146,7 +165,8 @@ export class ThreadChat {
       if (receipt.status === "queued") this.refreshQueue();
       // An attempt that had failed in appearance only was taken back in the meantime: said again, it is a new message.
       if (receipt.status === "withdrawn") await this.sendMessage({ ...made, id: newId("msg") }, { interrupts, ...run });
-    } catch (error) {
+    } catch (caught) {
+      const error = /** @type {ApiError} */ (caught);
       if (this.#conversation.withdraw(made)) {
         this.#error = error;
         throw Object.assign(error, { messageId: made.id });
@@ -158,23 +178,35 @@ export class ThreadChat {
     }
   }
 
-  /** Have an answer made anew, the last one unless it is named; the stream tells what goes with the old one. */
+  /**
+   * Have an answer made anew, the last one unless it is named; the stream tells what goes with the old one.
+   * @param {RunOptions & {messageId?: string}} options
+   */
   async regenerate({ messageId, ...run } = {}) {
     this.#error = undefined;
+    this.#changed();
     const { mode, ...how } = { ...this.#run, ...run };
-    this.#conversation.started(await this.#client.regenerate(this.thread, messageId, how));
+    const ask = () => this.#client.regenerate(this.thread, messageId, how);
+    // While a run goes on it is refused for good; where none does as far as is known here, one has ended just now.
+    const { active } = this.#conversation;
+    this.#conversation.started(active ? await ask() : await patiently("run_active", ask));
     this.#changed();
   }
 
-  /** Ask for the end of the run that goes on. */
+  /**
+   * Ask for the end of the run that goes on; of a message that is being sent, once it is accepted. Resolves to what came of
+   * it (docs/protocol.md 16), if anything was asked.
+   */
   async stop() {
+    if (this.#conversation.runId === undefined) await this.#sending;
     const { runId, stopping } = this.#conversation;
-    if (runId === undefined || stopping) return;
+    if (runId === undefined || stopping) return undefined;
     this.#conversation.stop(runId);
     this.#changed();
     try {
       const { status } = await this.#client.cancelRun(this.thread, runId);
-      if (status === "idle") this.#conversation.stop(runId, false);
+      if (status !== "cancelling") this.#conversation.stop(runId, false);
+      return status;
     } catch (error) {
       this.#conversation.stop(runId, false);
       throw error;
@@ -183,7 +215,10 @@ export class ThreadChat {
     }
   }
 
-  /** Take back a message that waits in line. */
+  /**
+   * Take back a message that waits in line.
+   * @param {string} messageId
+   */
   async takeBack(messageId) {
     try {
       await this.#client.withdrawMessage(this.thread, messageId);
@@ -194,12 +229,18 @@ export class ThreadChat {
     }
   }
 
-  /** Answer a call of a tool: `{toolCallId, output}` or `{toolCallId, errorText}`. As `resolve`. */
+  /**
+   * Answer a call of a tool: `{toolCallId, output}` or `{toolCallId, errorText}`. As `resolve`.
+   * @param {{toolCallId: string, output?: unknown, errorText?: string}} answer
+   */
   addToolOutput({ toolCallId, output, errorText }) {
     return this.resolve(errorText === undefined ? { toolCallId, output: output ?? null } : { toolCallId, errorText });
   }
 
-  /** Approve or deny a call of a tool: `{id, approved, reason}`, `id` being the approval's. As `resolve`. */
+  /**
+   * Approve or deny a call of a tool: `{id, approved, reason}`, `id` being the approval's. As `resolve`.
+   * @param {{id: string, approved: boolean, reason?: string}} verdict
+   */
   addToolApprovalResponse({ id, approved, reason }) {
     return this.resolve({ approvalId: id, approved, ...(reason ? { reason } : {}) });
   }
@@ -208,6 +249,7 @@ export class ThreadChat {
    * Decide something that the answer waits for, or will wait for: shown at once, and sent when the answer has come to its
    * end and `sendAutomaticallyWhen` agrees. Throws the refusal after taking back what was shown; what was decided
    * elsewhere is shown then.
+   * @param {Resolution} resolution
    */
   async resolve(resolution) {
     if (!this.#conversation.decide(resolution)) return;
@@ -215,8 +257,10 @@ export class ThreadChat {
     await this.#decide();
   }
 
+  /** Whatever the snapshot has as `error` is known, and need not be shown any more. */
   clearError() {
     this.#error = undefined;
+    this.#forgiven = this.#conversation.messages.at(-1)?.id;
     this.#changed();
   }
 
@@ -237,13 +281,18 @@ export class ThreadChat {
     return this.#lining;
   }
 
-  /** What the org's events tell of this thread, where its own stream says nothing; no run begins or ends by them. */
+  /**
+   * What the org's events tell of this thread, where its own stream says nothing; no run begins or ends by them.
+   * @param {import("./types.js").WatchEvent} event
+   */
   hear({ type, subject, data }) {
     if (type !== "connected" && subject !== this.thread) return;
     if (type === "decopilot.thread.deleted") this.#markDeleted();
-    if (this.#deleted || !this.#loaded) return;
+    if (this.#deleted || !this.#reader.loaded) return;
     const isMissed = type === "connected" && !data?.resumed && this.#conversation.messages.length > 0;
-    if (isMissed || type === "decopilot.thread.queue") this.refreshQueue();
+    const isOfLine = type === "decopilot.thread.queue";
+    if (isOfLine && data?.status === "withdrawn" && data.messageId) this.#conversation.dequeue(data.messageId);
+    if (isMissed || isOfLine) this.refreshQueue();
     const isAnswered = type === "decopilot.thread.status" || type === "decopilot.thread.interactions";
     if ((isMissed || isAnswered) && this.#conversation.asks) this.catchUp();
   }
@@ -251,20 +300,26 @@ export class ThreadChat {
   #open() {
     const presence = watchPresence({
       hidden_ms: this.#hidden_ms,
-      onHidden: () => this.#stream.close(),
-      onShown: () => {
-        if (!this.#deleted) this.#stream.open();
-        this.#stream.wake();
+      onHidden: () => {
+        this.#reader.close();
+        if (!this.#deleted) this.#connect({ state: "idle" });
       },
+      onShown: () => {
+        if (!this.#deleted) this.#reader.open();
+        this.#reader.wake();
+      },
+      onOnline: () => this.#reader.renew(),
     });
     const unwatch = this.#watch?.subscribe((event) => this.hear(event));
     this.#leave = () => {
       presence();
       unwatch?.();
-      this.#stream.close();
-      this.#connect({ state: "idle" });
+      this.#reader.close();
+      if (!this.#deleted) this.#connect({ state: "idle" });
+      clearTimeout(this.#telling);
+      this.#telling = undefined;
     };
-    if (!this.#deleted) this.#stream.open();
+    if (!this.#deleted) this.#reader.open();
   }
 
   #close() {
@@ -272,91 +327,71 @@ export class ThreadChat {
     this.#leave = undefined;
   }
 
-  async #take({ id, data }, signal) {
-    const chunk = parse(data);
-    const isNew = this.#conversation.isNew(id);
-    const effect = this.#conversation.accept(id, chunk);
-    if (isNew) this.#sayWhatCame(chunk);
-    if (effect === "deleted") this.#markDeleted();
-    if (effect === "reset") await this.#reload(signal);
-    if (effect === "lost") await this.#settle(signal, id);
-    if (effect === "end") this.#finish();
+  /**
+   * @param {string | undefined} cursor
+   * @param {import("./types.js").Chunk} chunk
+   * @param {string | undefined} messageId
+   * @param {boolean} isEnd
+   */
+  #hear(cursor, chunk, messageId, isEnd) {
     this.#changed();
-    // Attaching at the history's cursor leaves no gap; where it was done and led here, the log itself has one.
-    return effect === "reset" && this.#conversation.cursor !== this.#attachedAt;
-  }
-
-  #sayWhatCame(chunk) {
-    if (String(chunk?.type).startsWith("data-")) this.#say("onData", chunk);
-    if (chunk?.type !== "tool-input-available" || chunk.providerExecuted) return;
-    const { toolCallId, toolName, input, dynamic } = chunk;
-    this.#call(this.#conversation.answering?.id, { toolCallId, toolName, input, ...(dynamic ? { dynamic } : {}) });
-  }
-
-  /** Calls that were made while no tab was there wait for their answer all the same. */
-  #callWhatWaits() {
-    for (const { messageId, kind, id } of this.#conversation.pending) {
-      const message = this.#conversation.messages.find((one) => one.id === messageId);
-      const part = message?.parts.find(({ toolCallId }) => toolCallId === id);
-      if (kind === "answer" && part) this.#call(messageId, { toolCallId: id, toolName: toolName(part), input: part.input });
-    }
-  }
-
-  /** An attempt that takes over, or a replay, tells a call again: it is made once. */
-  #call(messageId, toolCall) {
-    const key = `${messageId} ${toolCall.toolCallId}`;
-    if (this.#called.has(key)) return;
-    this.#called.add(key);
-    this.#say("onToolCall", { toolCall });
-  }
-
-  #finish() {
-    this.#changed();
+    const isNew = this.#hearers.hear(cursor, chunk, messageId);
+    if (!isEnd || !isNew) return;
     const { messages, ends } = this.getSnapshot();
-    const message = messages.at(-1);
-    const { finishReason, status, reason, errorText, aborted } = ends.get(message.id) ?? {};
-    const isAbort = aborted === true;
-    const isError = status === "failed" && !isAbort;
-    this.#say("onFinish", { message, messages, finishReason, status, reason, errorText, isAbort, isError });
-    this.#decide().catch((error) => this.#say("onError", error));
+    const message = messages.find(({ id }) => id === messageId);
+    if (message) {
+      const { finishReason, status, reason, errorText, aborted } = ends.get(message.id) ?? {};
+      const isAbort = aborted === true;
+      const isError = status === "failed" && !isAbort;
+      this.#hearers.say("onFinish", { message, messages, finishReason, status, reason, errorText, isAbort, isError });
+    }
+    this.#decide().catch((error) => this.#hearers.say("onError", error));
   }
 
   /** Send the decisions that may be sent by now. */
   async #decide() {
+    if (this.#conversation.decisions.length === 0) return;
+    if (this.#sendWhen && !(await this.#sendWhen({ messages: this.getSnapshot().messages }))) return;
+    // Whoever was asked meanwhile may have sent some of them.
     const decisions = this.#conversation.decisions;
     if (decisions.length === 0) return;
-    if (this.#sendWhen && !(await this.#sendWhen({ messages: this.getSnapshot().messages }))) return;
     this.#conversation.deciding(decisions);
     this.#changed();
     try {
-      this.#conversation.decided(decisions, await this.#client.postResolutions(this.thread, decisions));
+      const post = () => this.#client.postResolutions(this.thread, decisions);
+      this.#conversation.decided(decisions, await patiently("interaction_not_found", post));
     } catch (error) {
+      const { status } = /** @type {ApiError} */ (error);
       this.#conversation.undecide(decisions);
-      if (error.status >= 400 && error.status < 500) await this.catchUp();
+      if (status >= 400 && status < 500) await this.catchUp();
       throw error;
     } finally {
       this.#changed();
     }
   }
 
-  #say(name, told) {
-    for (const hearer of this.#hearers) hearer[name]?.(told);
-  }
-
+  /** @param {import("./types.js").Connection} connection */
   #connect(connection) {
     this.#connection = connection;
-    if (connection.state === "expired" || connection.state === "refused") this.#say("onError", connection.error);
+    const { state, error } = connection;
+    if (error && (state === "expired" || state === "refused")) this.#hearers.say("onError", error);
     this.#changed();
   }
 
   #changed() {
     this.#stale = true;
-    if (this.#telling) return;
+    if (this.#telling !== undefined || this.#listeners.size === 0) return;
     const wait_ms = Math.max(0, this.#told + this.#throttle_ms - performance.now());
     this.#telling = setTimeout(() => {
       this.#telling = undefined;
       this.#told = performance.now();
-      for (const listener of [...this.#listeners]) listener();
+      for (const listener of [...this.#listeners]) {
+        try {
+          listener();
+        } catch (error) {
+          report(error);
+        }
+      }
     }, wait_ms);
   }
 
@@ -364,8 +399,8 @@ export class ThreadChat {
   #markDeleted() {
     if (this.#deleted) return;
     this.#deleted = true;
-    this.#stream.close();
-    this.#conversation.load({ messages: [] });
+    this.#reader.close();
+    this.#conversation.clear();
     this.#connect({ state: "deleted" });
   }
 
@@ -373,65 +408,45 @@ export class ThreadChat {
     while (this.#lineAgain) {
       this.#lineAgain = false;
       try {
-        this.#conversation.line(await this.#client.getQueue(this.thread));
+        const began = this.#conversation.reading();
+        const queue = await this.#client.getQueue(this.thread);
+        // What is in line no more has begun, or was taken back elsewhere.
+        const isMissing = this.#conversation.missingIn(queue).length > 0;
+        const begun = isMissing ? (await this.#client.getMessages(this.thread)).messages : [];
+        this.#conversation.line(queue, began, begun);
         this.#changed();
       } catch {
         // The stream and the next event of the queue correct what is shown.
       }
     }
   }
+}
 
-  async #load(signal) {
-    if (this.#loaded) return;
-    const began = this.#conversation.reading();
+/**
+ * Ask again for a while where it is refused with this code: the last chunk of a run comes a moment before the log has its
+ * end, and whoever is quick is there in between.
+ * @template T
+ * @param {string} code
+ * @param {() => Promise<T>} ask
+ */
+async function patiently(code, ask) {
+  for (let wait_ms = 100; ; wait_ms *= 2) {
     try {
-      const { thread } = this;
-      const reading = [this.#client.getMessages(thread, signal), this.#client.getQueue(thread, signal)];
-      const [history, queue] = await Promise.all(reading);
-      // Asked second: an active run older than the messages could be waited for when it is over.
-      const { status, activeRun } = await this.#present(history, signal);
-      this.#conversation.load({ ...history, status, activeRun, queue }, began);
+      return await ask();
     } catch (error) {
-      if (error.status !== 404) throw error;
-      this.#conversation.load({ messages: [] }, began);
-    }
-    this.#loaded = true;
-    this.#changed();
-    this.#callWhatWaits();
-  }
-
-  /** The status that the history has; of a run that goes on also its id, so that it can be stopped before it begins. */
-  async #present(history, signal) {
-    if (history.status !== "in_progress" && history.status !== undefined) return history;
-    const { status, activeRun } = await this.#client.getThread(this.thread, signal);
-    return { status: history.status ?? status, activeRun };
-  }
-
-  #reload(signal) {
-    this.#loaded = false;
-    return this.#load(signal);
-  }
-
-  /** The end of a run whose beginning was lost in a reset: its answer is in the history as soon as that is written. */
-  async #settle(signal, end) {
-    for (let tries = 0; tries < SETTLE_TRIES && !signal.aborted; tries += 1) {
-      await this.#reload(signal);
-      if (this.#conversation.status !== "in_progress" || !isAfter(end, this.#conversation.cursor)) return;
-      await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+      if (/** @type {ApiError} */ (error).code !== code || wait_ms > PATIENCE_MS) throw error;
+      await new Promise((resolve) => setTimeout(resolve, wait_ms));
     }
   }
 }
 
+/**
+ * @param {NewMessage} message
+ * @returns {UIMessage}
+ */
 function messageOf(message) {
-  const { id = newId("msg"), text, files = [], parts, ...rest } = typeof message === "string" ? { text: message } : message;
+  const given = /** @type {any} */ (typeof message === "string" ? { text: message } : message);
+  const { id = newId("msg"), text, files = [], parts, ...rest } = given;
   if (parts) return { ...rest, id, role: rest.role ?? "user", parts };
   return { id, role: "user", parts: [...(text ? [{ type: "text", text }] : []), ...files], ...rest };
-}
-
-function parse(data) {
-  try {
-    return JSON.parse(data);
-  } catch {
-    return undefined;
-  }
 }

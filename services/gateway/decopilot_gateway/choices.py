@@ -1,10 +1,11 @@
 """Choices: the models and agents that a caller may name in a message."""
 
-from typing import Any
+from typing import Any, get_args
 
 from aiohttp import web
 
 from decopilot.contracts.configuration import DEFAULT_AGENT, TIERS, Configuration
+from decopilot.contracts.messages import Mode
 from decopilot.domain.choosing import allowed_models, is_allowed
 from decopilot_gateway.auth import Doorman
 
@@ -57,4 +58,13 @@ class Choices:
                         "toolApprovalLevel": entry.approval,
                     }
                 )
-        return web.json_response({"agents": agents})
+        return web.json_response({"agents": agents, "modes": self._modes()})
+
+    def _modes(self) -> list[Mode]:
+        """List the modes that do here what they are for."""
+        configured = self._configuration
+        works = {
+            "web-search": configured.search is not None or configured.tier_entry("web_research") is not None,
+            "gen-image": configured.tier_entry("image") is not None,
+        }
+        return [mode for mode in get_args(Mode) if works.get(mode, True)]

@@ -10,7 +10,7 @@ from decopilot.contracts.frames import Cursor
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.contracts.messages import Usage
 from decopilot.contracts.views import RunSummary
-from decopilot.log.inspection import InspectedChunk, InspectedFrame, Inspector
+from decopilot.log.inspection import InspectedChunk, InspectedFrame, Inspector, ToolChunk
 from decopilot.log.journal import Journal
 from decopilot_gateway.auth import Doorman, id_in_path, thread_in_path
 from decopilot_gateway.problems import ProblemError
@@ -148,7 +148,12 @@ def _frame_json(frame: InspectedFrame) -> dict[str, Any]:
         "voidChunks": frame.void_chunks,
         "closing": frame.is_closing,
         "kinds": frame.kinds,
+        "tools": [_tool_json(chunk) for chunk in frame.tools],
     }
+
+
+def _tool_json(there: ToolChunk) -> dict[str, Any]:
+    return {"index": there.index, "type": there.type, "toolCallId": there.call_id, "toolName": there.name}
 
 
 def _chunk_json(there: InspectedChunk) -> dict[str, Any]:

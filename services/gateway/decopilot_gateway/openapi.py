@@ -207,7 +207,9 @@ def _schemas() -> dict[str, Any]:
             "voidChunks": number,
             "closing": flag,
             "kinds": {"type": "object", "additionalProperties": number},
+            "tools": _list_of("ToolChunk"),
         },
+        "ToolChunk": {"index": number, "type": text, "toolCallId": text, "toolName": maybe_text},
         "RunChunks": {"chunks": _list_of("StoredChunk"), "next": maybe_text, "chunksGone": flag},
         "StoredChunk": {
             "cursor": cursor,
@@ -234,7 +236,7 @@ def _schemas() -> dict[str, Any]:
             },
         },
         "TierOfModels": {"title": text, "model": text, "vision": flag, "allowed": flag},
-        "Agents": {"agents": _list_of("Agent")},
+        "Agents": {"agents": _list_of("Agent"), "modes": {"type": "array", "items": {"enum": [*get_args(Mode)]}}},
         "Agent": {
             "id": text,
             "title": text,

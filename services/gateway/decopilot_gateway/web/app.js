@@ -1,66 +1,103 @@
-/** Puts the page together: the thread that the URL names, the list of threads, the composer. */
+/** Puts the page together: the thread that the URL names, the list of threads, and where one writes. */
 
-import { Attachments } from "./attachments.js";
-import { DecopilotClient, newId, ThreadChat } from "./client/index.js";
-import { watchPresence } from "./client/presence.js";
+import { DecopilotClient, newId, ThreadChat, WatchClient } from "./client/index.js";
+import { Choices } from "./compose/choices.js";
+import { Composer } from "./compose/composer.js";
+import { QueueView } from "./compose/queue.js";
+import { ConnectionView } from "./connection.js";
 import { confirmed, isDialogOpen } from "./dialogs.js";
+import { label, setText } from "./dom.js";
+import { icon } from "./icons.js";
+import { emptinessOf, Filters } from "./list/filters.js";
+import { ThreadList } from "./list/threads.js";
 import { MOVED_ON, NEVER, Notices, REACHED, SUCCEEDED } from "./notices.js";
-import { QueueView, textOf } from "./queue.js";
-import { ConversationView } from "./render.js";
-import { Silence } from "./silence.js";
-import { ThreadList } from "./threads.js";
+import { choose, NEXT, theme } from "./theme.js";
+import { textOf } from "./thread/answer.js";
+import { Decisions } from "./thread/decisions.js";
+import { Silence } from "./thread/silence.js";
+import { usageText } from "./thread/values.js";
+import { ConversationView } from "./thread/view.js";
 
-const HIDDEN_MS = 20_000;
-const COMPOSER_MAX_PX = 220;
 const DELETED = "This thread was deleted.";
 const MOVED = "That thread was deleted. This is a new one, with your message still to be sent.";
-const ASK_FIRST = "decopilot-ask-first";
-
-const STATES = new Map([
-  ["idle", "Paused"],
-  ["connecting", "Connecting…"],
-  ["live", "Live"],
-  ["reconnecting", "Reconnecting…"],
-  ["offline", "Offline"],
-  ["expired", "Link expired"],
-  ["refused", "Refused"],
-  ["deleted", "Deleted"],
+const ENDED = "The answer had already ended.";
+const HASH = /^#([A-Za-z0-9_-]{1,64})(?:\/runs\/([A-Za-z0-9_-]{1,128}))?$/;
+const THEMES = new Map([
+  ["auto", "Colours as the system has them"],
+  ["light", "Light"],
+  ["dark", "Dark"],
 ]);
 
-const client = new DecopilotClient({ url: document.baseURI, org: document.body.dataset.org });
-
 const $ = (id) => document.getElementById(id);
-const composer = $("composer");
-const connection = $("connection");
-const askFirst = $("ask-first");
-const planFirst = $("plan-first");
-const view = new ConversationView($("messages"), $("scroller"), {
-  retry: (text) => send(text ?? lastQuestion()),
-  resolve,
-  regenerate,
-  fork,
-});
-const silence = new Silence(schedule);
+const { org, user } = document.body.dataset;
+const client = new DecopilotClient({ url: document.baseURI, org });
+const watch = new WatchClient({ client, scope: user });
+
 const notices = new Notices(({ text, code }) => {
-  $("notice-text").textContent = text;
+  setText($("notice-text"), text);
   $("notice").dataset.code = code;
   $("notice").hidden = !text;
 });
+const view = new ConversationView($("messages"), $("scroller"), {
+  goOn: () => send({ text: "Please continue." }),
+  regenerate,
+  fork,
+  inspect: (messageId) => inspect({ messageId }),
+});
+const silence = new Silence(schedule);
+const connection = new ConnectionView(
+  { pill: $("connection"), banner: $("lost"), text: $("lost-text"), now: $("reconnect") },
+  () => chat.wake(),
+);
 const queueView = new QueueView($("queue"), takeBack);
+const choices = new Choices({
+  agent: $("agent"),
+  tier: $("tier"),
+  asksFirst: $("ask-first"),
+  plans: $("plan-first"),
+  searches: $("search-first"),
+});
+const composer = new Composer(
+  client,
+  {
+    form: $("form"),
+    text: $("composer"),
+    send: $("send"),
+    stop: $("stop"),
+    interrupt: $("interrupt"),
+    files: $("files"),
+    attached: $("attached"),
+    drop: $("drop"),
+    hints: { idle: $("hint-idle"), busy: $("hint-busy") },
+  },
+  { onSubmit: send, onStop: stop, onError: (error) => notices.refused(error) },
+);
+const decisions = new Decisions($("decisions"), {
+  resolve,
+  onTurned: schedule,
+  onTyped: () => composer.focus(),
+  onShown: ({ kind, label: asked, hadFocus, focus }) => {
+    announce(`${kind}: ${asked}`);
+    // Who is writing is not interrupted; who is not may answer with the next key.
+    const isFree = composer.isEmpty && (composer.hasFocus || document.activeElement === document.body);
+    if (hadFocus || (isFree && hasKeyboard())) focus();
+  },
+  onGone: (hadFocus) => hadFocus && composer.focus(),
+});
 const threads = new ThreadList(client, $("threads"), {
+  watch,
   onError: (error) => error.status === 401 && notices.refused(error),
-  onRead: schedule,
-  onEvent: hear,
+  onRead: ({ isEmpty, hasMore, view: shown, q }) => {
+    $("more").hidden = !hasMore;
+    $("no-threads").hidden = !isEmpty;
+    setText($("no-threads"), isEmpty ? emptinessOf({ view: shown, q }) : "");
+    schedule();
+  },
   onRename: rename,
+  onArchive: (thread, archived) => wish(() => threads.archive(thread, archived)),
   onDelete: remove,
 });
-const attachments = new Attachments(client, $("attached"), {
-  onChange: () => chat && showComposer(),
-  onError: (error) => notices.refused(error),
-});
-const drafts = new Map();
-/** The threads that took the place of deleted ones, for what was on its way to those. */
-const successors = new Map();
+const filters = new Filters({ search: $("search"), chips: $("filters") }, (asked) => threads.show(asked));
 /** The last message that was refused: said again, it keeps its id, so that it can't become two runs. */
 let unsent;
 let chat;
@@ -68,26 +105,39 @@ let leave = () => {};
 let scheduled = false;
 /** How many messages waited in line when it was drawn last. */
 let lined = 0;
+/** What the connection was when it was drawn last; one that goes on as it is says nothing new. */
+let connected;
 
 function route() {
-  const named = /^#([A-Za-z0-9_-]{1,64})$/.exec(location.hash)?.[1];
-  if (chat && named === chat.thread) return;
-  if (chat) drafts.set(chat.thread, composer.value);
+  const [, named, run] = HASH.exec(location.hash) ?? [];
+  if (!chat || named !== chat.thread) open(named);
+  if (run) inspect({ runId: run });
+}
+
+function open(named) {
   leave();
   view.clear();
+  decisions.clear();
   notices.clear();
   silence.watch(undefined);
   lined = 0;
   const thread = named ?? newId("thrd");
-  const opened = new ThreadChat({ client, thread, fresh: !named, onFinish: (end) => opened === chat && announce(end) });
+  const opened = new ThreadChat({
+    client,
+    thread,
+    watch,
+    fresh: !named,
+    onFinish: (end) => opened === chat && ended(end),
+  });
   chat = opened;
   leave = opened.subscribe(schedule);
-  attachments.select(thread);
+  composer.select(thread, { isNamed: named !== undefined });
   threads.select(thread);
-  write(drafts.get(thread) ?? "");
+  setText($("usage"), "");
+  if (named) learn();
   openMenu(false);
   schedule();
-  if (matchMedia("(pointer: fine)").matches) composer.focus();
+  if (hasKeyboard()) composer.focus();
 }
 
 function schedule() {
@@ -103,14 +153,14 @@ function draw() {
   const [first] = messages;
   if (first && !shown.sending.has(first.id)) threads.remember(thread, textOf(first));
   const title = threads.titleOf(thread);
-  $("title").textContent = title;
+  setText($("title"), title);
   document.title = title === "New chat" ? "Decopilot" : `${title} · Decopilot`;
   $("welcome").hidden = !shown.loaded || shown.deleted || messages.length > 0;
   $("loading").hidden = shown.loaded;
   const isShown = (id) => messages.some((one) => one.id === id) || queue.some(({ messageId }) => messageId === id);
   if (unsent && isShown(unsent.id)) {
     // It was refused in appearance only: the stream shows it.
-    if (composer.value === unsent.text) write("");
+    if (composer.text === unsent.text) composer.write("");
     unsent = undefined;
     notices.clear();
   }
@@ -120,52 +170,36 @@ function draw() {
   silence.watch(shown.connection.state === "live" ? shown.speaking : undefined);
   const later = view.update(shown, { silent: silence.isLong });
   queueView.update(shown);
+  decisions.update(shown);
   showConnection(shown.connection);
-  showComposer();
+  composer.update(shown);
   showLatest();
   if (later) schedule();
 }
 
-const lastQuestion = () => textOf(chat.getSnapshot().messages.findLast(({ role }) => role === "user"));
-
 /** Send a text; behind a run that goes on it waits in line, or `interrupts` it. */
-async function send(text, { interrupts = false, files = [] } = {}) {
-  if (!canSend() || !text.trim()) return;
+async function send({ text, interrupts = false, files = [] }) {
   const { thread } = chat;
   const again = unsent?.thread === thread && unsent.text === text ? unsent.id : undefined;
   unsent = undefined;
   notices.clear();
   history.replaceState(null, "", `#${thread}`);
+  composer.name();
   view.scrollToEnd();
   try {
-    const mode = planFirst.checked ? "plan" : "default";
-    await chat.sendMessage({ id: again, text, files }, { interrupts, mode, ...approval() });
+    await chat.sendMessage({ id: again, text, files }, { interrupts, ...choices.run });
     notices.happened(SUCCEEDED);
     threads.refresh();
   } catch (error) {
     // Another message under this id is stored: said again, this one needs an id of its own.
     if (error.code !== "message_conflict") unsent = { thread, text, id: error.messageId };
-    giveBack(thread, text);
-    attachments.giveBack(thread, files);
+    composer.giveBack(thread, text, files);
     const isGone = error.code === "thread_not_found";
     if (isGone && thread === chat.thread) moveOn();
-    if (isGone && successors.has(thread)) return;
+    if (isGone && composer.hasSuccessor(thread)) return;
     draw(); // the message leaves the chat at once, not a frame after the notice
     notices.refused(error);
   }
-}
-
-const approval = () => ({ toolApprovalLevel: askFirst.checked ? "readonly" : "auto" });
-const canSend = () => {
-  const { loaded, deleted } = chat.getSnapshot();
-  return loaded && !deleted;
-};
-
-function submit(options) {
-  const text = composer.value;
-  if (!text.trim() || !canSend() || attachments.uploading) return;
-  write("");
-  send(text, { ...options, files: attachments.take() });
 }
 
 /** What is wished of a thread other than a message; a refusal is said. */
@@ -183,17 +217,23 @@ async function wish(act) {
 /** A deleted thread takes no message ever again: what was written goes to a new one. */
 function moveOn() {
   const { thread } = chat;
-  const draft = composer.value;
-  write("");
+  const draft = composer.text;
+  composer.write("");
   unsent = undefined;
   history.replaceState(null, "", location.pathname);
-  route();
-  successors.set(thread, chat.thread);
-  write(draft);
+  open();
+  composer.succeed(thread);
+  composer.write(draft);
   notices.tell(MOVED, { code: "moved" });
 }
 
-const stop = () => chat.getSnapshot().isActive && wish(() => chat.stop());
+async function stop() {
+  if (!chat.getSnapshot().isActive) return;
+  let outcome;
+  if (!(await wish(async () => (outcome = await chat.stop())))) return;
+  const hasEnded = outcome !== undefined && outcome !== "cancelling" && outcome !== "withdrawn";
+  if (hasEnded) notices.tell(ENDED, { code: "ended" });
+}
 
 function resolve(resolution) {
   notices.clear();
@@ -202,7 +242,7 @@ function resolve(resolution) {
 
 function regenerate(messageId) {
   notices.clear();
-  return wish(() => chat.regenerate({ messageId, ...approval() }));
+  return wish(() => chat.regenerate({ messageId, ...choices.again }));
 }
 
 async function fork(messageId) {
@@ -215,8 +255,17 @@ async function fork(messageId) {
 async function takeBack({ messageId, text }) {
   const { thread } = chat;
   if (!(await wish(() => chat.takeBack(messageId)))) return;
-  giveBack(thread, text);
+  composer.giveBack(thread, text);
   if (thread === chat.thread) composer.focus();
+}
+
+/** The log of a run is looked at by few: what shows it is loaded when it is asked for. */
+async function inspect(what) {
+  const { thread } = chat;
+  await wish(async () => {
+    const { openInspector } = await import("./inspector.js");
+    openInspector(client, thread, what);
+  });
 }
 
 async function rename(thread) {
@@ -229,66 +278,44 @@ async function rename(thread) {
 }
 
 async function remove(thread) {
-  $("delete-name").textContent = threads.titleOf(thread);
+  setText($("delete-name"), threads.titleOf(thread));
   if (!(await confirmed($("delete"))) || !(await wish(() => threads.delete(thread)))) return;
-  drafts.delete(thread);
+  composer.forget(thread);
   if (thread === chat.thread) location.hash = "";
 }
 
-function hear(type, said) {
+/** What is known of the open thread besides its messages: its title, wherever it stands in the list, and what it has used. */
+async function learn() {
+  const { thread } = chat;
+  try {
+    const known = await client.getThread(thread);
+    threads.learn(known);
+    if (thread !== chat.thread) return;
+    setText($("usage"), usageText(known.usage));
+    schedule();
+  } catch {
+    // It may not be there yet.
+  }
+}
+
+function hear({ type, subject }) {
   if (type === "connected") notices.happened(REACHED);
-  chat.hear({ type, subject: said?.subject, data: said?.data ?? said });
-}
-
-function giveBack(addressed, text) {
-  const thread = successors.get(addressed) ?? addressed;
-  const typed = thread === chat.thread ? composer.value : drafts.get(thread);
-  const both = [text, typed].filter(Boolean).join("\n");
-  if (thread === chat.thread) write(both);
-  else drafts.set(thread, both);
-}
-
-function write(text) {
-  composer.value = text;
-  showComposer();
-}
-
-function showComposer() {
-  const { isActive, runId, isStopping, pending, deleted } = chat.getSnapshot();
-  const hasText = composer.value.trim() !== "";
-  const busy = isActive && !deleted;
-  $("send").disabled = !canSend() || !hasText || attachments.uploading;
-  $("send").setAttribute("aria-label", busy ? "Send when the answer is done" : "Send");
-  $("interrupt").hidden = !busy || !hasText;
-  $("stop").hidden = !busy;
-  $("stop").disabled = isStopping || runId === undefined;
-  $("stop").setAttribute("aria-label", isStopping ? "Stopping…" : "Stop");
-  $("hint-idle").hidden = busy;
-  $("hint-busy").hidden = !busy;
-  composer.disabled = deleted;
-  const idle = pending.length > 0 ? "Decide above, or go on without" : "Message Decopilot";
-  composer.placeholder = busy ? "Send the next message" : idle;
-  composer.style.height = "auto";
-  composer.style.height = `${Math.min(composer.scrollHeight, COMPOSER_MAX_PX)}px`;
+  if (subject === chat.thread && (type === "decopilot.thread.titled" || type === "decopilot.finish")) learn();
 }
 
 function showDeleted() {
-  if (composer.value.trim()) moveOn();
-  else notices.tell(DELETED, { code: "deleted", until: NEVER });
+  if (composer.isEmpty) notices.tell(DELETED, { code: "deleted", until: NEVER });
+  else moveOn();
 }
 
-/** What was shown last; a connection that goes on as it is says nothing new. */
-let connected;
-
-function showConnection({ state, error }) {
-  connection.dataset.state = state;
-  connection.textContent = STATES.get(state);
-  const told = `${chat.thread} ${state}`;
+function showConnection(now) {
+  connection.update(now);
+  const told = `${chat.thread} ${now.state}`;
   if (told === connected) return;
   connected = told;
-  if (state === "expired" || state === "refused") notices.refused(error, REACHED);
-  if (state === "live") notices.happened(REACHED);
-  if (state === "deleted") showDeleted();
+  if (now.state === "expired" || now.state === "refused") notices.refused(now.error, REACHED);
+  if (now.state === "live") notices.happened(REACHED);
+  if (now.state === "deleted") showDeleted();
 }
 
 function showLatest() {
@@ -296,92 +323,54 @@ function showLatest() {
 }
 
 /** Deltas would drown a screen reader; it is told when there is something to read. */
-function announce({ message, status, isAbort }) {
-  const said = status === "requires_action" ? "Decopilot waits for your decision" : "Decopilot answered";
-  $("announcer").textContent = isAbort ? "The answer was stopped." : `${said}: ${textOf(message).slice(0, 500)}`;
+function ended({ message, status, isAbort, isError }) {
+  if (status === "requires_action") return; // what is to be decided is told by its card
+  const said = isError ? "The answer failed" : "Decopilot answered";
+  announce(isAbort ? "The answer was stopped." : `${said}: ${textOf(message).slice(0, 500)}`);
 }
 
-/** The browser may keep nothing for this page: then the choice lasts as long as the tab. */
-function recall(name) {
-  try {
-    return localStorage.getItem(name);
-  } catch {
-    return null;
-  }
+function announce(text) {
+  $("announcer").textContent = text;
 }
 
-function keep(name, value) {
-  try {
-    localStorage.setItem(name, value);
-  } catch {
-    // As above.
-  }
+const hasKeyboard = () => matchMedia("(pointer: fine)").matches;
+
+function openMenu(isOpen) {
+  const wasOpen = document.body.classList.contains("menu-open");
+  document.body.classList.toggle("menu-open", isOpen);
+  $("menu").setAttribute("aria-expanded", String(isOpen));
+  if (wasOpen && !isOpen && $("sidebar").contains(document.activeElement)) $("menu").focus();
+  if (isOpen) $("new-chat").focus();
 }
 
-function openMenu(open) {
-  document.body.classList.toggle("menu-open", open);
-  $("menu").setAttribute("aria-expanded", String(open));
+function showTheme() {
+  const now = theme();
+  $("theme").replaceChildren(icon(now, 18));
+  label($("theme"), `Colours: ${THEMES.get(now)}`);
 }
 
-/** Browsers allow six connections per host: a tab that nobody sees gives its own back, and resumes at its cursor. */
-watchPresence({ hidden_ms: HIDDEN_MS, onHidden: () => threads.close(), onShown: wake });
-
-function wake() {
-  if (connection.dataset.state === "live") notices.happened(REACHED);
-  chat.wake();
-  threads.open();
-  threads.wake();
-  schedule();
-}
-
-$("user").textContent = document.body.dataset.user;
-$("org").textContent = document.body.dataset.org;
-$("form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  submit();
+setText($("user"), user);
+setText($("org"), org);
+showTheme();
+watch.subscribe(hear);
+choices.load(client);
+$("theme").addEventListener("click", () => {
+  choose(NEXT.get(theme()));
+  showTheme();
 });
-composer.addEventListener("input", showComposer);
-composer.addEventListener("keydown", (event) => {
-  // An Enter that ends a composition (Japanese, Chinese, …) belongs to the input method.
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-  event.preventDefault();
-  submit({ interrupts: (event.ctrlKey || event.metaKey) && chat.getSnapshot().isActive });
-});
-$("files").addEventListener("change", ({ target }) => {
-  attachments.add(target.files);
-  target.value = "";
-  composer.focus();
-});
-composer.addEventListener("paste", (event) => {
-  if (event.clipboardData.files.length === 0) return;
-  event.preventDefault();
-  attachments.add(event.clipboardData.files);
-});
-$("interrupt").addEventListener("click", () => {
-  submit({ interrupts: chat.getSnapshot().isActive });
-  composer.focus();
-});
-$("stop").addEventListener("click", () => {
-  stop();
-  composer.focus();
-});
-askFirst.checked = recall(ASK_FIRST) === "yes";
-askFirst.addEventListener("change", () => keep(ASK_FIRST, askFirst.checked ? "yes" : "no"));
 $("welcome").addEventListener("click", ({ target }) => {
   const suggestion = target.closest("[data-say]");
   if (!suggestion) return;
-  // For this message alone: what the reader chose is left as it is.
-  const chosen = [askFirst.checked, planFirst.checked];
-  askFirst.checked ||= suggestion.dataset.askFirst !== undefined;
-  planFirst.checked ||= suggestion.dataset.planFirst !== undefined;
-  send(suggestion.dataset.say);
-  [askFirst.checked, planFirst.checked] = chosen;
+  const { say, askFirst, planFirst } = suggestion.dataset;
+  const how = { asksFirst: askFirst !== undefined, plans: planFirst !== undefined };
+  choices.with(how, () => send({ text: say }));
 });
 $("new-chat").addEventListener("click", () => {
   if (location.hash.length > 1) location.hash = "";
   openMenu(false);
   composer.focus();
 });
+$("more").addEventListener("click", () => threads.showMore());
 $("skip").addEventListener("click", (event) => {
   event.preventDefault(); // the hash names the thread
   composer.focus();
@@ -392,16 +381,27 @@ $("scroller").addEventListener("scroll", showLatest, { passive: true });
 $("menu").addEventListener("click", () => openMenu(!document.body.classList.contains("menu-open")));
 $("backdrop").addEventListener("click", () => openMenu(false));
 addEventListener("keydown", (event) => {
+  if (event.isComposing || isDialogOpen()) return;
+  const isWriting = event.target.matches?.("input, textarea, select");
+  const wantsSearch =
+    (event.key === "/" && !isWriting) || (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey));
+  if (wantsSearch) {
+    event.preventDefault();
+    if (matchMedia("(max-width: 760px)").matches) openMenu(true);
+    filters.focus();
+  }
   // An Escape that a dialog or an input method takes is not meant for the run.
-  if (event.key !== "Escape" || event.isComposing || isDialogOpen()) return;
+  if (event.key !== "Escape") return;
   if (document.body.classList.contains("menu-open")) openMenu(false);
   else stop();
 });
 addEventListener("hashchange", route);
-addEventListener("focus", () => connection.dataset.state === "expired" && wake());
+addEventListener("focus", () => chat.getSnapshot().connection.state === "expired" && chat.wake());
 
 // The token is a cookie by now; in the address bar it would be shared with the link.
 const { pathname, search, hash } = location;
 if (new URLSearchParams(search).has("token")) history.replaceState(null, "", pathname + hash);
 route();
-threads.open();
+
+/** What the shown thread holds, for whoever looks at it from a console or a test. */
+export const getSnapshot = () => chat.getSnapshot();
