@@ -115,6 +115,7 @@ export class DecopilotClient {
   /**
    * @param {string} thread
    * @param {AbortSignal} [signal]
+   * @returns {Promise<import("./types.js").ThreadState>}
    */
   getThread = (thread, signal) => this.request(threadPath(thread), { signal });
 
