@@ -189,7 +189,7 @@ export class DecopilotClient {
 
   /**
    * @param {string} thread
-   * @param {string} runId
+   * @param {string} [runId] without it, the run that is active
    * @returns {Promise<Receipt>}
    */
   cancelRun(thread, runId) {
