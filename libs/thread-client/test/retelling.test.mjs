@@ -124,6 +124,11 @@ test("more than the step that is being made can't be taken back", () => {
   assert.equal(reset(shown, answer("msg_a", STEP, text("one")), 7), undefined);
 });
 
+test("what the message has in the step before can't be told once the next one has begun", () => {
+  const shown = answer("msg_a", STEP, text("one"), STEP, text("half a th", "streaming"));
+  assert.equal(reset(shown, answer("msg_a", STEP, text("one"), text("more")), 7), undefined);
+});
+
 /** A message without what nobody sees of it: how an input came. */
 function visible({ id, parts }) {
   const seen = ({ rawInput, input, ...part }) => part;
