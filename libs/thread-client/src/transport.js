@@ -19,7 +19,10 @@ const ANSWERED = new Set(["approval-responded", "output-available", "output-erro
 /** @typedef {import("./types.js").Receipt} Receipt */
 /** @typedef {import("./types.js").SdkLine} SdkLine */
 /** @typedef {import("./types.js").UIMessage} UIMessage */
-/** What goes on of a chat; `run` resolves to the run's id. @typedef {{run?: Promise<string | undefined>, turn?: Turn}} Active */
+/**
+ * What goes on of a chat; `run` resolves to the run's id.
+ * @typedef {{run?: Promise<string | undefined>, turn?: Turn}} Active
+ */
 /**
  * Chunks of the run: every version of `ai` has a type of its own for them, and takes this for it.
  * @typedef {ReadableStream<any>} Chunks

@@ -32,7 +32,7 @@ const MESSAGES = {
     ...{ state: "output-available", input: { at: 1 }, output: 2 },
   }),
   "a request": answer("msg_a", STEP, call("approval-requested", { approval: { id: "ap" } })),
-  "data and a file": answer("msg_a", { type: "data-x", id: "1", data: 2 }, { type: "file", url: "u", mediaType: "t/x" }),
+  "data and a file": answer("msg_a", { type: "data-x", data: 2 }, { type: "file", url: "u", mediaType: "a/b" }),
 };
 
 for (const [name, message] of Object.entries(MESSAGES)) {
