@@ -115,6 +115,7 @@ export class DecopilotClient {
   /**
    * @param {string} thread
    * @param {AbortSignal} [signal]
+   * @returns {Promise<import("./types.js").ThreadState>}
    */
   getThread = (thread, signal) => this.request(threadPath(thread), { signal });
 
@@ -188,7 +189,7 @@ export class DecopilotClient {
 
   /**
    * @param {string} thread
-   * @param {string} runId
+   * @param {string} [runId] without it, the run that is active
    * @returns {Promise<Receipt>}
    */
   cancelRun(thread, runId) {
