@@ -47,7 +47,7 @@ def test_the_command_prints_a_token_and_says_where_it_had_to_make_the_secret(tmp
     first, second = (CliRunner().invoke(app, command, env={"DECOPILOT_JWT_SECRET": ""}) for _ in range(2))
 
     assert [0, 0] == [first.exit_code, second.exit_code]
-    assert f"made a new secret there ({tmp_path})" in first.stderr
+    assert f"a new secret was made in {tmp_path}" in first.stderr
     assert "" == second.stderr
     secret = (tmp_path / "jwt-secret").read_text()
     for ran in (first, second):

@@ -175,9 +175,7 @@ def token(
     is_new = not folder.has_secret(os.environ)
     secret = folder.jwt_secret(os.environ)
     if is_new:
-        note = (
-            f"No `decopilot up` has run here yet: made a new secret there ({folder.path}). It opens no other gateway."
-        )
+        note = f"No `decopilot up` has run here yet: a new secret was made in {folder.path}. It opens no other gateway."
         typer.echo(note, err=True)
     typer.echo(issue_token(secret, org=org, user=user, role=role, hours=hours, now=datetime.now(UTC)))
 
