@@ -114,8 +114,15 @@ def test_whatever_holes_it_is_reset_over_it_ends_as_the_history_does(
     size = len(server.log)
     holes = sorted(data.draw(st.lists(st.tuples(st.integers(0, size - 1), st.integers(0, 8)), max_size=4)))
     conversation = Conversation()
-    place = data.draw(st.integers(0, size))
-    read_history(conversation, lambda: server.history(place))
+    known = data.draw(st.integers(0, size))
+
+    def read(place: int) -> History | None:
+        """Read what the log said at a place, or later: no reader is ever told less than before."""
+        nonlocal known
+        known = max(known, place)
+        return server.history(known)
+
+    read_history(conversation, lambda: read(0))
     place = next((i + 1 for i, event in enumerate(server.log) if event.cursor == conversation.cursor), 0)
     while place < size:
         if holes and holes[0][0] <= place:
@@ -130,7 +137,7 @@ def test_whatever_holes_it_is_reset_over_it_ends_as_the_history_does(
             place += 1
         # The history may be ahead of the stream, and behind the end of the run that has just been told.
         reads = iter([place - 1, *[data.draw(st.integers(place, size))] * 2])
-        read_history(conversation, lambda: server.history(next(reads)))  # noqa: B023  used in this turn only
+        read_history(conversation, lambda: read(next(reads)))  # noqa: B023  used in this turn only
     assert server.messages == list(conversation.messages)
     history = server.history(size)
     assert history is not None
