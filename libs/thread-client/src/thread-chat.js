@@ -93,6 +93,8 @@ export class ThreadChat {
       onLoaded: () => {
         this.#changed();
         this.#hearers.callWhatWaits(this.#conversation);
+        // The end of the answer that they were held for may have been in what was read.
+        this.#decideOfItself();
       },
       onChunk: this.#hear.bind(this),
       onDeleted: () => this.#markDeleted(),
@@ -345,6 +347,10 @@ export class ThreadChat {
       const isError = status === "failed" && !isAbort;
       this.#hearers.say("onFinish", { message, messages, finishReason, status, reason, errorText, isAbort, isError });
     }
+    this.#decideOfItself();
+  }
+
+  #decideOfItself() {
     this.#decide().catch((error) => this.#hearers.say("onError", error));
   }
 
