@@ -59,6 +59,8 @@ export class Conversation {
   /** @type {Set<string>} */
   #stopping = new Set();
   #heard = 0;
+  /** Behind the last run that is known to have ended. */
+  #ended = START;
 
   /** Messages that wait their turn: `{messageId, runId, message, interrupts}`, the next one first. */
   get queue() {
@@ -156,7 +158,7 @@ export class Conversation {
     const [held, answering, runId] = [this.messages.map((one) => this.#veils.shown(one)), this.answering, this.runId];
     this.messages = messages.filter(isMessage);
     this.#ahead.clear();
-    this.cursor = cursor ?? START;
+    this.cursor = this.#ended = cursor ?? START;
     this.#fold = this.#run = this.#base = this.#again = this.retry = undefined;
     for (const message of this.#veils.draw(held, this.messages, this.cursor)) this.#put(message);
     if (answering && this.#veils.has(answering.id)) this.#again = { id: answering.id, runId };
@@ -350,14 +352,20 @@ export class Conversation {
 
   /**
    * Take in one chunk of the thread's stream.
-   * Returns "reset" or "lost" when the history must be read again, "end" at the end of a run, "deleted" at that of the
-   * thread.
+   * Returns "reset", "anew" or "lost" when the history must be read again, "anew" if it does not go on with what was told
+   * here; "end" at the end of a run, "deleted" at that of the thread.
    * @param {string | undefined} cursor
    * @param {Chunk} chunk
-   * @returns {"reset" | "lost" | "deleted" | "end" | undefined}
+   * @returns {"reset" | "anew" | "lost" | "deleted" | "end" | undefined}
    */
   accept(cursor, chunk) {
-    if (chunk.type === "data-thread-reset") return "reset";
+    if (chunk.type === "data-thread-reset") {
+      const { cursor: place, reason } = chunk.data ?? {};
+      // A log that ends before a run that was seen to end never had it: it was put back to an earlier state.
+      const isAnew = reason === "cursor" && place !== undefined && isAfter(this.#ended, place);
+      if (isAnew) this.#veils.clear();
+      return isAnew ? "anew" : "reset";
+    }
     if (chunk.type === "data-thread-deleted") return "deleted";
     if (cursor && !isAfter(cursor, this.cursor)) return undefined;
     if (cursor) this.cursor = cursor;
@@ -463,6 +471,7 @@ export class Conversation {
     if (this.#run) this.#stopping.delete(this.#run);
     const run = this.#run;
     this.#veils.note(message.id, this.cursor);
+    this.#ended = this.cursor;
     this.#fold = this.#run = this.#base = undefined;
     this.progress = new Map();
     this.status = status;

@@ -97,6 +97,7 @@ export class ThreadChat {
         this.#decideOfItself();
       },
       onChunk: this.#hear.bind(this),
+      onAnew: () => this.#hearers.forget(),
       onDeleted: () => this.#markDeleted(),
     };
     this.#reader = new ThreadReader({ client, thread, conversation: this.#conversation, loaded: fresh, told });
