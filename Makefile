@@ -54,10 +54,12 @@ clean: ## Remove everything that make or the tools made; data of `up` stays
 
 # One stamp per set of packages; a newer pyproject.toml installs again. `test` contains `all`.
 $(VENV)/.installed-all: pyproject.toml $(VENV)/.made
+	@echo "Installing packages into $(VENV): some minutes, once."
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[all]'
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml $(VENV)/.made
+	@echo "Installing packages into $(VENV): some minutes, once."
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[test]'
 	@touch $@ $(VENV)/.installed-all
 

@@ -12,6 +12,7 @@ from decopilot.contracts.chunks import RUN_REWIND, Chunk, transient
 from decopilot.contracts.ids import MessageId
 from decopilot.contracts.messages import UIMessage
 from decopilot.domain.fold import Fold, fold
+from support.aisdk import VERSIONS, install
 from support.node import environment, installed, node, npm
 from support.streams import valid_stream
 
@@ -82,9 +83,7 @@ def test_the_library_is_sound_in_its_types() -> None:
 
 
 def test_the_package_is_used_by_a_typescript_program_as_it_comes(tmp_path: Path) -> None:
-    modules = installed(LIBRARY)
-    packed = _npm("pack", "--json", "--pack-destination", str(tmp_path), cwd=LIBRARY)
-    (told,) = json.loads(packed[packed.index("[") :])
+    told = _packed(tmp_path)
     names = {file["path"] for file in told["files"]}
     assert {
         "LICENSE",
@@ -100,18 +99,43 @@ def test_the_package_is_used_by_a_typescript_program_as_it_comes(tmp_path: Path)
         "README.md",
         "package.json",
     }
-    user = tmp_path / "user"
-    (user / "node_modules").mkdir(parents=True)
+    modules = installed(LIBRARY)
+    user = _user(tmp_path, told["filename"], STRICT)
     for borrowed in ("react", "@types", "csstype"):
         (user / "node_modules" / borrowed).symlink_to(modules / borrowed)
-    (user / "package.json").write_text('{"name": "user", "private": true, "type": "module"}')
-    (user / "tsconfig.json").write_text(json.dumps({"compilerOptions": STRICT, "include": ["*.ts"]}))
     (user / "use.ts").write_bytes(LIBRARY.joinpath("test/use.ts").read_bytes())
-    unpacked = user / "node_modules" / "decopilot-client"
-    unpacked.mkdir()
-    archive = ["tar", "-xzf", str(tmp_path / told["filename"]), "-C", str(unpacked), "--strip-components=1"]
-    subprocess.run(archive, check=True)
     assert "" == _compiled(user)
+
+
+@pytest.mark.node
+def test_the_transport_is_one_of_every_line_of_the_ai_sdk(tmp_path: Path) -> None:
+    modules = install()
+    # What the AI SDK's own declarations lack is not ours to judge.
+    user = _user(tmp_path, _packed(tmp_path)["filename"], STRICT | {"skipLibCheck": True})
+    for version in VERSIONS:
+        (user / "node_modules" / version).symlink_to(modules / version)
+    (user / "use_chat.ts").write_bytes(LIBRARY.joinpath("test/use_chat.ts").read_bytes())
+    assert "" == _compiled(user)
+
+
+def _packed(folder: Path) -> dict[str, Any]:
+    """Pack the library into a folder, as for its registry; returns what npm tells of it."""
+    installed(LIBRARY)
+    packed = _npm("pack", "--json", "--pack-destination", str(folder), cwd=LIBRARY)
+    (told,) = json.loads(packed[packed.index("[") :])
+    return dict(told)
+
+
+def _user(folder: Path, archive: str, options: dict[str, object]) -> Path:
+    """Make a TypeScript project that has the packed library."""
+    user = folder / "user"
+    unpacked = user / "node_modules" / "decopilot-client"
+    unpacked.mkdir(parents=True)
+    (user / "package.json").write_text('{"name": "user", "private": true, "type": "module"}')
+    (user / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "include": ["*.ts"]}))
+    unpacking = ["tar", "-xzf", str(folder / archive), "-C", str(unpacked), "--strip-components=1"]
+    subprocess.run(unpacking, check=True)
+    return user
 
 
 def _compiled(folder: Path) -> str:

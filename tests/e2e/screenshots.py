@@ -177,11 +177,13 @@ async def _phone(browser: Browser, stack: Stack) -> Page:
 
 
 def _keep(shot: bytes, file: Path) -> None:
+    """Store it, with fewer colours only if it has to be: small spots lose theirs."""
     picture = Image.open(io.BytesIO(shot)).convert("RGB")
+    picture.save(file, optimize=True)
     for colours in (256, 128, 64):
-        picture.quantize(colours, dither=Image.Dither.NONE).save(file, optimize=True)
         if file.stat().st_size <= LIMIT_BYTES:
             break
+        picture.quantize(colours, dither=Image.Dither.NONE).save(file, optimize=True)
     print(f"{file} {file.stat().st_size // 1024} KiB")  # noqa: T201 - a command
 
 

@@ -94,6 +94,15 @@ def call(state: str, number: int = 1, **more: object) -> dict[str, object]:
     return {"type": "tool-ask", "toolCallId": f"call_{number}", "state": state, **more}
 
 
+@pytest.mark.parametrize("texts", [[""], ["  \n\t"], [" ", "\u3000"]])
+def test_a_message_of_nothing_but_white_space_is_refused(texts: list[str]) -> None:
+    message = {"role": "user", "parts": [{"type": "text", "text": text} for text in texts]}
+    with pytest.raises(ProblemError, match="The message is empty"):
+        sent({"messages": [message]})
+    file = {"type": "file", "url": "https://example.org/a.png", "mediaType": "image/png"}
+    assert sent({"messages": [message | {"parts": [*message["parts"], file]}]}).message.parts[-1] == file
+
+
 def test_of_an_answer_that_is_sent_back_the_facts_are_taken_and_of_each_the_last() -> None:
     command = resolved(
         call("output-available", 1, output="of an earlier step"),

@@ -162,16 +162,21 @@ def token(
     data_dir: DataDir = DEFAULT_DATA_DIR,
     hours: Annotated[int, typer.Option(min=1, max=87_600, help="How long it is valid.")] = 720,
 ) -> None:
-    """Print a token for the gateway, and nothing else.
+    """Print a token for the gateway, and nothing else on stdout.
 
-    Signed with DECOPILOT_JWT_SECRET, else with the secret in --data-dir (made if it is missing).
+    Signed with DECOPILOT_JWT_SECRET, else with the secret in --data-dir (made if it is missing, and then said so).
     """
     from datetime import UTC, datetime  # noqa: PLC0415 - `--help` must not wait for it
 
     from decopilot.cli.state import DataFolder  # noqa: PLC0415 - as above
     from decopilot.cli.tokens import issue_token  # noqa: PLC0415 - as above
 
-    secret = DataFolder(data_dir).jwt_secret(os.environ)
+    folder = DataFolder(data_dir)
+    is_new = not folder.has_secret(os.environ)
+    secret = folder.jwt_secret(os.environ)
+    if is_new:
+        note = f"No `decopilot up` has run here yet: a new secret was made in {folder.path}. It opens no other gateway."
+        typer.echo(note, err=True)
     typer.echo(issue_token(secret, org=org, user=user, role=role, hours=hours, now=datetime.now(UTC)))
 
 

@@ -110,6 +110,10 @@ class DataFolder:
         """Return what signs tokens: DECOPILOT_JWT_SECRET, else a file made at the first call."""
         return environment.get("DECOPILOT_JWT_SECRET") or self._secret("jwt-secret")
 
+    def has_secret(self, environment: Mapping[str, str]) -> bool:
+        """Tell whether there is something that signs tokens already."""
+        return bool(environment.get("DECOPILOT_JWT_SECRET")) or (self.path / "jwt-secret").exists()
+
     def write_run(self, info: RunInfo) -> None:
         """Tell others what runs."""
         write_private(self._run, info.model_dump_json(indent=2) + "\n")

@@ -22,7 +22,7 @@ export class DecopilotClient {
   #renewing;
 
   /**
-   * - `url`: where the gateway is, with its path prefix
+   * - `url`: where the gateway is; a path prefix ends with a slash, or with a file's name, as that of a page
    * - `org`: whose threads
    * - `token`: a JWT, or a function that gives one, or a promise of one, for each request; it is called with
    *   `{fresh: true}`, once, after a 401. Without one the browser's cookie speaks.
@@ -35,8 +35,9 @@ export class DecopilotClient {
    * }} options
    */
   constructor({ url, org, token, fetch = globalThis.fetch.bind(globalThis) }) {
-    // A mere origin gets its slash by this.
-    this.#base = new URL(url, globalThis.location?.href).href;
+    this.#base = new URL(url, globalThis.location?.href);
+    // Of a page the folder counts, and a prefix may come without its slash.
+    this.#base.pathname = this.#base.pathname.replace(/\/[^/]*\.[^/]*$/, "/").replace(/\/?$/, "/");
     this.#org = org;
     this.#token = token;
     this.#fetch = fetch;
@@ -48,8 +49,7 @@ export class DecopilotClient {
    * @param {Query} query
    */
   url(path, query = {}) {
-    const base = this.#base.endsWith("/") ? this.#base : this.#base.replace(/[^/]*$/, "");
-    const url = new URL(`${encodeURIComponent(this.#org)}/${path}`, base);
+    const url = new URL(`${encodeURIComponent(this.#org)}/${path}`, this.#base);
     for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, value);
     return url;
   }
@@ -115,6 +115,7 @@ export class DecopilotClient {
   /**
    * @param {string} thread
    * @param {AbortSignal} [signal]
+   * @returns {Promise<import("./types.js").ThreadState>}
    */
   getThread = (thread, signal) => this.request(threadPath(thread), { signal });
 
@@ -188,7 +189,7 @@ export class DecopilotClient {
 
   /**
    * @param {string} thread
-   * @param {string} runId
+   * @param {string} [runId] without it, the run that is active
    * @returns {Promise<Receipt>}
    */
   cancelRun(thread, runId) {

@@ -3,31 +3,28 @@
  * was just sent or decided here. No I/O.
  */
 
+import { Answer, isSpeaking } from "./answer.js";
+import { AwaitedRuns, hasEnded } from "./awaited.js";
 import { isAfter } from "./cursor.js";
 import { Decisions } from "./decisions.js";
-import { createFold, foldChunk, isMessage, isToolDone } from "./fold.js";
-import { keyOf, keyOfResolution, keysIn, unanswered } from "./interactions.js";
+import { isMessage } from "./fold.js";
+import { keyOf, keyOfResolution, unanswered } from "./interactions.js";
 import { Line } from "./line.js";
+import { Transcript } from "./transcript.js";
 import { Veils } from "./veils.js";
 
 /** @typedef {import("./types.js").UIMessage} UIMessage */
+/** @typedef {import("./types.js").QueuedMessage} QueuedMessage */
+/** @typedef {import("./types.js").History} History */
 /** @typedef {import("./types.js").Resolution} Resolution */
 /** @typedef {import("./types.js").Receipt} Receipt */
 /** @typedef {import("./types.js").Chunk} Chunk */
 /** @typedef {import("./types.js").RunEnd} RunEnd */
 
-const ENDED = new Set(["completed", "failed", "requires_action", "withdrawn"]);
 /** Before everything (docs/protocol.md 21). */
 const START = "0-0";
-const UNNAMED_RUN = Symbol("a run whose id is not known");
 
 export class Conversation {
-  /** @type {UIMessage[]} */
-  messages = [];
-  /** @type {{messageId: string, keys: Set<string>} | undefined} What the last answer waits for. */
-  asks;
-  /** @type {ReadonlyMap<string, import("./types.js").ToolProgress>} How far tools are, by the id of their call. */
-  progress = new Map();
   /** @type {import("./types.js").Retry | undefined} What the answer waits for, until it says anything else. */
   retry;
   /** Where to go on reading. Without any place a reconnect would begin at the active run, and miss those over by then. */
@@ -36,73 +33,75 @@ export class Conversation {
   ends = new Map();
   /** @type {string | undefined} */
   status;
+  #transcript = new Transcript();
   #line = new Line();
   #decisions = new Decisions();
   #veils = new Veils();
-  /** @type {any} */
-  #fold;
-  /** @type {UIMessage | undefined} */
-  #base;
-  /** @type {string | undefined} */
-  #run;
+  #runs = new AwaitedRuns();
+  /** @type {Answer | undefined} */
+  #answer;
   /** @type {{id: string, runId?: string} | undefined} The answer that was cut off and is told again. */
   #again;
-  /** @type {Set<string>} Messages that are known here before the stream tells of them: they stand behind all it tells. */
-  #ahead = new Set();
-  /** @type {Set<string>} */
-  #seen = new Set();
-  /**
-   * Runs that were accepted and not seen yet: the reading before that, and the place before their first chunk.
-   * @type {Map<string | symbol, {accepted: number, cursor?: string}>}
-   */
-  #awaited = new Map();
   /** @type {Set<string>} */
   #stopping = new Set();
   #heard = 0;
   /** Behind the last run that is known to have ended. */
   #ended = START;
 
+  get messages() {
+    return this.#transcript.messages;
+  }
+
   /** Messages that wait their turn: `{messageId, runId, message, interrupts}`, the next one first. */
   get queue() {
     return this.#line.queue;
   }
 
-  /** @returns {UIMessage | undefined} The answer that is being streamed. */
-  get answering() {
-    const { id } = this.#fold?.message ?? this.#again ?? {};
-    return id && this.messages.find((message) => message.id === id);
+  /** What the last answer waits for: `{messageId, keys}`. */
+  get asks() {
+    return this.#decisions.asks;
   }
 
-  /** @returns {UIMessage | undefined} The message that is being folded; it changes, all others are replaced. */
+  /** What of that is still to be decided: `{messageId, kind, id, isBusy}`. */
+  get pending() {
+    return this.#decisions.pending;
+  }
+
+  /** How far tools are, by the id of their call. */
+  get progress() {
+    return this.#answer?.progress ?? NO_PROGRESS;
+  }
+
+  /** The message that is being folded; it changes, all others are replaced. */
   get growing() {
-    return this.#fold?.message;
+    return this.#answer?.message;
+  }
+
+  /** The answer that is being streamed. */
+  get answering() {
+    return this.#transcript.find(this.growing?.id ?? this.#again?.id);
   }
 
   /** Sent, or known to run, and no chunk of it has come yet. */
   get waiting() {
-    if (this.#fold || this.#again) return false;
-    if (this.#awaited.size > 0 || this.messages.some(({ id }) => this.isUnconfirmed(id))) return true;
+    if (this.#answer || this.#again) return false;
+    if (this.#runs.any || this.messages.some(({ id }) => this.isUnconfirmed(id))) return true;
     return this.queue.length > 0 && this.status !== "requires_action";
   }
 
-  /** How far the answer has come, while its next words are waited for: no tool is at work, and nothing else moves. */
+  /** How far the answer has come, while its next words are waited for. */
   get speaking() {
-    const parts = this.answering?.parts ?? [];
-    const isBegun = parts.some(({ type }) => type !== "step-start");
-    const isBusy = parts.some((part) => part.toolCallId !== undefined && !isToolDone(part));
-    const isThinking = parts.at(-1)?.type === "reasoning" && parts.at(-1)?.state === "streaming";
-    return isBegun && !isBusy && !isThinking && !this.stopping ? this.#heard : undefined;
+    return isSpeaking(this.answering) && !this.stopping ? this.#heard : undefined;
   }
 
   get active() {
-    return this.#fold !== undefined || this.#again !== undefined || this.waiting;
+    return this.#answer !== undefined || this.#again !== undefined || this.waiting;
   }
 
-  /** The run that goes on, as far as its id is known. */
+  /** @returns {string | undefined} The run that goes on, as far as its id is known. */
   get runId() {
-    if (this.#fold) return this.#run;
-    if (this.#again) return this.#again.runId;
-    return /** @type {string | undefined} */ ([...this.#awaited.keys()].findLast((run) => typeof run === "string"));
+    if (this.#answer) return this.#answer.runId;
+    return this.#again ? this.#again.runId : /** @type {string | undefined} */ (this.#runs.latest);
   }
 
   /** The end of the run was asked for, and has not come yet. */
@@ -110,20 +109,12 @@ export class Conversation {
     return this.active && this.#stopping.has(this.runId ?? "");
   }
 
-  /** What waits for a decision: `{messageId, kind, id, isBusy}`; `isBusy` is what is being decided here. */
-  get pending() {
-    const { messageId, keys } = this.asks ?? { messageId: "", keys: [] };
-    const known = [...keys].map((key) => ({ key, state: this.#decisions.stateOf(key, messageId) }));
-    const open = known.filter(({ state }) => state !== "accepted");
-    return open.map(({ key, state }) => ({ messageId, ...split(key), isBusy: state !== undefined }));
-  }
-
   /**
    * Whether a message is in the chat or in line.
    * @param {string} id
    */
   has(id) {
-    return this.#isShown(id) || this.#line.has(id);
+    return this.#transcript.has(id) || this.#line.has(id);
   }
 
   /**
@@ -151,65 +142,54 @@ export class Conversation {
    * Take the server's history as the truth; the stream goes on behind its cursor. What was accepted while it was being
    * read (`reading`) may be missing in it and stays, and so does what the stream has shown from behind its cursor: that
    * is told again, and shown as it was until it has come as far.
-   * @param {import("./types.js").History} history
-   * @param {number} reading
+   * @param {History} history
    */
   load({ messages, cursor, status, pending, queue = [], activeRun }, reading = this.reading()) {
     const [held, answering, runId] = [this.messages.map((one) => this.#veils.shown(one)), this.answering, this.runId];
-    this.messages = messages.filter(isMessage);
-    this.#ahead.clear();
+    this.#transcript.load(messages.filter(isMessage));
     this.cursor = this.#ended = cursor ?? START;
-    this.#fold = this.#run = this.#base = this.#again = this.retry = undefined;
-    for (const message of this.#veils.draw(held, this.messages, this.cursor)) this.#put(message);
+    this.#answer = this.#again = this.retry = undefined;
+    for (const message of this.#veils.draw(held, this.messages, this.cursor)) this.#transcript.put(message);
     if (answering && this.#veils.has(answering.id)) this.#again = { id: answering.id, runId };
     for (const { id } of messages) this.#line.forget(id);
-    const ends = new Map(this.ends);
-    for (const { id, metadata } of this.messages) {
-      // Why a run failed stands in its message: whoever opens the thread later did not see it end.
-      if (metadata?.finishReason && !ends.has(id)) ends.set(id, endOf(metadata));
-    }
-    this.ends = ends;
-    for (const [run, awaited] of this.#awaited) {
-      // Whatever was accepted while it was being read may be told in it, all the same.
-      const isPassed = awaited.cursor !== undefined && this.#isBehind(awaited.cursor);
-      if (awaited.accepted < reading || isPassed) this.#awaited.delete(run);
-    }
-    const isAwaited = this.#awaited.size > 0;
-    if (status === "in_progress" && !isAwaited) this.#awaited.set(activeRun?.runId ?? UNNAMED_RUN, { accepted: reading - 1 });
+    // Why a run failed stands in its message: whoever opens the thread later did not see it end.
+    const failed = this.messages.filter(({ metadata }) => metadata?.finishReason);
+    this.ends = new Map([...failed.map(({ id, metadata }) => /** @type {const} */ ([id, endOf(metadata)])), ...this.ends]);
+    this.#runs.settle(reading, this.cursor);
+    this.status = this.#runs.any ? "in_progress" : status;
+    if (status === "in_progress" && !this.#runs.any) this.#runs.expect(activeRun?.runId, reading);
     if (activeRun?.cancelRequested) this.#stopping.add(activeRun.runId);
-    this.status = isAwaited ? "in_progress" : status;
-    this.#ask(this.messages.findLast(({ role }) => role === "assistant"), pending);
+    this.#decisions.ask(this.status, this.messages.findLast(({ role }) => role === "assistant"), pending);
     this.#decisions.prune(this.messages);
-    this.line(queue, reading, [], true);
+    this.#lineUp(queue, reading, true);
   }
 
   /** There is no such thread, or not any more. */
   clear() {
     this.#veils.clear();
-    this.#awaited.clear();
+    this.#runs.clear();
     this.load({ messages: [] });
   }
 
   /**
    * Take the server's queue as the truth, but for what the stream has shown to have begun since. `begun` are messages that
    * a history of a moment later has: they have left the line for the chat, and the stream is about to say so.
-   * @param {import("./types.js").QueuedMessage[]} queue
+   * @param {QueuedMessage[]} queue
    * @param {number} reading
    * @param {UIMessage[]} begun
    */
-  line(queue, reading = this.reading(), begun = [], isHistory = false) {
+  line(queue, reading = this.reading(), begun = []) {
     for (const { messageId, runId, message } of this.missingIn(queue)) {
-      if (this.#isShown(messageId) || !begun.some(({ id }) => id === messageId)) continue;
-      this.#showAhead(message);
+      if (this.#transcript.has(messageId) || !begun.some(({ id }) => id === messageId)) continue;
+      this.#transcript.showAhead(message);
       this.started({ runId, status: "in_progress", cursor: this.cursor });
     }
-    const inChat = this.#line.load(queue, reading, (id) => this.#isShown(id), isHistory);
-    for (const message of inChat) this.#showAhead(message);
+    this.#lineUp(queue, reading, false);
   }
 
   /**
    * Messages that leave the line by this queue, though nothing has told yet what became of them.
-   * @param {import("./types.js").QueuedMessage[]} queue
+   * @param {QueuedMessage[]} queue
    */
   missingIn(queue) {
     return this.#line.missingIn(queue);
@@ -224,7 +204,7 @@ export class Conversation {
     if (this.has(message.id)) return;
     const isQueued = this.active;
     this.#line.offer({ messageId: message.id, message, interrupts, isQueued });
-    if (!isQueued) this.#showAhead(message);
+    if (!isQueued) this.#transcript.showAhead(message);
   }
 
   /**
@@ -232,32 +212,36 @@ export class Conversation {
    * @param {UIMessage} message
    * @param {Receipt} receipt
    */
-  confirm(message, { runId, status, cursor }, { interrupts = false } = {}) {
+  confirm(message, receipt, { interrupts = false } = {}) {
+    const { runId, status } = receipt;
     const { id: messageId } = message;
     const wasOffered = this.#line.isOffered(messageId);
-    const isKnown = this.#isPassed({ runId, status, cursor }) || (!wasOffered && this.#isShown(messageId));
-    // Its run has begun to tell, but not yet of the question.
-    if (isKnown && wasOffered && !this.#isShown(messageId)) this.#adopt(message);
-    if (isKnown || ENDED.has(status)) this.#line.forget(messageId);
-    if (isKnown) return;
-    if (wasOffered) this.#leave(messageId);
+    const isShown = this.#transcript.has(messageId);
+    const isKnown = this.#runs.isPassed(receipt, this.cursor) || (!wasOffered && isShown);
+    if (isKnown || hasEnded(status)) this.#line.forget(messageId);
+    if (isKnown) {
+      // Its run has begun to tell, but not yet of the question.
+      if (wasOffered && !isShown) this.#adopt(message);
+      return;
+    }
+    if (wasOffered) this.#transcript.drop(messageId);
     const isQueued = status === "queued";
-    if (!isQueued && status !== "withdrawn" && !this.#isShown(messageId)) this.#showAhead(message);
-    if (ENDED.has(status)) return;
+    if (!isQueued && status !== "withdrawn") this.#transcript.showAhead(message);
+    if (hasEnded(status)) return;
     if (isQueued && interrupts && this.runId !== undefined) this.#stopping.add(this.runId);
     const accepted = this.#line.readings;
     this.#line.offer({ messageId, runId, message, interrupts, isQueued, accepted });
-    if (!isQueued) this.#awaited.set(runId, { accepted, cursor });
+    if (!isQueued) this.#runs.add(receipt, this.cursor, accepted);
   }
 
   /**
    * The server refused it: true if it was taken back, false if the stream has shown it to be accepted.
    * @param {UIMessage} message
    */
-  withdraw(message) {
-    if (!this.isUnconfirmed(message.id)) return false;
-    this.#line.forget(message.id);
-    this.#leave(message.id);
+  withdraw({ id }) {
+    if (!this.isUnconfirmed(id)) return false;
+    this.#line.forget(id);
+    this.#transcript.drop(id);
     return true;
   }
 
@@ -280,12 +264,10 @@ export class Conversation {
 
   /**
    * A run was accepted that no message of this tab is for. Its chunks may have overtaken this answer.
-   * @param {{runId?: string | null, status: string, cursor?: string}} receipt
+   * @param {import("./awaited.js").Receipt} receipt
    */
-  started({ runId, status, cursor }) {
-    if (!runId || ENDED.has(status) || this.#isPassed({ runId, status, cursor })) return;
-    this.#awaited.set(runId, { accepted: this.#line.readings, cursor });
-    this.status = "in_progress";
+  started(receipt) {
+    if (this.#runs.add(receipt, this.cursor, this.#line.readings)) this.status = "in_progress";
   }
 
   /**
@@ -302,7 +284,7 @@ export class Conversation {
 
   /** The decisions that the server may be told of now: none before the answer has come to its end. */
   get decisions() {
-    return this.asks && !this.#fold ? this.#decisions.heldOf(this.asks.messageId, this.asks.keys) : [];
+    return this.#answer ? [] : this.#decisions.ready;
   }
 
   /**
@@ -326,27 +308,28 @@ export class Conversation {
    * @param {Resolution[]} resolutions
    * @param {Receipt} receipt
    */
-  decided(resolutions, { runId, status, cursor }) {
+  decided(resolutions, receipt) {
+    const goesOn = !hasEnded(receipt.status);
     // Of a run that was seen to its end what it said is in the message by now.
-    const isTold = !ENDED.has(status) && this.#seen.has(runId) && this.#run !== runId;
-    if (isTold) this.#decisions.drop(resolutions);
-    else this.#decisions.accept(resolutions, ENDED.has(status) ? undefined : runId);
+    if (goesOn && this.#runs.isSeen(receipt.runId) && this.runId !== receipt.runId) this.#decisions.drop(resolutions);
+    else this.#decisions.accept(resolutions, goesOn ? receipt.runId : undefined);
     this.#decisions.prune(this.messages);
-    this.started({ runId, status, cursor });
+    this.started(receipt);
   }
 
   /**
    * Take from a newer history what came of all that the last answer waits for; a run that goes on tells it itself.
-   * @param {import("./types.js").History} history
+   * @param {History} history
    */
   catchUp({ messages, cursor, status, pending }) {
-    if (this.active || !this.asks || isAfter(this.cursor, cursor ?? this.cursor)) return;
-    const message = messages.filter(isMessage).find(({ id }) => id === this.asks?.messageId);
+    const { asks } = this;
+    if (this.active || !asks || isAfter(this.cursor, cursor ?? this.cursor)) return;
+    const message = messages.filter(isMessage).find(({ id }) => id === asks.messageId);
     if (!message) return;
-    this.#put(message);
+    this.#transcript.put(message);
     this.status = status;
-    if (status === "in_progress") this.asks = { ...this.asks, keys: new Set() };
-    else this.#ask(message, pending);
+    if (status === "in_progress") this.#decisions.asks = { ...asks, keys: new Set() };
+    else this.#decisions.ask(status, message, pending);
     this.#decisions.prune(this.messages);
   }
 
@@ -368,14 +351,12 @@ export class Conversation {
     }
     if (chunk.type === "data-thread-deleted") return "deleted";
     if (cursor && !isAfter(cursor, this.cursor)) return undefined;
-    if (cursor) this.cursor = cursor;
+    this.cursor = cursor ?? this.cursor;
     this.#heard += 1;
-    this.retry = this.#fold && chunk.type === "data-retry" ? chunk.data : undefined;
+    this.retry = this.#answer && chunk.type === "data-retry" ? chunk.data : undefined;
     const effect = this.#apply(chunk);
-    if (cursor) {
-      if (this.#veils.lift(cursor) && this.#again && !this.#veils.has(this.#again.id)) this.#again = undefined;
-      if (this.#fold) this.#veils.note(this.#fold.message.id, cursor);
-    }
+    if (cursor && this.#veils.lift(cursor) && this.#again && !this.#veils.has(this.#again.id)) this.#again = undefined;
+    if (cursor && this.growing) this.#veils.note(this.growing.id, cursor);
     return effect;
   }
 
@@ -384,64 +365,40 @@ export class Conversation {
    * @returns {"lost" | "end" | undefined}
    */
   #apply(chunk) {
-    switch (chunk.type) {
-      case "data-user-message":
-        this.#adopt(chunk.data?.message);
-        return undefined;
-      case "data-run":
-        if (this.#fold) this.#see(chunk.data?.runId);
-        return undefined;
-      case "data-messages-dropped":
-        this.#drop(chunk.data?.after);
-        return undefined;
-      case "data-run-rewind":
-        this.#rewind(chunk);
-        return undefined;
-      case "start":
-        this.#begin(chunk);
-        return undefined;
-      case "finish":
-        if (!this.#fold) return "lost";
-        this.#foldIn(chunk);
-        this.#end();
-        return "end";
-      case "data-tool-progress":
-        if (this.#fold) this.progress = new Map(this.progress).set(chunk.data?.toolCallId, chunk.data);
-        return undefined;
-      default:
-        if (this.#fold) this.#foldIn(chunk);
-        return undefined;
-    }
+    const { type, data } = chunk;
+    if (type === "data-user-message") this.#adopt(data?.message);
+    else if (type === "data-run") this.#see(data?.runId);
+    else if (type === "data-messages-dropped") this.#transcript.dropBehind(data?.after, this.growing?.id);
+    else if (type === "data-run-rewind") this.#rewind(chunk);
+    else if (type === "start") this.#begin(chunk);
+    else this.#take(chunk);
+    if (type !== "finish") return undefined;
+    return this.#end() ? "end" : "lost";
   }
 
   /** @param {Chunk} chunk */
   #begin(chunk) {
     const id = String(chunk.messageId ?? `answer-${this.cursor}`);
+    const known = this.#transcript.find(id);
     // A second `start` of the same answer is a replay: what was folded so far comes again.
-    if (this.#fold?.message.id !== id) {
-      const known = this.messages.find((message) => message.id === id);
-      this.#base = known && this.#veils.baseOf(known);
-    }
-    this.#awaited.delete(UNNAMED_RUN);
-    if (this.asks && this.asks.messageId !== id) this.#changeParts(this.asks.messageId, unanswered);
-    this.#run = this.#again?.id === id ? this.#again.runId : undefined;
-    this.asks = this.#again = undefined;
-    this.progress = new Map();
-    this.#fold = createFold(id, this.#base);
-    this.#fold.message.role = "assistant";
-    this.ends = new Map(this.ends);
-    /** @type {Map<string, RunEnd>} */ (this.ends).delete(id);
+    const base = this.growing?.id === id ? this.#answer?.base : known && this.#veils.baseOf(known);
+    this.#runs.begin();
+    const { asks } = this;
+    if (asks && asks.messageId !== id) this.#transcript.changeParts(asks.messageId, unanswered);
+    this.#decisions.asks = undefined;
+    this.#answer = new Answer(id, base, this.#again?.id === id ? this.#again.runId : undefined);
+    this.#again = undefined;
+    this.ends = new Map([...this.ends].filter(([ended]) => ended !== id));
     this.status = "in_progress";
-    this.#foldIn(chunk);
-    this.#put(this.#fold.message);
+    this.#take(chunk);
+    this.#transcript.put(this.#answer.message);
   }
 
   /** @param {string | undefined} runId */
   #see(runId) {
-    if (runId === undefined) return;
-    this.#run = runId;
-    this.#seen.add(runId);
-    this.#awaited.delete(runId);
+    if (!this.#answer || runId === undefined) return;
+    this.#answer.runId = runId;
+    this.#runs.see(runId);
   }
 
   /**
@@ -451,45 +408,33 @@ export class Conversation {
   #rewind(chunk) {
     const message = chunk.data?.message;
     if (!isMessage(message)) return;
-    if (this.#fold?.message.id !== message.id) this.#begin({ type: "start", messageId: message.id });
+    if (this.growing?.id !== message.id) this.#begin({ type: "start", messageId: message.id });
     this.#see(chunk.data.runId);
-    this.#foldIn(chunk);
+    this.#take(chunk);
   }
 
   /** @param {Chunk} chunk */
-  #foldIn(chunk) {
-    const { message } = this.#fold;
-    foldChunk(this.#fold, chunk);
-    if (this.#fold.message !== message) this.#put(this.#fold.message);
+  #take(chunk) {
+    if (!this.#answer) return;
+    const { message } = this.#answer;
+    this.#answer.take(chunk);
+    if (this.#answer.message !== message) this.#transcript.put(this.#answer.message);
   }
 
+  /** Returns whether there was an answer to end. */
   #end() {
-    const { message, finishReason, errorText, aborted, end } = this.#fold;
-    const status = end?.status;
-    const reason = end?.reason ?? message.metadata?.failureReason;
-    this.ends = new Map(this.ends).set(message.id, { finishReason, errorText, aborted, status, reason });
-    if (this.#run) this.#stopping.delete(this.#run);
-    const run = this.#run;
+    if (!this.#answer) return false;
+    const { message, runId, end } = this.#answer;
+    this.ends = new Map(this.ends).set(message.id, end);
+    if (runId) this.#stopping.delete(runId);
     this.#veils.note(message.id, this.cursor);
     this.#ended = this.cursor;
-    this.#fold = this.#run = this.#base = undefined;
-    this.progress = new Map();
-    this.status = status;
-    this.#ask(message);
-    this.#decisions.settle(message.id, run, this.asks?.keys ?? new Set());
+    this.#answer = undefined;
+    this.status = end.status;
+    this.#decisions.ask(this.status, message);
+    this.#decisions.settle(message.id, runId);
     this.#decisions.prune(this.messages);
-  }
-
-  /**
-   * Let a message's pending parts be decided; without `pending`, all that look so.
-   * @param {UIMessage | undefined} message
-   * @param {{kind: string, id: string}[]} [pending]
-   */
-  #ask(message, pending) {
-    this.asks = undefined;
-    if (this.status !== "requires_action" || !message) return;
-    const keys = pending ? new Set(pending.map(({ kind, id }) => `${kind}:${id}`)) : keysIn(message);
-    this.asks = { messageId: message.id, keys };
+    return true;
   }
 
   /**
@@ -500,88 +445,22 @@ export class Conversation {
     if (!isMessage(message)) return;
     this.#line.forget(message.id);
     this.#veils.note(message.id, this.cursor);
-    if (this.#ahead.has(message.id)) this.#leave(message.id);
-    if (this.#isShown(message.id)) this.#put(message);
-    else {
-      const place = this.messages.findIndex(({ id }) => id === this.#fold?.message.id);
-      this.messages.splice(place < 0 ? this.#toldUpTo : place, 0, message);
-    }
+    this.#transcript.adopt(message, this.growing?.id);
   }
 
   /**
-   * A message is answered anew: what stood behind it has left the thread, all but what is sent or said right now.
-   * @param {string} after
+   * @param {QueuedMessage[]} queue
+   * @param {number} reading
+   * @param {boolean} isHistory
    */
-  #drop(after) {
-    const last = this.messages.findIndex(({ id }) => id === after);
-    if (last < 0) return;
-    this.messages = this.messages.filter(
-      ({ id }, place) => place <= last || id === this.#fold?.message.id || this.#ahead.has(id),
-    );
-  }
-
-  /**
-   * Whether a run was seen, or a history from behind its beginning was read: whatever it said is here.
-   * @param {{runId: string, status: string, cursor?: string}} receipt
-   */
-  #isPassed({ runId, status, cursor }) {
-    if (this.#seen.has(runId)) return true;
-    return cursor !== undefined && status === "in_progress" && this.#isBehind(cursor);
-  }
-
-  /**
-   * Whether what is here goes on beyond this place.
-   * @param {string} cursor
-   */
-  #isBehind(cursor) {
-    return cursor !== this.cursor && isAfter(this.cursor, cursor);
-  }
-
-  /** @param {string} id */
-  #leave(id) {
-    this.#ahead.delete(id);
-    this.messages = this.messages.filter((message) => message.id !== id);
-  }
-
-  /** @param {UIMessage} message */
-  #showAhead(message) {
-    this.#ahead.add(message.id);
-    this.messages.push(message);
-  }
-
-  /** The place behind all that history and stream have told. */
-  get #toldUpTo() {
-    const place = this.messages.findIndex(({ id }) => this.#ahead.has(id));
-    return place < 0 ? this.messages.length : place;
-  }
-
-  /** @param {string} id */
-  #isShown(id) {
-    return this.messages.some((message) => message.id === id);
-  }
-
-  /** @param {UIMessage} message */
-  #put(message) {
-    const index = this.messages.findIndex(({ id }) => id === message.id);
-    if (index < 0) this.messages.splice(this.#toldUpTo, 0, message);
-    else this.messages[index] = message;
-  }
-
-  /**
-   * @param {string} id
-   * @param {(part: any) => any} change
-   */
-  #changeParts(id, change) {
-    const message = this.messages.find((known) => known.id === id);
-    if (message) this.#put({ ...message, parts: message.parts.map(change) });
+  #lineUp(queue, reading, isHistory) {
+    const inChat = this.#line.load(queue, reading, (id) => this.#transcript.has(id), isHistory);
+    for (const message of inChat) this.#transcript.showAhead(message);
   }
 }
 
-/** @param {string} key */
-const split = (key) => ({
-  kind: /** @type {"approval" | "answer"} */ (key.slice(0, key.indexOf(":"))),
-  id: key.slice(key.indexOf(":") + 1),
-});
+/** @type {ReadonlyMap<string, import("./types.js").ToolProgress>} */
+const NO_PROGRESS = new Map();
 
 /**
  * @param {any} metadata

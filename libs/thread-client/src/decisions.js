@@ -1,12 +1,17 @@
-/** What was decided here and is not in the log yet: shown over the messages until the log says it by itself. */
+/**
+ * What the last answer waits for, and what was decided here and is not in the log yet: that is shown over the messages until
+ * the log says it by itself.
+ */
 
-import { answered, keyOf, keyOfResolution } from "./interactions.js";
+import { answered, keyOf, keyOfResolution, keysIn } from "./interactions.js";
 
 /** @typedef {import("./types.js").UIMessage} UIMessage */
 /** @typedef {import("./types.js").Resolution} Resolution */
 /** @typedef {{messageId: string, resolution: Resolution, state: "held" | "sending" | "accepted", runId?: string}} Fact */
 
 export class Decisions {
+  /** @type {{messageId: string, keys: Set<string>} | undefined} What the last answer waits for. */
+  asks;
   /** @type {Map<string, Fact>} By what they decide. */
   #facts = new Map();
 
@@ -25,13 +30,32 @@ export class Decisions {
     return { ...message, parts };
   }
 
+  /** What waits for a decision: `{messageId, kind, id, isBusy}`; `isBusy` is what is being decided here. */
+  get pending() {
+    const { messageId, keys } = this.asks ?? { messageId: "", keys: [] };
+    const known = [...keys].map((key) => ({ key, state: this.#of(key, messageId)?.state }));
+    const open = known.filter(({ state }) => state !== "accepted");
+    return open.map(({ key, state }) => ({ messageId, ...split(key), isBusy: state !== undefined }));
+  }
+
+  /** The decisions that the server may be told of now, and was not told of yet. */
+  get ready() {
+    const { messageId, keys } = this.asks ?? { messageId: "", keys: [] };
+    const held = [...keys].map((key) => this.#of(key, messageId)).filter((fact) => fact?.state === "held");
+    return held.map((fact) => /** @type {Fact} */ (fact).resolution);
+  }
+
   /**
-   * How far the decision of something is: `held` until it is sent, `accepted` until the log has it.
-   * @param {string} key
-   * @param {string} messageId
+   * An answer may be decided on as far as it waits; without `pending` for all that looks so.
+   * @param {string | undefined} status how its thread stands
+   * @param {UIMessage | undefined} message
+   * @param {{kind: string, id: string}[]} [pending]
    */
-  stateOf(key, messageId) {
-    return this.#of(key, messageId)?.state;
+  ask(status, message, pending) {
+    this.asks = undefined;
+    if (status !== "requires_action" || !message) return;
+    const keys = pending ? new Set(pending.map(({ kind, id }) => `${kind}:${id}`)) : keysIn(message);
+    this.asks = { messageId: message.id, keys };
   }
 
   /**
@@ -41,20 +65,10 @@ export class Decisions {
    */
   hold(message, resolution) {
     const key = keyOfResolution(resolution);
-    const state = this.stateOf(key, message.id);
+    const state = this.#of(key, message.id)?.state;
     if (state === "accepted" || state === "sending") return false;
     this.#facts.set(key, { messageId: message.id, resolution, state: "held" });
     return true;
-  }
-
-  /**
-   * The decisions of a message that nobody was told of yet.
-   * @param {string} messageId
-   * @param {Set<string>} keys
-   */
-  heldOf(messageId, keys) {
-    const held = [...keys].map((key) => this.#of(key, messageId)).filter((fact) => fact?.state === "held");
-    return held.map((fact) => /** @type {Fact} */ (fact).resolution);
   }
 
   /** @param {Resolution[]} resolutions */
@@ -95,13 +109,13 @@ export class Decisions {
    * whose id comes again is another one.
    * @param {string} messageId
    * @param {string | undefined} runId
-   * @param {Set<string>} asked
    */
-  settle(messageId, runId, asked) {
+  settle(messageId, runId) {
+    const asked = this.asks?.keys;
     for (const [key, fact] of this.#facts) {
       if (fact.messageId !== messageId) continue;
       const isTold = fact.state === "accepted" && fact.runId !== undefined && fact.runId === runId;
-      if (isTold || (fact.state === "held" && !asked.has(key))) this.#facts.delete(key);
+      if (isTold || (fact.state === "held" && !asked?.has(key))) this.#facts.delete(key);
     }
   }
 
@@ -126,3 +140,9 @@ export class Decisions {
     }
   }
 }
+
+/** @param {string} key */
+const split = (key) => ({
+  kind: /** @type {"approval" | "answer"} */ (key.slice(0, key.indexOf(":"))),
+  id: key.slice(key.indexOf(":") + 1),
+});

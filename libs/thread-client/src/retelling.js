@@ -2,10 +2,21 @@
 
 import { isToolDone, toolName } from "./fold.js";
 
+/** @typedef {import("./types.js").Approval} Approval */
+/** @typedef {import("./types.js").Chunk} Chunk */
+/** @typedef {import("./types.js").SdkLine} SdkLine */
+/** @typedef {import("./types.js").UIMessage} UIMessage */
+/** @typedef {import("./types.js").UIPart} UIPart */
+
 /**
  * The chunks that make `message` of what is `shown` of it; undefined where something shown is not in the message, since
  * no chunk takes that back. Of so many of its first parts as are `given` the reader may know the outcome ahead of the
  * message.
+ * @param {UIMessage} shown
+ * @param {UIMessage} message
+ * @param {SdkLine} sdk
+ * @param {number} [given]
+ * @returns {Chunk[] | undefined}
  */
 export function difference(shown, message, sdk, given = 0) {
   const { length } = shown.parts;
@@ -20,6 +31,11 @@ export function difference(shown, message, sdk, given = 0) {
  * The chunks that take back what is shown of the step that is being made and tell what `message` has of it, and whether
  * the step that the reader is left with has yet to begin in the message. Needs a reader that knows `reset-step` (`ai`
  * 7); undefined where more than one step would have to go.
+ * @param {UIMessage} shown
+ * @param {UIMessage} message
+ * @param {SdkLine} sdk
+ * @param {number} [given]
+ * @returns {{chunks: Chunk[], isAhead: boolean} | undefined}
  */
 export function reset(shown, message, sdk, given = 0) {
   const start = lastStep(shown.parts);
@@ -32,7 +48,12 @@ export function reset(shown, message, sdk, given = 0) {
   return { chunks: [{ type: "reset-step" }, ...told], isAhead: start >= 0 && !isOpen };
 }
 
-/** The chunks of some parts, in their order; no call that has an output is announced as one to be made. */
+/**
+ * The chunks of some parts, in their order; no call that has an output is announced as one to be made.
+ * @param {UIPart[]} parts
+ * @param {SdkLine} sdk
+ * @returns {Generator<Chunk>}
+ */
 export function* tell(parts, sdk) {
   let isStepOpen = false;
   for (const [place, part] of parts.entries()) {
@@ -46,12 +67,22 @@ export function* tell(parts, sdk) {
   }
 }
 
+/**
+ * @param {UIPart} part
+ * @param {string} id
+ * @returns {Generator<Chunk>}
+ */
 function* tellText({ type, text, providerMetadata }, id) {
   yield { type: `${type}-start`, id };
   if (text) yield { type: `${type}-delta`, id, delta: text };
   yield { type: `${type}-end`, id, ...optional({ providerMetadata }) };
 }
 
+/**
+ * @param {UIPart} part
+ * @param {SdkLine} sdk
+ * @returns {Generator<Chunk>}
+ */
 function* tellCall(part, sdk) {
   const { toolCallId, providerExecuted, title, state, callProviderMetadata, rawInput } = part;
   const dynamic = part.type === "dynamic-tool" || undefined;
@@ -73,6 +104,11 @@ function* tellCall(part, sdk) {
   yield* tellOutcome(part, sdk);
 }
 
+/**
+ * @param {UIPart} part
+ * @param {SdkLine} sdk
+ * @returns {Generator<Chunk>}
+ */
 function* tellApproval({ toolCallId, approval }, sdk) {
   // Without a way to tell the verdict, the request would stand there as if nobody had answered it.
   const isAnswered = approval.approved !== undefined;
@@ -80,6 +116,10 @@ function* tellApproval({ toolCallId, approval }, sdk) {
   if (isAnswered && sdk === 7) yield verdict(approval);
 }
 
+/**
+ * @param {Approval} approval
+ * @returns {Chunk}
+ */
 const verdict = ({ id, approved, reason }) => ({
   type: "tool-approval-response",
   approvalId: id,
@@ -87,6 +127,11 @@ const verdict = ({ id, approved, reason }) => ({
   ...optional({ reason }),
 });
 
+/**
+ * @param {UIPart} part
+ * @param {SdkLine} sdk
+ * @returns {Generator<Chunk>}
+ */
 function* tellOutcome({ toolCallId, type, state, output, preliminary, errorText, approval }, sdk) {
   const dynamic = type === "dynamic-tool" || undefined;
   const of = { toolCallId, ...optional({ dynamic }) };
@@ -98,14 +143,25 @@ function* tellOutcome({ toolCallId, type, state, output, preliminary, errorText,
   } else if (state === "output-denied") yield { type: "tool-output-denied", toolCallId };
 }
 
-/** Whether one part may have become the other. */
+/**
+ * Whether one part may have become the other.
+ * @param {UIPart} part
+ * @param {UIPart} other
+ * @param {boolean} isGiven
+ */
 function isSamePart(part, other, isGiven) {
   if (part.type !== other.type || part.toolCallId !== other.toolCallId) return false;
   if (part.toolCallId === undefined) return part.text === other.text;
   return isGiven || !isToolDone(part) || part.state === other.state || other.state === "output-denied";
 }
 
-/** What became of a call since; everything else is the same. */
+/**
+ * What became of a call since; everything else is the same.
+ * @param {UIPart} part
+ * @param {UIPart} other
+ * @param {SdkLine} sdk
+ * @returns {Chunk[]}
+ */
 function changesOf(part, other, sdk) {
   if (part.toolCallId === undefined) return [];
   if (part.state === "input-streaming") return part.state === other.state ? [] : [...tellCall(other, sdk)];
@@ -114,9 +170,14 @@ function changesOf(part, other, sdk) {
   return part.state === other.state ? verdicts : [...verdicts, ...tellOutcome(other, sdk)];
 }
 
+/** @param {UIPart[]} parts */
 const lastStep = (parts) => parts.findLastIndex(({ type }) => type === "step-start");
 
-/** Only what is there: a field may be absent in a chunk, and must not be null. */
+/**
+ * Only what is there: a field may be absent in a chunk, and must not be null.
+ * @param {Record<string, unknown>} fields
+ * @returns {Record<string, unknown>}
+ */
 function optional(fields) {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined && value !== null));
 }

@@ -1,5 +1,6 @@
 /** `useChat` of the AI SDK over durable runs: a `ChatTransport` for `ai` 5, 6 and 7 (docs/browser.md). */
 
+import { ApiError } from "./errors.js";
 import { isMessage } from "./fold.js";
 import { newId } from "./ids.js";
 import { retold, RetellError, Turn } from "./turn.js";
@@ -14,13 +15,19 @@ const EARLY = new Set(["run_active", "interaction_not_found"]);
 /** Parts of an answer that a person may have decided. */
 const ANSWERED = new Set(["approval-responded", "output-available", "output-error"]);
 
+/** @typedef {import("./types.js").History} History */
+/** @typedef {import("./types.js").Receipt} Receipt */
+/** @typedef {import("./types.js").SdkLine} SdkLine */
+/** @typedef {import("./types.js").UIMessage} UIMessage */
 /**
- * @typedef {object} Message
- * @property {string} id
- * @property {"system" | "user" | "assistant"} role
- * @property {any[]} parts
- * @property {any} [metadata]
- *
+ * What goes on of a chat; `run` resolves to the run's id.
+ * @typedef {{run?: Promise<string | undefined>, turn?: Turn}} Active
+ */
+/**
+ * Chunks of the run: every version of `ai` has a type of its own for them, and takes this for it.
+ * @typedef {ReadableStream<any>} Chunks
+ */
+/**
  * @typedef {object} RequestOptions
  * @property {Record<string, string> | Headers} [headers]
  * @property {object} [body] how to answer: `agent`, `tier`, `mode`, `toolApprovalLevel`, … (docs/protocol.md 4)
@@ -30,7 +37,7 @@ const ANSWERED = new Set(["approval-responded", "output-available", "output-erro
  * @property {"submit-message" | "regenerate-message"} trigger
  * @property {string} chatId the thread
  * @property {string | undefined} messageId
- * @property {any[]} messages
+ * @property {UIMessage[]} messages
  * @property {AbortSignal | undefined} [abortSignal]
  *
  * @typedef {object} Reconnecting
@@ -50,21 +57,33 @@ export class DecopilotChatTransport {
   #cancelOnAbort;
   #patience_ms;
   #onRewind;
-  /** What goes on of each chat: `{turn, run}`, `run` a promise of the run's id. */
+  /** @type {Map<string, Active>} */
   #active = new Map();
-  /** Messages that may have been taken or not, by their ids. */
+  /**
+   * Messages that may have been taken or not, by their ids.
+   * @type {Set<string>}
+   */
   #unsettled = new Set();
-  /** The run that each chat read last. */
+  /**
+   * The run that each chat read last.
+   * @type {Map<string, string>}
+   */
   #seen = new Map();
-  /** The ids of answers that broke off, by chat. */
+  /**
+   * The ids of answers that broke off, by chat.
+   * @type {Map<string, string | undefined>}
+   */
   #broken = new Map();
-  /** Histories that were read to begin with, by chat. */
+  /**
+   * Histories that were read to begin with, by chat.
+   * @type {Map<string, History>}
+   */
   #loaded = new Map();
 
   /**
    * @param {object} options
    * @param {import("./client.js").DecopilotClient} options.client
-   * @param {5 | 6 | 7} [options.sdk] the line of `ai` that reads: 5 knows no approvals, 7 can take back a step
+   * @param {SdkLine} [options.sdk] the line of `ai` that reads: 5 knows no approvals, 7 can take back a step
    * @param {object | (() => object)} [options.body] what to send with each request, ahead of its own `body`
    * @param {boolean} [options.cancelOnAbort] whether `stop()` cancels the run. `useChat` of `ai` 7 aborts, too, when it
    *   unmounts, and a run is to outlive that: so by default only `cancel` does.
@@ -84,13 +103,14 @@ export class DecopilotChatTransport {
   /**
    * Send the last message, or the answers in it, and read the run that it leads to.
    * @param {Sending & RequestOptions} options
-   * @returns {Promise<ReadableStream<any>>}
+   * @returns {Promise<Chunks>}
    */
   sendMessages = async (options) => {
     const { chatId, messages, abortSignal } = options;
-    const last = messages.at(-1);
+    const last = lastOf(messages);
     const posting = this.#post(options);
-    const active = { run: posting.then(({ runId }) => runId, () => undefined), turn: undefined };
+    /** @type {Active} */
+    const active = { run: posting.then(({ runId }) => runId, () => undefined) };
     this.#active.set(chatId, active);
     abortSignal?.addEventListener("abort", () => this.#stop(chatId, active, abortSignal), { once: true });
     let receipt;
@@ -114,7 +134,7 @@ export class DecopilotChatTransport {
   /**
    * Read what goes on in a chat, from the `start` of its answer; null if nothing does.
    * @param {Reconnecting & RequestOptions} options
-   * @returns {Promise<ReadableStream<any> | null>}
+   * @returns {Promise<Chunks | null>}
    */
   reconnectToStream = async ({ chatId, abortSignal }) => {
     const loaded = this.#loaded.get(chatId);
@@ -122,7 +142,8 @@ export class DecopilotChatTransport {
     const history = loaded?.status === "in_progress" ? loaded : await this.#history(chatId, abortSignal);
     if (history.status !== "in_progress") return this.#toldAgain(chatId, history);
     const questionId = history.messages.findLast(({ role }) => role === "user")?.id;
-    const active = { run: undefined, turn: undefined };
+    /** @type {Active} */
+    const active = {};
     this.#active.set(chatId, active);
     abortSignal?.addEventListener("abort", () => this.#stop(chatId, active, abortSignal), { once: true });
     // Behind the cursor of a history whose thread is busy comes the run that it is busy with.
@@ -133,7 +154,7 @@ export class DecopilotChatTransport {
    * Read a chat's messages, to begin `useChat` with. The first `reconnectToStream` goes on from exactly there, so that
    * a run which ends in between is not missed.
    * @param {string} chatId
-   * @returns {Promise<any[]>}
+   * @returns {Promise<UIMessage[]>}
    */
   async load(chatId) {
     const history = await this.#history(chatId);
@@ -161,8 +182,15 @@ export class DecopilotChatTransport {
     for (const { turn } of this.#active.values()) turn?.fail(aborted());
   };
 
+  /**
+   * @param {string} chatId
+   * @param {Active} active
+   * @param {AbortSignal | undefined} abortSignal
+   * @param {{cursor?: string | null, runId?: string, replay?: string, questionId?: string, seed?: UIMessage}} from
+   * @returns {Chunks}
+   */
   #follow(chatId, active, abortSignal, from) {
-    const onEnd = (error) => {
+    const onEnd = (/** @type {unknown} */ error) => {
       this.#forget(chatId, active);
       if (from.runId !== undefined) this.#seen.set(chatId, from.runId);
       if (error instanceof RetellError) return this.#breakOff(chatId, error);
@@ -177,12 +205,17 @@ export class DecopilotChatTransport {
     return turn.stream;
   }
 
-  /** What the reader is told of an answer that it must drop, so that it asks for all of it. */
+  /**
+   * What the reader is told of an answer that it must drop, so that it asks for all of it.
+   * @param {string} chatId
+   * @param {RetellError} error
+   */
   #breakOff(chatId, { messageId }) {
     this.#broken.set(chatId, messageId);
-    if (this.#onRewind) {
+    const onRewind = this.#onRewind;
+    if (onRewind) {
       // When the reader has ended its turn.
-      setTimeout(() => this.#onRewind(chatId), 0);
+      setTimeout(() => onRewind(chatId), 0);
       return aborted();
     }
     const message = "The network connection to the answer broke off: resume it to see it whole.";
@@ -190,20 +223,33 @@ export class DecopilotChatTransport {
     return this.#sdk === 7 ? new TypeError(message) : new Error(message);
   }
 
-  /** An answer that broke off, and has ended since. */
+  /**
+   * An answer that broke off, and has ended since.
+   * @param {string} chatId
+   * @param {History} history
+   */
   #toldAgain(chatId, { messages }) {
     const message = messages.find(({ id }) => id === this.#broken.get(chatId));
     this.#broken.delete(chatId);
     return message ? retold(message, this.#sdk) : null;
   }
 
-  /** Whether there is more to decide in an answer before its run goes on. */
+  /**
+   * Whether there is more to decide in an answer before its run goes on.
+   * @param {string} chatId
+   * @param {UIMessage} answer
+   */
   async #isPartial(chatId, answer) {
     if (answer.role !== "assistant") return false;
-    const { pending } = await this.#patiently(() => this.#client.getThread(chatId));
+    const { pending = [] } = await this.#patiently(() => this.#client.getThread(chatId));
     return pending.every(({ toolCallId }) => answer.parts.some((part) => part.toolCallId === toolCallId));
   }
 
+  /**
+   * @param {string} chatId
+   * @param {Active} active
+   * @param {AbortSignal} signal
+   */
   #stop(chatId, active, signal) {
     if (this.#cancelOnAbort) {
       const cancelling = async () => {
@@ -216,33 +262,46 @@ export class DecopilotChatTransport {
     active.turn?.fail(signal.reason);
   }
 
+  /**
+   * @param {string} chatId
+   * @param {Active} active
+   */
   #forget(chatId, active) {
     if (this.#active.get(chatId) === active) this.#active.delete(chatId);
   }
 
+  /**
+   * @param {Sending & RequestOptions} options
+   * @returns {Promise<Receipt>}
+   */
   async #post({ trigger, chatId, messageId, messages, headers, body, abortSignal }) {
-    const last = messages.at(-1);
+    const last = lastOf(messages);
     const thread = `decopilot/threads/${encodeURIComponent(chatId)}`;
     const how = { ...(typeof this.#body === "function" ? this.#body() : this.#body), ...body };
-    const send = (path, content) => {
+    const send = (/** @type {string} */ path, /** @type {object} */ content) => {
       const sent = { method: "POST", headers: jsonHeaders(headers), body: JSON.stringify({ ...how, ...content }) };
       // What a stop is to cancel has to be known, so the answer is waited for all the same.
       const signal = this.#cancelOnAbort ? undefined : abortSignal;
       return this.#settled(chatId, () => this.#client.request(`${thread}/${path}`, sent), signal);
     };
     const submit = () => this.#whileUnsettled(last.id, () => send("messages", { messages: [decided(last)] }));
-    if (trigger !== "regenerate-message" || this.#unsettled.has(last?.id)) return submit();
-    const wanted = messageId ?? last?.id;
+    if (trigger !== "regenerate-message" || this.#unsettled.has(last.id)) return submit();
+    const wanted = messageId ?? last.id;
     try {
       return await send("regenerate", { messageId: wanted, requestId: newId("req") });
     } catch (error) {
       // What was never taken can't be answered anew, but sent.
-      if (error.status === 404 && last?.role === "user" && wanted === last.id) return submit();
+      if (statusOf(error) === 404 && last.role === "user" && wanted === last.id) return submit();
       throw error;
     }
   }
 
-  /** Remember a message while nobody knows whether it was taken: to send it again is to ask for the same run. */
+  /**
+   * Remember a message while nobody knows whether it was taken: to send it again is to ask for the same run.
+   * @template Answer
+   * @param {string} id
+   * @param {() => Promise<Answer>} send
+   */
   async #whileUnsettled(id, send) {
     this.#unsettled.add(id);
     try {
@@ -250,12 +309,18 @@ export class DecopilotChatTransport {
       this.#unsettled.delete(id);
       return receipt;
     } catch (error) {
-      if (!isTransient(error.cause ?? error)) this.#unsettled.delete(id);
+      if (!isTransient(error instanceof TypeError ? error.cause : error)) this.#unsettled.delete(id);
       throw error;
     }
   }
 
-  /** Call again what is refused only because the run that the chat has read has yet to end. */
+  /**
+   * Call again what is refused only because the run that the chat has read has yet to end.
+   * @template Answer
+   * @param {string} chatId
+   * @param {() => Promise<Answer>} call
+   * @param {AbortSignal} [signal]
+   */
   async #settled(chatId, call, signal) {
     const deadline = performance.now() + SETTLE_MS;
     let isLast = !this.#seen.has(chatId);
@@ -263,7 +328,7 @@ export class DecopilotChatTransport {
       try {
         return await this.#patiently(call, signal);
       } catch (error) {
-        if (isLast || !EARLY.has(error.code)) throw error;
+        if (isLast || !isEarly(error)) throw error;
         // It may have ended since: then once more.
         isLast = performance.now() > deadline || !(await this.#isEnding(chatId));
         await pause(tries);
@@ -271,39 +336,59 @@ export class DecopilotChatTransport {
     }
   }
 
+  /** @param {string} chatId */
   async #isEnding(chatId) {
     const { activeRun } = await this.#client.getThread(chatId);
     return activeRun?.runId !== undefined && activeRun.runId === this.#seen.get(chatId);
   }
 
-  /** Call until there is an answer that stays. */
+  /**
+   * Call until there is an answer that stays.
+   * @template Answer
+   * @param {() => Promise<Answer>} call
+   * @param {AbortSignal} [signal]
+   */
   async #patiently(call, signal) {
     const deadline = performance.now() + this.#patience_ms;
     for (let tries = 0; ; tries += 1) {
       try {
         return await call();
       } catch (error) {
-        const isLast = performance.now() + error.retryAfter_ms > deadline;
         if (signal?.aborted) throw signal.reason;
-        if (!isTransient(error) || isLast) throw readable(error);
+        if (!isTransient(error) || performance.now() + error.retryAfter_ms > deadline) throw readable(error);
         await pause(tries, error.retryAfter_ms);
       }
     }
   }
 
-  /** A thread's history; an empty one of a thread that nobody has written to. */
+  /**
+   * A thread's history; an empty one of a thread that nobody has written to.
+   * @param {string} chatId
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<History>}
+   */
   async #history(chatId, signal) {
     try {
       const history = await this.#patiently(() => this.#client.getMessages(chatId, signal), signal);
       return { ...history, messages: history.messages.filter(isMessage) };
     } catch (error) {
-      if (error.status !== 404) throw error;
+      if (statusOf(error) !== 404) throw error;
       return { messages: [] };
     }
   }
 }
 
-/** Of an answer only what a person may have decided: the server takes nothing else of it. */
+/** @param {UIMessage[]} messages */
+function lastOf(messages) {
+  const last = messages.at(-1);
+  if (!last) throw new Error("There is no message to send.");
+  return last;
+}
+
+/**
+ * Of an answer only what a person may have decided: the server takes nothing else of it.
+ * @param {UIMessage} message
+ */
 function decided(message) {
   if (message.role !== "assistant") return message;
   const step = message.parts.findLastIndex(({ type }) => type === "step-start");
@@ -311,33 +396,54 @@ function decided(message) {
   return { ...message, parts };
 }
 
-const isTransient = ({ status }) => TRANSIENT.has(status);
+const statusOf = (/** @type {unknown} */ error) => (error instanceof ApiError ? error.status : undefined);
 
-/** `useChat` takes a TypeError that speaks of the network for a lost connection. */
+/**
+ * @param {unknown} error
+ * @returns {error is ApiError}
+ */
+const isTransient = (error) => error instanceof ApiError && TRANSIENT.has(error.status);
+
+const isEarly = (/** @type {unknown} */ error) => error instanceof ApiError && EARLY.has(error.code ?? "");
+
+/**
+ * `useChat` takes a TypeError that speaks of the network for a lost connection.
+ * @param {unknown} error
+ */
 function readable(error) {
-  return error.status === 0 ? Object.assign(new TypeError(`network: ${error.message}`), { cause: error }) : error;
+  const isUnreached = error instanceof ApiError && error.status === 0;
+  return isUnreached ? Object.assign(new TypeError(`network: ${error.message}`), { cause: error }) : error;
 }
 
 const aborted = () => new DOMException("The answer is not read any further.", "AbortError");
 
+/**
+ * @template Answer
+ * @param {Promise<Answer>} promise
+ * @param {AbortSignal | undefined} signal
+ * @returns {Promise<Answer>}
+ */
 async function unlessAborted(promise, signal) {
   if (!signal) return promise;
   promise.catch(() => {});
-  const aborting = new Promise((_, reject) => {
+  const aborting = /** @type {Promise<never>} */ (new Promise((_, reject) => {
     if (signal.aborted) reject(signal.reason);
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-  });
+  }));
   return Promise.race([promise, aborting]);
 }
 
+/** @param {RequestOptions["headers"]} given */
 function jsonHeaders(given) {
   const headers = new Headers(given);
   headers.set("Content-Type", "application/json");
   return headers;
 }
 
+/** @returns {Chunks} */
 const nothing = () => new ReadableStream({ start: (controller) => controller.close() });
 
+/** @param {number} tries */
 function pause(tries, retryAfter_ms = 0) {
   const backoff_ms = Math.min(MAX_MS, BASE_MS * 2 ** tries) * (0.5 + Math.random() / 2);
   return new Promise((resolve) => setTimeout(resolve, Math.max(backoff_ms, retryAfter_ms)));

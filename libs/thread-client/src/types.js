@@ -30,6 +30,8 @@
  */
 /** A chunk of the AI SDK's UI message stream. @typedef {{type: string, [name: string]: any}} Chunk */
 
+/** A line of the AI SDK, by the first number of its version. @typedef {5 | 6 | 7} SdkLine */
+
 /** How a run is to answer (docs/protocol.md 4). */
 /**
  * @typedef {{
@@ -66,6 +68,17 @@
  *   queue?: QueuedMessage[],
  *   activeRun?: {runId: string, attempt?: number, cancelRequested?: boolean} | null,
  * }} History
+ */
+
+/**
+ * How a thread stands (docs/protocol.md 39); `queued` counts the messages in line, `failureReason` is the last run's.
+ * @typedef {{
+ *   status?: string,
+ *   failureReason?: string | null,
+ *   pending?: {kind: string, id: string, toolCallId: string, toolName: string}[],
+ *   queued?: number,
+ *   activeRun?: {runId: string, attempt?: number, cancelRequested?: boolean} | null,
+ * }} ThreadState
  */
 
 /**

@@ -115,23 +115,6 @@ test("three tabs hear everything once over one connection, though the one that h
   await end(server, others);
 });
 
-test("a tab that leads and freezes is followed by another, and hears on what it missed when it thaws", async () => {
-  const server = await new Watchable().listen();
-  const tabs = await three(server, "frozen");
-  server.say("0");
-  await until(() => tabs.every(({ subjects }) => subjects.length === 1), "all to hear");
-  tabs[0].ask({ freeze_ms: 4_000 });
-  server.say("1");
-  await until(() => tabs.slice(1).every(({ subjects }) => subjects.length === 2), "the others to hear");
-  server.say("2");
-  await until(() => tabs.every(({ subjects }) => subjects.length === 3), "all to hear");
-  server.say("3");
-  await until(() => tabs.every(({ subjects }) => subjects.length === 4), "all to hear");
-  for (const { subjects } of tabs) assert.deepEqual(subjects, numbers(0, 4));
-  await until(() => server.streams.size === 1, "one connection");
-  await end(server, tabs);
-});
-
 test("a tab that leaves gives the lead away, and the last one closes the connection", async () => {
   const server = await new Watchable().listen();
   const tabs = await three(server, "leaving");

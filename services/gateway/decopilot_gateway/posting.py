@@ -101,7 +101,7 @@ class MessagesBody(BaseModel):
 
         Raises:
             ProblemError: the body speaks of another thread, holds not exactly one message beside those of the
-                system, or an answer that resolves nothing.
+                system, an empty one, or an answer that resolves nothing.
 
         """
         if self.trigger == REGENERATE:
@@ -113,6 +113,8 @@ class MessagesBody(BaseModel):
         message = asked[0]
         if isinstance(message, ResolvedMessage):
             return _resolving(message, caller, thread)
+        if _is_blank(message):
+            raise ProblemError("invalid_body", "The message is empty.")
         return SendMessage(
             org=caller.org,
             thread=thread,
@@ -200,6 +202,11 @@ def _resolving(message: ResolvedMessage, caller: Caller, thread: ThreadId) -> Re
         message_id=message.id,
         is_whole_message=True,
     )
+
+
+def _is_blank(message: PostedMessage) -> bool:
+    texts = [(part.__pydantic_extra__ or {}).get("text") for part in message.parts if part.type == "text"]
+    return len(texts) == len(message.parts) and all(isinstance(text, str) and not text.strip() for text in texts)
 
 
 def _text(message: PostedMessage) -> str:

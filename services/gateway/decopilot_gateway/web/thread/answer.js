@@ -27,7 +27,7 @@ function shell(message, role, ...children) {
   return h(
     "article",
     { className: `message ${role}`, "data-testid": "message", "data-role": role, "data-message-id": message.id },
-    h("h3", { className: "visually-hidden" }, role === "user" ? "You" : "Decopilot"),
+    h("h2", { className: "visually-hidden" }, role === "user" ? "You" : "Decopilot"),
     ...children,
   );
 }
