@@ -146,6 +146,20 @@ async def test_messages_wait_in_line_over_a_reload_and_come_in_their_order(tab: 
         await expect(page.get_by_test_id("stop")).to_be_hidden(timeout=SOON_MS)
 
 
+async def test_a_message_taken_back_has_its_files(tab: Opener) -> None:
+    page = await tab()
+    await _run(page, "/hang")
+    file = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"notes")
+    await page.get_by_test_id("files").set_input_files([file])
+    await expect(page.get_by_test_id("send")).to_be_disabled()  # nothing is written yet
+    await expect(page.locator("#attached li:not(.uploading)")).to_contain_text(["notes.txt"], timeout=SOON_MS)
+    await _send(page, "read these")
+    await expect(page.locator("#attached li")).to_have_count(0)
+    await page.get_by_test_id("take-back").click()
+    await expect(page.get_by_test_id("composer")).to_have_value("read these")
+    await expect(page.locator("#attached li")).to_contain_text(["notes.txt"])
+
+
 async def test_a_message_in_line_can_be_taken_back(tab: Opener, api: Api) -> None:
     first = await tab()
     await _run(first, "/hang")

@@ -45,6 +45,8 @@ export class Conversation {
   /** @type {Set<string>} */
   #stopping = new Set();
   #heard = 0;
+  /** Behind the last run that is known to have ended. */
+  #ended = START;
 
   get messages() {
     return this.#transcript.messages;
@@ -145,7 +147,7 @@ export class Conversation {
   load({ messages, cursor, status, pending, queue = [], activeRun }, reading = this.reading()) {
     const [held, answering, runId] = [this.messages.map((one) => this.#veils.shown(one)), this.answering, this.runId];
     this.#transcript.load(messages.filter(isMessage));
-    this.cursor = cursor ?? START;
+    this.cursor = this.#ended = cursor ?? START;
     this.#answer = this.#again = this.retry = undefined;
     for (const message of this.#veils.draw(held, this.messages, this.cursor)) this.#transcript.put(message);
     if (answering && this.#veils.has(answering.id)) this.#again = { id: answering.id, runId };
@@ -333,14 +335,20 @@ export class Conversation {
 
   /**
    * Take in one chunk of the thread's stream.
-   * Returns "reset" or "lost" when the history must be read again, "end" at the end of a run, "deleted" at that of the
-   * thread.
+   * Returns "reset", "anew" or "lost" when the history must be read again, "anew" if it does not go on with what was told
+   * here; "end" at the end of a run, "deleted" at that of the thread.
    * @param {string | undefined} cursor
    * @param {Chunk} chunk
-   * @returns {"reset" | "lost" | "deleted" | "end" | undefined}
+   * @returns {"reset" | "anew" | "lost" | "deleted" | "end" | undefined}
    */
   accept(cursor, chunk) {
-    if (chunk.type === "data-thread-reset") return "reset";
+    if (chunk.type === "data-thread-reset") {
+      const { cursor: place, reason } = chunk.data ?? {};
+      // A log that ends before a run that was seen to end never had it: it was put back to an earlier state.
+      const isAnew = reason === "cursor" && place !== undefined && isAfter(this.#ended, place);
+      if (isAnew) this.#veils.clear();
+      return isAnew ? "anew" : "reset";
+    }
     if (chunk.type === "data-thread-deleted") return "deleted";
     if (cursor && !isAfter(cursor, this.cursor)) return undefined;
     this.cursor = cursor ?? this.cursor;
@@ -420,6 +428,7 @@ export class Conversation {
     this.ends = new Map(this.ends).set(message.id, end);
     if (runId) this.#stopping.delete(runId);
     this.#veils.note(message.id, this.cursor);
+    this.#ended = this.cursor;
     this.#answer = undefined;
     this.status = end.status;
     this.#decisions.ask(this.status, message);

@@ -58,6 +58,11 @@ export class Hearers {
     return true;
   }
 
+  /** The log was put back to an earlier state: its places are told of anew. */
+  forget() {
+    this.#told = undefined;
+  }
+
   /**
    * Calls that were made while no tab was there wait for their answer all the same.
    * @param {import("./conversation.js").Conversation} conversation

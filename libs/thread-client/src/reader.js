@@ -31,6 +31,7 @@ export class ThreadReader {
    *     onState: (state: import("./types.js").ConnectionState, error?: Error, retryAt?: number) => void,
    *     onLoaded: () => void,
    *     onChunk: (cursor: string | undefined, chunk: Chunk, messageId: string | undefined, isEnd: boolean) => void,
+   *     onAnew: () => void,
    *     onDeleted: () => void,
    *   },
    * }} parts
@@ -91,7 +92,8 @@ export class ThreadReader {
     const answering = this.#conversation.growing?.id;
     const effect = this.#conversation.accept(id, chunk);
     if (effect === "deleted") this.#told.onDeleted();
-    if (effect === "reset") {
+    if (effect === "anew") this.#told.onAnew();
+    if (effect === "reset" || effect === "anew") {
       await this.#reload(signal);
       // Attaching at the history's cursor leaves no gap; where it was done and led here, the log itself has one.
       return this.#conversation.cursor !== this.#attachedAt;

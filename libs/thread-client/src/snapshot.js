@@ -71,7 +71,8 @@ function shownOf(conversation, before = []) {
   const now = conversation.messages.map((message) => {
     const shown = conversation.shown(message);
     const old = known.get(message.id);
-    if (shown === conversation.growing) return frozen(shown, old);
+    // What was decided lies over a message that grows all the same.
+    if (message === conversation.growing) return frozen(shown, old);
     const copy = copies.get(shown) ?? (old ? shared(old, shown) : shown);
     copies.set(shown, copy);
     return copy;
@@ -89,7 +90,7 @@ function shownOf(conversation, before = []) {
 function frozen(message, before) {
   const parts = message.parts.map((part, place) => {
     const old = before?.parts[place];
-    return old && isSame(old, part) ? old : { ...part };
+    return old && isSame(old, part) ? old : shared(old, { ...part });
   });
   return { ...message, parts };
 }

@@ -13,7 +13,8 @@ export class EventParser {
    * @type {string | undefined}
    */
   position;
-  #buffer = "";
+  /** A line that is not complete yet: the pieces it came in, since joining them at each would be quadratic. */
+  #pieces = /** @type {string[]} */ ([]);
   /** @type {string | undefined} */
   #id;
   #event = "";
@@ -27,10 +28,16 @@ export class EventParser {
    */
   push(text) {
     const events = [];
-    this.#buffer += text;
     // A CR at the very end may be the first half of a CRLF.
-    const lines = this.#buffer.split(/\r\n|\n|\r(?!$)/);
-    this.#buffer = lines.pop() ?? "";
+    const isHalf = this.#pieces.at(-1) === "\r";
+    const lines = (isHalf ? this.#pieces.pop() + text : text).split(/\r\n|\n|\r(?!$)/);
+    const rest = lines.pop() ?? "";
+    if (lines.length > 0) {
+      lines[0] = this.#pieces.join("") + lines[0];
+      this.#pieces = [];
+    }
+    if (rest.endsWith("\r")) this.#pieces.push(rest.slice(0, -1), "\r");
+    else this.#pieces.push(rest);
     for (const line of lines) {
       if (line !== "") this.#field(line);
       else if (this.#data.length > 0) events.push(this.#flush());

@@ -93,8 +93,11 @@ export class ThreadChat {
       onLoaded: () => {
         this.#changed();
         this.#hearers.callWhatWaits(this.#conversation);
+        // The end of the answer that they were held for may have been in what was read.
+        this.#decideOfItself();
       },
       onChunk: this.#hear.bind(this),
+      onAnew: () => this.#hearers.forget(),
       onDeleted: () => this.#markDeleted(),
     };
     this.#reader = new ThreadReader({ client, thread, conversation: this.#conversation, loaded: fresh, told });
@@ -345,6 +348,10 @@ export class ThreadChat {
       const isError = status === "failed" && !isAbort;
       this.#hearers.say("onFinish", { message, messages, finishReason, status, reason, errorText, isAbort, isError });
     }
+    this.#decideOfItself();
+  }
+
+  #decideOfItself() {
     this.#decide().catch((error) => this.#hearers.say("onError", error));
   }
 

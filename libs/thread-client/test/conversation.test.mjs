@@ -73,6 +73,22 @@ test("after a reset the chunks that the history holds already are passed over", 
   assert.equal(conversation.active, false);
 });
 
+test("what a log that was put back to an earlier state never had is shown no more", () => {
+  const conversation = new Conversation();
+  feed(conversation, run("msg_a", question("msg_1"), "run_1"), 100);
+  feed(conversation, run("msg_b", question("msg_2"), "run_2"), 200);
+  const reset = (cursor) => transient("data-thread-reset", { cursor, reason: "cursor" });
+  const end = conversation.cursor;
+  assert.equal(conversation.accept("300-0", reset("300-0")), "reset");
+  // Of a run that goes on a frame is gone: it is the same log.
+  feed(conversation, run("msg_x", question("msg_x"), "run_x").slice(0, 3), 300);
+  assert.equal(conversation.accept(end, reset(end)), "reset");
+  assert.equal(conversation.accept("10-0", reset("10-0")), "anew");
+  conversation.load({ messages: [question("msg_1")], cursor: "10-0", status: "completed" });
+  feed(conversation, run("msg_c", question("msg_3"), "run_3"), 11);
+  assert.deepEqual(ids(conversation), ["msg_1", "msg_3", "msg_c"]);
+});
+
 test("the end of a run whose beginning is lost asks for the history", () => {
   const conversation = new Conversation();
   conversation.load({ messages: [question("msg_1")], cursor: "1-0", status: "in_progress" });

@@ -22,3 +22,14 @@ test("events are the same however the text is cut", () => {
     assert.equal(parser.retry_ms, 1500);
   }
 });
+
+test("an event of many megabytes is read as fast as its text comes", () => {
+  const [piece, pieces] = ["x".repeat(64 << 10), 512];
+  const parser = new EventParser();
+  parser.push("id: 1-0\ndata: ");
+  const began = performance.now();
+  for (let at = 0; at < pieces; at += 1) assert.deepEqual(parser.push(piece), []);
+  const [{ data }] = parser.push("\n\n");
+  assert.equal(data.length, piece.length * pieces);
+  assert.ok(performance.now() - began < 5_000);
+});

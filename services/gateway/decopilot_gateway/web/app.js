@@ -252,10 +252,10 @@ async function fork(messageId) {
   if (made !== undefined && thread === chat.thread) location.hash = made;
 }
 
-async function takeBack({ messageId, text }) {
+async function takeBack({ messageId, text, files }) {
   const { thread } = chat;
   if (!(await wish(() => chat.takeBack(messageId)))) return;
-  composer.giveBack(thread, text);
+  composer.giveBack(thread, text, files);
   if (thread === chat.thread) composer.focus();
 }
 

@@ -1,7 +1,7 @@
 /** The messages that wait in line, above the box where one writes. */
 
 import { h } from "../dom.js";
-import { textOf } from "../thread/answer.js";
+import { filesOf, textOf } from "../thread/answer.js";
 
 export class QueueView {
   #element;
@@ -37,7 +37,7 @@ export class QueueView {
     back.setAttribute("aria-label", `Take back: ${text.slice(0, 60)}`);
     back.addEventListener("click", () => {
       back.disabled = true;
-      this.#takeBack({ messageId: queued.messageId, text }).finally(() => (back.disabled = false));
+      this.#takeBack({ messageId: queued.messageId, text, files: filesOf(queued.message) }).finally(() => (back.disabled = false));
     });
     const place = h("span", { className: "queued-place" }, queued.interrupts ? "Next" : "In line");
     const row = h("li", { "data-testid": "queued", "data-message-id": queued.messageId });

@@ -18,6 +18,11 @@ export function textOf(message) {
     .join("\n");
 }
 
+/** The files that go with a message. */
+export function filesOf(message) {
+  return (message?.parts ?? []).filter((part) => part?.type === "file");
+}
+
 function shell(message, role, ...children) {
   return h(
     "article",
@@ -36,7 +41,7 @@ export function question(message) {
   return {
     element,
     update(said, { sent }) {
-      const given = said.parts.filter((part) => part?.type === "file");
+      const given = filesOf(said);
       const now = given.map(identityOf).join("\n");
       if (attached !== now) files.replaceChildren(...given.map((part) => fileView(part).element));
       attached = now;

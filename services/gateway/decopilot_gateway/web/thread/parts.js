@@ -78,7 +78,9 @@ function markdownInto(element) {
     const began = performance.now();
     if (growing && began < due) return true;
     drawMarkdown(element, text, { final: !growing });
-    due = began + (performance.now() - began) * (IDLE_PER_WORK + 1);
+    // Most of the work comes behind this: laying out and painting what was drawn. A timer runs after them.
+    due = Infinity;
+    setTimeout(() => (due = began + (performance.now() - began) * (IDLE_PER_WORK + 1)), 0);
     [shown, wasGrowing] = [text, growing];
     return false;
   };
