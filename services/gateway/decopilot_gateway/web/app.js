@@ -13,6 +13,7 @@ import { ThreadList } from "./list/threads.js";
 import { MOVED_ON, NEVER, Notices, REACHED, SUCCEEDED } from "./notices.js";
 import { choose, NEXT, theme } from "./theme.js";
 import { textOf } from "./thread/answer.js";
+import { digitOf } from "./thread/asking.js";
 import { Decisions } from "./thread/decisions.js";
 import { Silence } from "./thread/silence.js";
 import { usageText } from "./thread/values.js";
@@ -240,9 +241,17 @@ function resolve(resolution) {
   return wish(() => chat.resolve(resolution));
 }
 
-function regenerate(messageId) {
+/** Another answer takes the place of this one and of all behind it: who would lose more than the answer is asked. */
+async function regenerate(messageId) {
+  const asked = chat;
+  const { messages } = asked.getSnapshot();
+  const behind = messages.length - 1 - messages.findIndex(({ id }) => id === messageId);
+  const told = behind === 1 ? "1 message behind it leaves the thread" : `${behind} messages behind it leave the thread`;
+  setText($("anew-behind"), told);
+  if (behind > 0 && !(await confirmed($("anew")))) return;
+  if (asked !== chat) return;
   notices.clear();
-  return wish(() => chat.regenerate({ messageId, ...choices.again }));
+  await wish(() => asked.regenerate({ messageId, ...choices.again }));
 }
 
 async function fork(messageId) {
@@ -374,6 +383,10 @@ $("more").addEventListener("click", () => threads.showMore());
 $("skip").addEventListener("click", (event) => {
   event.preventDefault(); // the hash names the thread
   composer.focus();
+});
+// A number ahead of any text is the choice; behind one it belongs to the message.
+$("composer").addEventListener("keydown", (event) => {
+  if (composer.text === "" && decisions.choose(digitOf(event))) event.preventDefault();
 });
 $("dismiss").addEventListener("click", () => notices.clear());
 $("latest").addEventListener("click", () => view.scrollToEnd());
