@@ -68,6 +68,13 @@ async def test_titles_other_answers_and_forks_are_seen_in_every_tab(tab: Callabl
     first = await _answers(mine).first.get_attribute("data-message-id")
     await _answers(mine).first.hover()
     await _answers(mine).first.get_by_test_id("regenerate").click()
+    # Two messages stand behind it: nobody loses them by a slip of the hand.
+    await expect(mine.get_by_test_id("regenerate-dialog")).to_contain_text("2 messages behind it leave the thread")
+    await mine.keyboard.press("Escape")
+    await expect(_messages(mine)).to_have_count(4)
+    await _answers(mine).first.hover()
+    await _answers(mine).first.get_by_test_id("regenerate").click()
+    await mine.get_by_test_id("confirm-regenerate").click()
     for page in (mine, passive):
         await expect(page.locator(f'[data-message-id="{first}"]')).to_have_count(0, timeout=SOON_MS)
         await expect(_messages(page)).to_have_count(2, timeout=SOON_MS)

@@ -181,7 +181,11 @@ async def test_questions_come_one_by_one_and_are_answered_by_number_keys(tab: Op
     await page.keyboard.press("2")
     await expect(card).to_contain_text("Is a night train fine?", timeout=SOON_MS)
     await expect(card).to_contain_text("2 of 2")
-    await page.keyboard.press("1")
+    # In the empty message box a number is the choice as well; behind a text it is text.
+    await page.get_by_test_id("composer").press_sequentially("no 1")
+    await expect(page.get_by_test_id("composer")).to_have_value("no 1")
+    await page.get_by_test_id("composer").fill("")
+    await page.get_by_test_id("composer").press("1")
     await expect(_answer(page)).to_contain_text("You said: Porto, yes.", timeout=SOON_MS)
     await expect(page.get_by_test_id("composer")).to_be_focused()
 
@@ -272,16 +276,47 @@ async def test_a_thread_is_archived_and_taken_back_in_every_tab(tab: Opener, api
     for page in (first, second):
         await expect(_names(page).filter(has_text="Old plans")).to_be_visible(timeout=SOON_MS)
     row = first.locator(".thread-row", has=first.locator('[data-thread-id="aside"]'))
+    await first.evaluate("location.hash = 'aside'")
     await row.hover()
     await row.get_by_test_id("archive-thread").click()
     for page in (first, second):
         await expect(_names(page).filter(has_text="Old plans")).to_have_count(0, timeout=SOON_MS)
+    # Another Enter must not put the next one aside.
+    assert not await first.evaluate("document.activeElement.matches('[data-testid=\"archive-thread\"]')")
+    await expect(first.get_by_test_id("archived")).to_be_visible()
+    await expect(first.get_by_test_id("notice")).to_contain_text("Archived.")
+    await first.get_by_test_id("notice-act").click()
+    await expect(first.get_by_test_id("archived")).to_be_hidden(timeout=SOON_MS)
+    await expect(_names(first).filter(has_text="Old plans")).to_be_visible(timeout=SOON_MS)
+    await row.get_by_test_id("archive-thread").press("Enter")
+    await expect(_names(first).filter(has_text="Old plans")).to_have_count(0, timeout=SOON_MS)
     await first.get_by_test_id("filter-archived").click()
     await expect(_names(first)).to_have_text(["Old plans"], timeout=SOON_MS)
     await row.hover()
     await row.get_by_test_id("archive-thread").click()
     await expect(_names(first)).to_have_count(0, timeout=SOON_MS)
     await expect(_names(second).filter(has_text="Old plans")).to_be_visible(timeout=SOON_MS)
+
+
+async def test_an_address_of_no_thread_says_so_until_something_is_said_there(tab: Opener) -> None:
+    page = await tab()
+    await expect(page.locator("#welcome")).to_be_visible(timeout=SOON_MS)
+    await expect(page.get_by_test_id("unknown-thread")).to_be_hidden()
+    await page.evaluate("location.hash = 'nobody-knows-it'")
+    await expect(page.get_by_test_id("unknown-thread")).to_be_visible(timeout=SOON_MS)
+    await page.get_by_test_id("composer").fill("/count 2")
+    await page.get_by_test_id("composer").press("Enter")
+    await expect(_answer(page)).to_contain_text("1 2", timeout=SOON_MS)
+    await expect(page.get_by_test_id("unknown-thread")).to_be_hidden()
+
+
+async def test_a_small_screen_shows_the_welcome_from_its_beginning(tab: Opener) -> None:
+    page = await tab()
+    await page.set_viewport_size({"width": 390, "height": 500})
+    await page.reload()
+    await expect(page.locator("#welcome")).to_be_visible(timeout=SOON_MS)
+    await expect(page.get_by_test_id("connection")).to_have_text("Live", timeout=SOON_MS)
+    assert 0 == await page.locator("#scroller").evaluate("it => it.scrollTop")
 
 
 async def test_a_long_list_is_shown_bit_by_bit(tab: Opener, api: Api) -> None:
@@ -291,6 +326,8 @@ async def test_a_long_list_is_shown_bit_by_bit(tab: Opener, api: Api) -> None:
     async with page.expect_response(re.compile("q=many")):
         await page.get_by_test_id("search").fill("many")
     await expect(_names(page)).to_have_count(50, timeout=SOON_MS)
+    await page.get_by_test_id("search").press("ArrowDown")
+    await expect(page.get_by_test_id("thread").first).to_be_focused(timeout=SOON_MS)
     await page.get_by_test_id("more").click()
     await expect(_names(page)).to_have_count(52, timeout=SOON_MS)
     await expect(page.get_by_test_id("more")).to_be_hidden()

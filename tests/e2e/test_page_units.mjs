@@ -11,6 +11,7 @@ const { agentChoices, canSearch, tierChoices } = await import(new URL("compose/c
 const { isIn, lookOf, wordsOf } = await import(new URL("list/looks.js", WEB));
 const { choicesOf, waitingIn } = await import(new URL("thread/waiting.js", WEB));
 const { endingOf } = await import(new URL("thread/ending.js", WEB));
+const { plain } = await import(new URL("thread/plain.js", WEB));
 const { Silence } = await import(new URL("thread/silence.js", WEB));
 const { distinct } = await import(new URL("thread/sources.js", WEB));
 const { duration, resultOf, show, titleOf, usageText } = await import(new URL("thread/values.js", WEB));
@@ -232,4 +233,18 @@ test("what tools take, give and are called can be read", () => {
     [usageText(undefined), usageText({ inputTokens: 0, outputTokens: 0 }), usageText({ inputTokens: "1" })],
     ["", "", ""],
   );
+});
+
+test("what is read aloud, and what a subtask's line says, has no signs of Markdown in it", () => {
+  const said = [
+    ["In **Oslo** it is *mild*, `12°`.", "In Oslo it is mild, 12°."],
+    ["# Plan\n\n- [x] one\n- __two__\n\n> said", "Plan\none\ntwo\nsaid"],
+    ["```js\nlet a_b = 2 * 3 * 4;\n```", "let a_b = 2 * 3 * 4;"],
+    ["See [the log](https://example.com/a_b \"it\").", "See the log."],
+    ["| a | b |\n|---|---|\n| 1 | 2 |", "| a | b |\n| 1 | 2 |"],
+    ["2 * 3 and snake_case_names", "2 * 3 and snake_case_names"],
+  ];
+  for (const [markdown, expected] of said) assert.equal(plain(markdown), expected);
+  assert.equal(resultOf("subtask", "It is **done**."), "It is done.");
+  assert.equal(resultOf("get_note", "**as stored**"), "**as stored**");
 });

@@ -34,6 +34,7 @@ async def test_a_message_is_answered_as_it_comes_and_a_tool_is_shown_with_what_i
 
 async def test_what_is_approved_is_done(stack: Stack, thread: str) -> None:
     async with chatting(stack, thread, ASKS_FIRST) as talker:
+        await talker.sees("/help shows the commands")
         await talker.say("/delete the list")
         await talker.sees("Let it use delete_note?", '"name": "the list"', "it waits for you")
         await talker.say("perhaps")

@@ -14,7 +14,7 @@ from textual.widget import MountError
 from textual.widgets import Static
 from textual.worker import Worker
 
-from decopilot.cli.chat.commands import Line, help_text, parse
+from decopilot.cli.chat.commands import GREETING, Line, help_text, parse
 from decopilot.cli.chat.session import Choice, Session
 from decopilot.cli.chat.showing import Card, card
 from decopilot.cli.chat.views import MessageView, Prompt, Threads
@@ -228,7 +228,9 @@ class ChatApp(App[None]):
         known = self.session.conversation
         messages = known.messages
         hidden = max(0, len(messages) - SHOWN_MESSAGES)
-        self._put("earlier", f"… {hidden} earlier messages are not shown." if hidden else "")
+        is_new = not messages and not self.session.sending and self.session.lost is None
+        earlier = f"… {hidden} earlier messages are not shown." if hidden else ""
+        self._put("earlier", GREETING if is_new else earlier)
         messages = messages[hidden:]
         ids = [message.id for message in messages]
         views = [view for view in self._talk.query(MessageView) if view.message_id in ids]

@@ -14,6 +14,8 @@ HELP = {
     "/quit": "leave; what goes on, goes on",
     "//…": "send what begins with a slash as it is",
 }
+GREETING = "/help shows the commands; try /weather Oslo"
+"""What stands where nothing was said yet."""
 _NAMES = frozenset(form.split(" ")[0].removeprefix("/") for form in HELP if form != "//…") | {"help"}
 
 
@@ -40,4 +42,5 @@ def help_text() -> str:
     """Tell all commands and keys, a line each."""
     width = max(len(form) for form in HELP)
     lines = [f"{form:<{width}}  {meaning}" for form, meaning in HELP.items()]
-    return "\n".join([*lines, "Enter sends, Ctrl-J begins a new line, Ctrl-C cancels, Ctrl-C again leaves."])
+    keys = "Enter sends, Ctrl-J begins a new line, Ctrl-C cancels; once more, or where nothing goes on, it leaves."
+    return "\n".join([*lines, keys])

@@ -181,7 +181,7 @@ class Session:
     async def take_back(self) -> str | None:
         """Take the message back that was queued last; returns its text."""
         if not self.queue:
-            self.notice = "Nothing waits in line."
+            self.notice = "Nothing is queued."
             self._on_change()
             return None
         last = self.queue[-1]

@@ -13,7 +13,9 @@ import { ThreadList } from "./list/threads.js";
 import { MOVED_ON, NEVER, Notices, REACHED, SUCCEEDED } from "./notices.js";
 import { choose, NEXT, theme } from "./theme.js";
 import { textOf } from "./thread/answer.js";
+import { digitOf } from "./thread/asking.js";
 import { Decisions } from "./thread/decisions.js";
+import { plain } from "./thread/plain.js";
 import { Silence } from "./thread/silence.js";
 import { usageText } from "./thread/values.js";
 import { ConversationView } from "./thread/view.js";
@@ -21,11 +23,15 @@ import { ConversationView } from "./thread/view.js";
 const DELETED = "This thread was deleted.";
 const MOVED = "That thread was deleted. This is a new one, with your message still to be sent.";
 const ENDED = "The answer had already ended.";
+/** Events after which the open thread is called, used or kept otherwise. */
+const TELLING = new Set(["decopilot.thread.titled", "decopilot.thread.archived", "decopilot.finish"]);
+/** A message restores a thread without an event of its own. */
+const RESTORING = new Set(["decopilot.thread.status", "decopilot.thread.queue"]);
 const HASH = /^#([A-Za-z0-9_-]{1,64})(?:\/runs\/([A-Za-z0-9_-]{1,128}))?$/;
 const THEMES = new Map([
-  ["auto", "Colours as the system has them"],
-  ["light", "Light"],
-  ["dark", "Dark"],
+  ["auto", "system"],
+  ["light", "light"],
+  ["dark", "dark"],
 ]);
 
 const $ = (id) => document.getElementById(id);
@@ -33,8 +39,11 @@ const { org, user } = document.body.dataset;
 const client = new DecopilotClient({ url: document.baseURI, org });
 const watch = new WatchClient({ client, scope: user });
 
-const notices = new Notices(({ text, code }) => {
+const notices = new Notices(({ text, code, action }) => {
   setText($("notice-text"), text);
+  $("notice-act").hidden = !action;
+  setText($("notice-act"), action?.text ?? "");
+  $("notice-act").onclick = action?.act ?? null;
   $("notice").dataset.code = code;
   $("notice").hidden = !text;
 });
@@ -94,17 +103,24 @@ const threads = new ThreadList(client, $("threads"), {
     schedule();
   },
   onRename: rename,
-  onArchive: (thread, archived) => wish(() => threads.archive(thread, archived)),
+  onArchive: archive,
   onDelete: remove,
 });
-const filters = new Filters({ search: $("search"), chips: $("filters") }, (asked) => threads.show(asked));
+const filters = new Filters(
+  { search: $("search"), chips: $("filters") },
+  { show: (asked) => threads.show(asked), enter: () => threads.focusFirst() },
+);
 /** The last message that was refused: said again, it keeps its id, so that it can't become two runs. */
 let unsent;
 let chat;
 let leave = () => {};
 let scheduled = false;
-/** How many messages waited in line when it was drawn last. */
+/** How many messages were queued when it was drawn last. */
 let lined = 0;
+/** The open thread is put aside. */
+let isArchived = false;
+/** The thread that the address named, if there is none. */
+let unknown;
 /** What the connection was when it was drawn last; one that goes on as it is says nothing new. */
 let connected;
 
@@ -121,6 +137,8 @@ function open(named) {
   notices.clear();
   silence.watch(undefined);
   lined = 0;
+  isArchived = false;
+  unknown = undefined;
   const thread = named ?? newId("thrd");
   const opened = new ThreadChat({
     client,
@@ -134,7 +152,7 @@ function open(named) {
   composer.select(thread, { isNamed: named !== undefined });
   threads.select(thread);
   setText($("usage"), "");
-  if (named) learn();
+  if (named) learn({ isNamed: true });
   openMenu(false);
   schedule();
   if (hasKeyboard()) composer.focus();
@@ -157,6 +175,8 @@ function draw() {
   document.title = title === "New chat" ? "Decopilot" : `${title} · Decopilot`;
   $("welcome").hidden = !shown.loaded || shown.deleted || messages.length > 0;
   $("loading").hidden = shown.loaded;
+  $("unknown").hidden = $("welcome").hidden || unknown !== thread || queue.length > 0;
+  $("archived").hidden = !isArchived || shown.deleted;
   const isShown = (id) => messages.some((one) => one.id === id) || queue.some(({ messageId }) => messageId === id);
   if (unsent && isShown(unsent.id)) {
     // It was refused in appearance only: the stream shows it.
@@ -177,9 +197,10 @@ function draw() {
   if (later) schedule();
 }
 
-/** Send a text; behind a run that goes on it waits in line, or `interrupts` it. */
+/** Send a text; behind a run that goes on it is queued, or `interrupts` it. */
 async function send({ text, interrupts = false, files = [] }) {
   const { thread } = chat;
+  unknown = undefined;
   const again = unsent?.thread === thread && unsent.text === text ? unsent.id : undefined;
   unsent = undefined;
   notices.clear();
@@ -240,9 +261,17 @@ function resolve(resolution) {
   return wish(() => chat.resolve(resolution));
 }
 
-function regenerate(messageId) {
+/** Another answer takes the place of this one and of all behind it: who would lose more than the answer is asked. */
+async function regenerate(messageId) {
+  const asked = chat;
+  const { messages } = asked.getSnapshot();
+  const behind = messages.length - 1 - messages.findIndex(({ id }) => id === messageId);
+  const told = behind === 1 ? "1 message behind it leaves the thread" : `${behind} messages behind it leave the thread`;
+  setText($("anew-behind"), told);
+  if (behind > 0 && !(await confirmed($("anew")))) return;
+  if (asked !== chat) return;
   notices.clear();
-  return wish(() => chat.regenerate({ messageId, ...choices.again }));
+  await wish(() => asked.regenerate({ messageId, ...choices.again }));
 }
 
 async function fork(messageId) {
@@ -277,6 +306,17 @@ async function rename(thread) {
   if (await wish(() => threads.rename(thread, title))) schedule();
 }
 
+async function archive(thread, archived) {
+  const isBelow = $("dock").contains(document.activeElement);
+  if (!(await wish(() => threads.archive(thread, archived)))) return;
+  if (thread === chat.thread) isArchived = archived;
+  schedule();
+  const action = { text: "Undo", act: () => archive(thread, false) };
+  if (archived) notices.tell("Archived.", { code: "archived", action });
+  // The button that restores is gone with what it restored.
+  else if (isBelow && hasKeyboard()) composer.focus();
+}
+
 async function remove(thread) {
   setText($("delete-name"), threads.titleOf(thread));
   if (!(await confirmed($("delete"))) || !(await wish(() => threads.delete(thread)))) return;
@@ -285,22 +325,28 @@ async function remove(thread) {
 }
 
 /** What is known of the open thread besides its messages: its title, wherever it stands in the list, and what it has used. */
-async function learn() {
+async function learn({ isNamed = false } = {}) {
   const { thread } = chat;
   try {
     const known = await client.getThread(thread);
     threads.learn(known);
     if (thread !== chat.thread) return;
     setText($("usage"), usageText(known.usage));
+    isArchived = known.archived === true;
+    unknown = undefined;
     schedule();
-  } catch {
-    // It may not be there yet.
+  } catch (error) {
+    // It may not be there yet; only who came by an address is told.
+    if (!isNamed || error.code !== "thread_not_found" || thread !== chat.thread) return;
+    unknown = thread;
+    schedule();
   }
 }
 
 function hear({ type, subject }) {
   if (type === "connected") notices.happened(REACHED);
-  if (subject === chat.thread && (type === "decopilot.thread.titled" || type === "decopilot.finish")) learn();
+  if (subject !== chat.thread) return;
+  if (TELLING.has(type) || (isArchived && RESTORING.has(type))) learn();
 }
 
 function showDeleted() {
@@ -326,7 +372,7 @@ function showLatest() {
 function ended({ message, status, isAbort, isError }) {
   if (status === "requires_action") return; // what is to be decided is told by its card
   const said = isError ? "The answer failed" : "Decopilot answered";
-  announce(isAbort ? "The answer was stopped." : `${said}: ${textOf(message).slice(0, 500)}`);
+  announce(isAbort ? "The answer was stopped." : `${said}: ${plain(textOf(message)).slice(0, 500)}`);
 }
 
 function announce(text) {
@@ -346,7 +392,7 @@ function openMenu(isOpen) {
 function showTheme() {
   const now = theme();
   $("theme").replaceChildren(icon(now, 18));
-  label($("theme"), `Colours: ${THEMES.get(now)}`);
+  label($("theme"), `Theme: ${THEMES.get(now)}`);
 }
 
 setText($("user"), user);
@@ -375,6 +421,11 @@ $("skip").addEventListener("click", (event) => {
   event.preventDefault(); // the hash names the thread
   composer.focus();
 });
+// A number ahead of any text is the choice; behind one it belongs to the message.
+$("composer").addEventListener("keydown", (event) => {
+  if (composer.text === "" && decisions.choose(digitOf(event))) event.preventDefault();
+});
+$("restore").addEventListener("click", () => archive(chat.thread, false));
 $("dismiss").addEventListener("click", () => notices.clear());
 $("latest").addEventListener("click", () => view.scrollToEnd());
 $("scroller").addEventListener("scroll", showLatest, { passive: true });

@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { readRuns } from "./inspector/run-source.js";
 import { RunView } from "./inspector/run-view.js";
-import { clock, counted, day, duration, isEnded, number, reasonOf, statusOf } from "./inspector/telling.js";
+import { clock, counted, day, duration, isEnded, number, reasonOf, runLook, statusOf } from "./inspector/telling.js";
 
 const RUNNING_MS = 1_000;
 const NAMES_RUN = /^#[^/]+\/runs\/./;
@@ -193,11 +193,11 @@ function runRow(onClick) {
       const took = Date.parse(run.endedAt) - requested;
       const isToday = day(requested) === day(Date.now());
       const told = [
-        reasonOf(run),
+        runLook(run) === run.status ? reasonOf(run) : "",
         took >= 0 ? duration(took) : "",
         run.attempts > 1 ? counted(run.attempts, "attempt") : "",
         run.steps ? counted(run.steps, "step") : "",
-        run.usage ? `${number(run.usage.totalTokens)} tokens` : "",
+        Number.isFinite(run.usage?.totalTokens) ? `${number(run.usage.totalTokens)} tokens` : "",
       ];
       const texts = [
         [status, statusOf(run)],
@@ -205,7 +205,7 @@ function runRow(onClick) {
         [what, told.filter(Boolean).join(" · ")],
       ];
       for (const [element, text] of texts) if (element.textContent !== text) element.textContent = text;
-      status.dataset.status = run.status;
+      status.dataset.status = runLook(run);
       if (isShown) button.setAttribute("aria-current", "true");
       else button.removeAttribute("aria-current");
     },

@@ -12,14 +12,14 @@ export class Notices {
   #show;
   #until = NEVER;
 
-  /** `show({text, code})` shows a notice, and nothing where the text is empty. */
+  /** `show({text, code, action?: {text, act}})` shows a notice, and nothing where the text is empty. */
   constructor(show) {
     this.#show = show;
   }
 
-  tell(text, { code = "", until = SUCCEEDED } = {}) {
+  tell(text, { code = "", until = SUCCEEDED, action } = {}) {
     this.#until = until;
-    this.#show({ text, code });
+    this.#show({ text, code, action });
   }
 
   /** Say why something was refused, or that nobody answered. */

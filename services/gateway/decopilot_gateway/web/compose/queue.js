@@ -1,4 +1,4 @@
-/** The messages that wait in line, above the box where one writes. */
+/** The messages that are queued, above the box where one writes. */
 
 import { h } from "../dom.js";
 import { filesOf, textOf } from "../thread/answer.js";
@@ -8,7 +8,7 @@ export class QueueView {
   #takeBack;
   #rows = new Map();
 
-  /** `takeBack(queued)`: the reader wants a message back. */
+  /** `takeBack(queued)`: the reader wants a message out of the queue, and its text back. */
   constructor(element, takeBack) {
     this.#element = element;
     this.#takeBack = takeBack;
@@ -33,13 +33,13 @@ export class QueueView {
 
   #row(queued) {
     const text = textOf(queued.message);
-    const back = h("button", { type: "button", className: "quiet", "data-testid": "take-back" }, "Take back");
-    back.setAttribute("aria-label", `Take back: ${text.slice(0, 60)}`);
+    const back = h("button", { type: "button", className: "quiet", "data-testid": "take-back" }, "Remove");
+    back.setAttribute("aria-label", `Remove: ${text.slice(0, 60)}`);
     back.addEventListener("click", () => {
       back.disabled = true;
       this.#takeBack({ messageId: queued.messageId, text, files: filesOf(queued.message) }).finally(() => (back.disabled = false));
     });
-    const place = h("span", { className: "queued-place" }, queued.interrupts ? "Next" : "In line");
+    const place = h("span", { className: "queued-place" }, queued.interrupts ? "Next" : "Queued");
     const row = h("li", { "data-testid": "queued", "data-message-id": queued.messageId });
     row.append(place, h("span", { className: "queued-text" }, text), back);
     this.#rows.set(queued.messageId, row);

@@ -4,7 +4,7 @@ import { h } from "../dom.js";
 import { Chart } from "./chart.js";
 import { ChunkList } from "./chunk-list.js";
 import { readChunks, RunSource } from "./run-source.js";
-import { clock, counted, day, duration, isEnded, number, reasonOf, statusOf } from "./telling.js";
+import { clock, counted, day, duration, isEnded, number, runLook, toldOf } from "./telling.js";
 import { amountOf, stagesOf } from "./timeline.js";
 
 /** More rows than that would weigh on the tab; the JSON has them all. */
@@ -94,8 +94,8 @@ export class RunView {
     this.#run = run;
     this.#error.hidden = true;
     this.element.setAttribute("aria-busy", String(run.next !== null));
-    this.#status.dataset.status = run.status;
-    this.#status.textContent = [statusOf(run), reasonOf(run)].filter(Boolean).join(": ");
+    this.#status.dataset.status = runLook(run);
+    this.#status.textContent = toldOf(run);
     this.#showFacts(run);
     const layout = this.#chart.update(run, this.#source.now);
     this.#showStages(run);
@@ -117,11 +117,11 @@ export class RunView {
       ["On", `${day(Date.parse(run.requestedAt))} ${clock(Date.parse(run.requestedAt))}`],
       ["Attempts", String(run.attempts)],
       ["Steps", String(run.steps)],
-      ["Tokens", usage && `${number(usage.inputTokens)} in, ${number(usage.outputTokens)} out`],
+      ["Tokens", isKnown(usage) && `${number(usage.inputTokens)} in, ${number(usage.outputTokens)} out`],
       ["Goes on with", run.continues && this.#runLink(run.continues)],
-      ["Answers anew", run.regenerates && h("code", {}, run.regenerates)],
-      ["Trace", trace ? traceOf(trace) : "none: the services are not traced"],
-      ["Why", run.events.findLast(({ error_text: text }) => text)?.error_text],
+      ["Regenerates", run.regenerates && h("code", {}, run.regenerates)],
+      ["Trace", trace && traceOf(trace)],
+      ["Why", runLook(run) === "failed" && run.events.findLast(({ error_text: text }) => text)?.error_text],
     ];
     const known = facts.filter(([, value]) => value);
     const told = JSON.stringify([run.attempts, run.steps, usage, run.status, known.length]);
@@ -206,6 +206,9 @@ export class RunView {
     }
   }
 }
+
+/** Of a run that was ended from outside nobody may know what it used. */
+const isKnown = (usage) => Number.isFinite(usage?.inputTokens) && Number.isFinite(usage?.outputTokens);
 
 function goneText(run, ended) {
   const left = run.frames.length ? " Below is the frame that closes the run; it stays." : "";

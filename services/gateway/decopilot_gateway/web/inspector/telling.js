@@ -1,13 +1,17 @@
 /** How times, lengths of time and the states of a run are said in the inspector. No DOM. */
 
+import { lookOf, wordsOf } from "../list/looks.js";
+
 const STATUSES = new Map([
-  ["queued", "Waits in line"],
+  ["queued", "Queued"],
   ["in_progress", "Running"],
   ["completed", "Completed"],
   ["requires_action", "Waits for a person"],
   ["failed", "Failed"],
-  ["withdrawn", "Taken back"],
+  ["withdrawn", "Removed"],
 ]);
+/** Ends that somebody wished for are told as the list of threads tells them: nothing has failed. */
+const WISHED = new Set(["stopped", "replaced"]);
 
 const REASONS = new Map([
   ["cancelled", "stopped by its reader"],
@@ -23,21 +27,29 @@ const ENDED = new Set(["completed", "requires_action", "failed", "withdrawn"]);
 const EVENTS = new Map([
   ["run_requested", () => "Requested"],
   ["run_queued", ({ interrupts }) => (interrupts ? "Queued, to interrupt" : "Queued")],
-  ["run_withdrawn", () => "Taken back"],
+  ["run_withdrawn", () => "Removed"],
   ["run_started", ({ attempt }) => `Attempt ${attempt} started`],
   ["run_handed_back", ({ attempt }) => `Attempt ${attempt} handed back`],
   ["run_cancel_requested", ({ reason }) => (reason === "superseded" ? "To be replaced" : "Stop asked for")],
   ["step_completed", ({ step }) => `Step ${step} done`],
   ["run_completed", () => "Completed"],
   ["run_requires_action", () => "Waits for a person"],
-  ["run_failed", ({ reason }) => `Failed: ${REASONS.get(reason) ?? reason}`],
+  ["run_failed", ({ reason }) => toldOf({ status: "failed", reason })],
   ["interactions_resolved", () => "Decided in part"],
   ["interactions_denied", () => "Dropped by a person"],
 ]);
 
 export const isEnded = ({ status }) => ENDED.has(status);
-export const statusOf = ({ status }) => STATUSES.get(status) ?? String(status);
+const wished = ({ status, reason }) => {
+  const thread = { status, failureReason: reason };
+  return WISHED.has(lookOf(thread)) ? { look: lookOf(thread), words: wordsOf(thread) } : undefined;
+};
+/** What a run's colours go by. */
+export const runLook = (run) => wished(run)?.look ?? run.status;
+export const statusOf = (run) => wished(run)?.words ?? STATUSES.get(run.status) ?? String(run.status);
 export const reasonOf = ({ reason }) => (reason ? (REASONS.get(reason) ?? String(reason)) : "");
+/** The status, and why a run failed. */
+export const toldOf = (run) => [statusOf(run), wished(run) ? "" : reasonOf(run)].filter(Boolean).join(": ");
 
 /** What an event of the log says happened. */
 export function eventLabel(event) {

@@ -1,6 +1,6 @@
 /** A run as lanes over time: its events, attempts, steps and tool calls, and how densely chunks came. No DOM. */
 
-import { bytes, clock, counted, duration, eventLabel, isEnded, number, reasonOf, statusOf } from "./telling.js";
+import { bytes, clock, counted, duration, eventLabel, isEnded, number, reasonOf, runLook, statusOf } from "./telling.js";
 
 export const LANES = ["Events", "Attempts", "Steps", "Tools"];
 
@@ -121,7 +121,8 @@ function rangeOf(run, times, now) {
 function eventItem(event) {
   const { time, type, sequence } = event;
   const facts = [["Event", type], ["At", clock(time)], ["Sequence", String(sequence)]];
-  const state = type === "run_failed" ? "failed" : type === "run_requires_action" ? "waiting" : "done";
+  const isFailed = type === "run_failed" && runLook({ status: "failed", reason: event.reason }) === "failed";
+  const state = isFailed ? "failed" : type === "run_requires_action" ? "waiting" : "done";
   return { key: `event ${sequence}`, from: time, to: time, label: eventLabel(event), state, facts, event };
 }
 
@@ -154,8 +155,12 @@ function lastSignOf(start, next, events, frames) {
   return Math.min(last, next.time);
 }
 
-function attemptItem({ attempt, from, to, runner, state, goneUntil }, run) {
-  const how = state === "failed" ? `failed: ${reasonOf(run) || statusOf(run)}` : STATES.get(state);
+function attemptItem({ attempt, from, to, runner, state: end, goneUntil }, run) {
+  // What somebody stopped has not failed.
+  const isWished = end === "failed" && runLook(run) !== "failed";
+  const state = isWished ? "unfinished" : end;
+  const failed = isWished ? reasonOf(run) : `failed: ${reasonOf(run) || statusOf(run)}`;
+  const how = end === "failed" ? failed : STATES.get(state);
   const facts = [["Runner", String(runner)], ...span(from, to), ["How", how]];
   if (goneUntil !== undefined) facts.push(["Taken over after", duration(goneUntil - to)]);
   return { key: `attempt ${attempt}`, from, to, label: `Attempt ${attempt}`, state, facts, goneUntil };

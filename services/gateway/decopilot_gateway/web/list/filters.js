@@ -24,8 +24,8 @@ export class Filters {
   #show;
   #typing;
 
-  /** `show({view?, q?})`: the reader wants to see others. */
-  constructor({ search, chips }, show) {
+  /** `show({view?, q?})`: the reader wants to see others; `enter()`: the reader goes on to what was found. */
+  constructor({ search, chips }, { show, enter }) {
     this.#search = search;
     this.#show = show;
     for (const [view, name] of NAMES) {
@@ -39,7 +39,12 @@ export class Filters {
       this.#typing = setTimeout(() => this.#apply(), TYPING_MS);
     });
     search.addEventListener("keydown", (event) => {
-      if (event.key === "Enter") this.#apply();
+      if (event.key === "Enter" && !event.isComposing) this.#apply();
+      if (event.key === "ArrowDown" && !event.isComposing) {
+        event.preventDefault();
+        this.#apply();
+        enter();
+      }
       if (event.key !== "Escape" || event.isComposing) return;
       event.stopPropagation(); // it ends the search, and not the answer
       if (search.value) search.value = "";

@@ -35,7 +35,7 @@ export function createRow({ id }, { onRename, onArchive, onDelete }) {
       const archived = thread.archived === true;
       if (archived !== isArchived) archive.replaceChildren(icon(archived ? "unarchive" : "archive"));
       isArchived = archived;
-      label(archive, `${isArchived ? "Take back" : "Archive"} “${name}”`);
+      label(archive, `${isArchived ? "Restore" : "Archive"} “${name}”`);
       if (isCurrent) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     },

@@ -81,6 +81,12 @@ export class ThreadList {
     if (title) this.#titles.set(id, title);
   }
 
+  /** Go to the first thread that is shown; what is being read is awaited. */
+  async focusFirst() {
+    await this.#refreshing;
+    this.#element.querySelector("a.thread")?.focus();
+  }
+
   titleOf(id) {
     return this.#titles.get(id) || this.#firstWords.get(id) || "New chat";
   }
@@ -92,7 +98,7 @@ export class ThreadList {
     this.#draw();
   }
 
-  /** Put a thread aside, or take it back. */
+  /** Put a thread aside, or restore it. */
   async archive(id, archived) {
     await this.#client.archiveThread(id, archived);
     this.#change(id, { archived });
@@ -169,9 +175,13 @@ export class ThreadList {
 
   #draw() {
     const ids = new Set(this.#threads.map(({ id }) => id));
+    let left = -1;
     for (const [id, row] of this.#rows) {
       if (ids.has(id)) continue;
-      if (row.element.contains(document.activeElement)) this.#element.focus();
+      if (row.element.contains(document.activeElement)) {
+        left = [...this.#element.children].indexOf(row.element);
+        this.#element.focus();
+      }
       row.element.remove();
       this.#rows.delete(id);
     }
@@ -182,6 +192,8 @@ export class ThreadList {
       return row.element;
     });
     arrange(this.#element, rows);
+    // Who acted on a thread that went is at the next one, and not at what does the same to that.
+    if (left >= 0) rows[Math.min(left, rows.length - 1)]?.querySelector("a.thread").focus();
     this.#options.onRead({
       isEmpty: this.#isRead && rows.length === 0,
       hasMore: this.#next !== undefined,

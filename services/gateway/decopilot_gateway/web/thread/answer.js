@@ -73,9 +73,10 @@ export function answer(message, actions) {
       "div",
       { className: "answer-tools" },
       copying,
-      tool("regenerate", "regenerate", "Answer anew: what follows goes", () => actions.regenerate(id)),
-      tool("fork", "fork", "Go on from here in a new chat", () => actions.fork(id)),
       tool("inspect", "inspect", "Inspect the run", () => actions.inspect(id)),
+      // Last, as they are hidden while an answer is written: nothing moves, and no hole is left.
+      tool("regenerate", "regenerate", "Regenerate", () => actions.regenerate(id)),
+      tool("fork", "fork", "Go on from here in a new chat", () => actions.fork(id)),
     ),
     usage,
   );

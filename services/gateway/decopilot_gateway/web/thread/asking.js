@@ -1,4 +1,4 @@
-/** Forms by which a person decides what an answer waits for: `{element, update(busy), focus()}`. */
+/** Forms by which a person decides what an answer waits for: `{element, update(busy), focus(), choose?(number)}`. */
 
 import { button, h } from "../dom.js";
 import { highlight } from "./highlight.js";
@@ -86,14 +86,22 @@ function answerView({ input, toolCallId }, name, resolve) {
   const row = h("div", { className: "ask-row" }, answer, h("span", { className: "ask-buttons" }, ...buttons));
   const options = chosen.length > 0 ? [h("div", { className: "ask-options" }, ...chosen)] : [];
   const made = form(prompt, "Question", [h("p", { className: "ask-prompt" }, prompt), ...options, row]);
-  made.element.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || (event.target === answer && answer.value)) return;
-    const option = chosen[Number(event.key) - 1];
-    if (!option || option.disabled) return;
-    event.preventDefault();
+  if (choices.length === 0) return { ...made, focus: () => answer.focus() };
+  const choose = (number) => {
+    const option = chosen[number - 1];
+    if (!option || option.disabled) return false;
     option.click();
+    return true;
+  };
+  made.element.addEventListener("keydown", (event) => {
+    if (!(event.target === answer && answer.value) && choose(digitOf(event))) event.preventDefault();
   });
-  return choices.length > 0 ? made : { ...made, focus: () => answer.focus() };
+  return { ...made, choose };
+}
+
+/** The digit that a key is, but for those that something else is meant by; NaN for all else. */
+export function digitOf({ key, ctrlKey, metaKey, altKey, isComposing }) {
+  return /^[1-9]$/.test(key) && !ctrlKey && !metaKey && !altKey && !isComposing ? Number(key) : NaN;
 }
 
 function onEnter(input, act) {

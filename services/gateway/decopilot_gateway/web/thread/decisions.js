@@ -52,6 +52,11 @@ export class Decisions {
     this.#hide();
   }
 
+  /** Choose an option of the question that is shown, counted from one; returns whether there was one. */
+  choose(number) {
+    return this.#views.get(this.#shown)?.choose?.(number) ?? false;
+  }
+
   /** Draw what a ThreadChat's snapshot says. */
   update(snapshot) {
     const group = waitingIn(snapshot);

@@ -1,5 +1,7 @@
 /** What tools take and give, as text. No DOM. */
 
+import { plain } from "./plain.js";
+
 const SHOWN_CHARS = 20_000;
 const SNIPPET_CHARS = 100;
 
@@ -37,7 +39,7 @@ export function resultOf(name, output) {
     const reason = output.reason ? `: ${snippet(output.reason)}` : "";
     return output.approved ? "Approved" : `Not yet${reason}`;
   }
-  return snippet(output);
+  return snippet(name === "subtask" && typeof output === "string" ? plain(output) : output);
 }
 
 /** How long something took. */

@@ -14,6 +14,8 @@ export class ConversationView {
   #actions;
   #articles = new Map();
   #follows = true;
+  /** There is an end to follow; what is shown to those who have said nothing is read from its beginning. */
+  #hasEnd = false;
   #waitingText = h("span", {}, "Thinking…");
   #waiting = h("div", { className: "waiting", hidden: true }, h("span", { className: "dots" }), this.#waitingText);
   #silent = h("p", { className: "silent", role: "status", "data-testid": "silent" });
@@ -29,15 +31,18 @@ export class ConversationView {
     this.#scroller = scroller;
     this.#actions = actions;
     list.append(this.#silent, this.#failed, this.#waiting);
-    scroller.addEventListener("scroll", () => (this.#follows = this.atEnd), { passive: true });
+    scroller.addEventListener("scroll", () => (this.#follows = !this.#hasEnd || this.atEnd), { passive: true });
     // A card below, or a keyboard on the screen, takes the height: who read the end still does.
-    new ResizeObserver(() => this.#follows && this.scrollToEnd()).observe(scroller);
+    new ResizeObserver(() => this.#follows && this.#hasEnd && this.scrollToEnd()).observe(scroller);
   }
 
   /** Forget everything: another thread is shown. */
   clear() {
     for (const { element } of this.#articles.values()) element.remove();
     this.#articles.clear();
+    this.#follows = true;
+    this.#hasEnd = false;
+    this.#scroller.scrollTop = 0;
   }
 
   get atEnd() {
@@ -89,7 +94,8 @@ export class ConversationView {
     this.#waiting.hidden = !chat.isWaiting;
     this.#failed.hidden = chat.isActive || chat.threadStatus !== "failed" || !last || ends.has(last.id);
     this.#list.setAttribute("aria-busy", String(chat.isActive));
-    if (this.#follows) this.scrollToEnd();
+    this.#hasEnd = messages.length > 0;
+    if (this.#follows && this.#hasEnd) this.scrollToEnd();
     return later;
   }
 
