@@ -53,6 +53,9 @@ class Conversation:
         self._horizon = (0, 0)
         self._needs = True
         self._owed = (0, 0)
+        """How far the history that is read next has to reach."""
+        self._ended = (0, 0)
+        """Where the last run ended that was seen to end."""
 
     @property
     def needs_history(self) -> bool:
@@ -106,6 +109,9 @@ class Conversation:
                 return  # the history had it already
             self.cursor = event.cursor
         if kind == chunks.RESET:
+            if self._ended <= _position(chunk["data"]["cursor"]):
+                # An end that was told may come into the history only after the reset has been read.
+                self._owed = max(self._owed, self._ended)
             self._forget()
             self._needs = True
             return
@@ -172,6 +178,7 @@ class Conversation:
                 return
 
     def _finish(self, cursor: str) -> None:
+        self._ended = _position(cursor)
         if self._fold is None or "status" not in self._end:
             # Its beginning was missed, so that its answer is in the history as soon as its end is.
             self._owed = _position(cursor)
