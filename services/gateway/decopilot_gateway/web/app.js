@@ -365,7 +365,7 @@ function showConnection(now) {
 }
 
 function showLatest() {
-  $("latest").hidden = view.atEnd || chat.getSnapshot().messages.length === 0;
+  $("latest").hidden = view.follows || chat.getSnapshot().messages.length === 0;
 }
 
 /** Deltas would drown a screen reader; it is told when there is something to read. */

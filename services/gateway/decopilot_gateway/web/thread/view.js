@@ -32,8 +32,11 @@ export class ConversationView {
     this.#actions = actions;
     list.append(this.#silent, this.#failed, this.#waiting);
     scroller.addEventListener("scroll", () => (this.#follows = !this.#hasEnd || this.atEnd), { passive: true });
-    // A card below, or a keyboard on the screen, takes the height: who read the end still does.
-    new ResizeObserver(() => this.#follows && this.#hasEnd && this.scrollToEnd()).observe(scroller);
+    // The answer grows; a card below, or a keyboard on the screen, takes the height: who read the end still does. Told
+    // by the browser once it has laid out, because to ask for the height after each change would have it lay out at once.
+    const sizes = new ResizeObserver(() => this.follows && this.scrollToEnd());
+    sizes.observe(scroller);
+    sizes.observe(list);
   }
 
   /** Forget everything: another thread is shown. */
@@ -43,6 +46,11 @@ export class ConversationView {
     this.#follows = true;
     this.#hasEnd = false;
     this.#scroller.scrollTop = 0;
+  }
+
+  /** Whether the end is in sight, and is to stay so. */
+  get follows() {
+    return this.#follows && this.#hasEnd;
   }
 
   get atEnd() {
@@ -95,7 +103,6 @@ export class ConversationView {
     this.#failed.hidden = chat.isActive || chat.threadStatus !== "failed" || !last || ends.has(last.id);
     this.#list.setAttribute("aria-busy", String(chat.isActive));
     this.#hasEnd = messages.length > 0;
-    if (this.#follows && this.#hasEnd) this.scrollToEnd();
     return later;
   }
 
