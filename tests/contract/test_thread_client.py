@@ -12,7 +12,8 @@ from decopilot.contracts.chunks import RUN_REWIND, Chunk, transient
 from decopilot.contracts.ids import MessageId
 from decopilot.contracts.messages import UIMessage
 from decopilot.domain.fold import Fold, fold
-from support.aisdk import VERSIONS, install
+from support.aisdk import HERE as AI_SDK
+from support.aisdk import VERSIONS
 from support.node import environment, installed, node, npm
 from support.streams import valid_stream
 
@@ -109,7 +110,7 @@ def test_the_package_is_used_by_a_typescript_program_as_it_comes(tmp_path: Path)
 
 @pytest.mark.node
 def test_the_transport_is_one_of_every_line_of_the_ai_sdk(tmp_path: Path) -> None:
-    modules = install()
+    modules = installed(AI_SDK)
     # What the AI SDK's own declarations lack is not ours to judge.
     user = _user(tmp_path, _packed(tmp_path)["filename"], STRICT | {"skipLibCheck": True})
     for version in VERSIONS:

