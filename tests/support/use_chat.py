@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 from support.aisdk import HERE, AiSdkError
-from support.node import environment, node
+from support.node import environment, installed, node
 
 LINES = (5, 6, 7)
 Shown = dict[str, Any]
