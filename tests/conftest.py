@@ -30,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, help="what tests that leave something to chance draw from")
     parser.addoption("--chaos-seed", type=int, help="what the chaos run draws its load and its faults from")
     parser.addoption("--chaos-seconds", type=float, help="for how long the chaos run goes on")
+    parser.addoption("--screenshot", help="where to write the terminal's picture, as docs/client.md shows it")
 
 
 @pytest.fixture

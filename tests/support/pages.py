@@ -97,7 +97,7 @@ class Tabs:
 
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type == "error":
-            self._complaints.append(message.text)
+            self._complaints.append(f"{message.text} ({message.location['url']})")
 
 
 @asynccontextmanager

@@ -117,6 +117,11 @@ export class Conversation {
     return this.#transcript.has(id) || this.#line.has(id);
   }
 
+  /** Whether the server knows the thread, as far as is known here. */
+  get isBegun() {
+    return this.messages.some(({ id }) => !this.isUnconfirmed(id));
+  }
+
   /**
    * It was sent, and the server has not accepted it yet.
    * @param {string} id

@@ -292,7 +292,7 @@ export class ThreadChat {
     if (type !== "connected" && subject !== this.thread) return;
     if (type === "decopilot.thread.deleted") this.#markDeleted();
     if (this.#deleted || !this.#reader.loaded) return;
-    const isMissed = type === "connected" && !data?.resumed && this.#conversation.messages.length > 0;
+    const isMissed = type === "connected" && !data?.resumed && this.#conversation.isBegun;
     const isOfLine = type === "decopilot.thread.queue";
     if (isOfLine && data?.status === "withdrawn" && data.messageId) this.#conversation.dequeue(data.messageId);
     if (isMissed || isOfLine) this.refreshQueue();
