@@ -129,6 +129,9 @@ def test_whatever_holes_it_is_reset_over_it_ends_as_the_history_does(
             _, length = holes.pop(0)
             # The closing of the last run is always there: it is what the thread's next frame is linked to.
             place = min(place + length, size - 1)
+            if length:
+                # Frames go only once the end of their run is in the log.
+                known = max(known, place)
             cursor = server.log[place - 1].cursor if place else "0-0"
             told = transient("data-thread-reset", {"cursor": cursor, "reason": "hole"})
             conversation.take(Event(cursor, told))
