@@ -6,7 +6,7 @@ import { Composer } from "./compose/composer.js";
 import { QueueView } from "./compose/queue.js";
 import { ConnectionView } from "./connection.js";
 import { confirmed, isDialogOpen } from "./dialogs.js";
-import { label, setText } from "./dom.js";
+import { label, setProperty, setText } from "./dom.js";
 import { icon } from "./icons.js";
 import { emptinessOf, Filters } from "./list/filters.js";
 import { ThreadList } from "./list/threads.js";
@@ -172,7 +172,7 @@ function draw() {
   if (first && !shown.sending.has(first.id)) threads.remember(thread, textOf(first));
   const title = threads.titleOf(thread);
   setText($("title"), title);
-  document.title = title === "New chat" ? "Decopilot" : `${title} · Decopilot`;
+  setProperty(document, "title", title === "New chat" ? "Decopilot" : `${title} · Decopilot`);
   $("welcome").hidden = !shown.loaded || shown.deleted || messages.length > 0;
   $("loading").hidden = shown.loaded;
   $("unknown").hidden = $("welcome").hidden || unknown !== thread || queue.length > 0;

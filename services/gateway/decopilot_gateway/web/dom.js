@@ -28,6 +28,11 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Set a property only where it is another one: a browser lays out anew even for the same placeholder. */
+export function setProperty(element, name, value) {
+  if (element[name] !== value) element[name] = value;
+}
+
 /** Have `element`'s first children be these, moving none that stands where it should. */
 export function arrange(element, children) {
   for (const [index, child] of children.entries()) {

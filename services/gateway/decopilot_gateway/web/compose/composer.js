@@ -1,6 +1,6 @@
 /** Where one writes: the text and its draft, the files, and the buttons that send and stop. */
 
-import { label } from "../dom.js";
+import { label, setProperty } from "../dom.js";
 import { Attachments } from "./attachments.js";
 import { Drafts, NEW } from "./drafts.js";
 
@@ -126,7 +126,7 @@ export class Composer {
     label(stop, isStopping ? "Stopping…" : "Stop (Esc)");
     text.disabled = deleted;
     const idle = pending.length > 0 ? "Decide above, or go on without" : "Message Decopilot";
-    text.placeholder = this.#isBusy ? "Send the next message" : idle;
+    setProperty(text, "placeholder", this.#isBusy ? "Send the next message" : idle);
     this.#show();
   }
 
