@@ -8,11 +8,6 @@ export class EventParser {
    * @type {number | undefined}
    */
   retry_ms;
-  /**
-   * The id of the last block if that had no data: a place to go on from, and nothing to dispatch.
-   * @type {string | undefined}
-   */
-  position;
   /** A line that is not complete yet: the pieces it came in, since joining them at each would be quadratic. */
   #pieces = /** @type {string[]} */ ([]);
   /** @type {string | undefined} */
@@ -41,7 +36,7 @@ export class EventParser {
     for (const line of lines) {
       if (line !== "") this.#field(line);
       else if (this.#data.length > 0) events.push(this.#flush());
-      else this.#pass();
+      else this.#clear();
     }
     return events;
   }
@@ -59,14 +54,8 @@ export class EventParser {
 
   #flush() {
     const event = { id: this.#id, event: this.#event || "message", data: this.#data.join("\n") };
-    this.position = undefined;
     this.#clear();
     return event;
-  }
-
-  #pass() {
-    if (this.#id) this.position = this.#id;
-    this.#clear();
   }
 
   #clear() {

@@ -39,7 +39,6 @@ export class Stream {
    * - `connect(signal)`: gives the response to read, asked for with the cursor of that moment; throws an ApiError
    * - `onEvent({id, event, data}, signal)`: awaited; true to connect again. Throws an ApiError to connect again later;
    *   anything else that it throws is a ChunkError, and final
-   * - `onPosition(id)`: the server named a place to go on from, in an event without data
    * - `onState(state, error, retryAt)`: `retryAt` is when the next try is due (ms since the epoch), if one is waited for;
    *   after a final error (`refused`, `expired`) only `wake` tries again
    * - `recover(error)`: true if a final refusal was cured and is worth another try
@@ -47,13 +46,12 @@ export class Stream {
    *   prepare?: (signal: AbortSignal) => Promise<void> | void,
    *   connect: (signal: AbortSignal) => Promise<Response>,
    *   onEvent: (event: import("./sse.js").ServerSentEvent, signal: AbortSignal) => Promise<unknown> | unknown,
-   *   onPosition?: (id: string) => void,
    *   onState?: (state: ConnectionState, error?: Error, retryAt?: number) => void,
    *   recover?: (error: Error) => boolean,
    * }} options
    */
   constructor(options) {
-    this.#options = { prepare: () => {}, onPosition: () => {}, onState: () => {}, recover: () => false, ...options };
+    this.#options = { prepare: () => {}, onState: () => {}, recover: () => false, ...options };
   }
 
   open() {
@@ -108,7 +106,7 @@ export class Stream {
    * @returns {Promise<{error?: Error, retry_ms?: number}>}
    */
   async #connect(life, closed) {
-    const { prepare, connect, onPosition, onState } = this.#options;
+    const { prepare, connect, onState } = this.#options;
     const parser = new EventParser();
     try {
       await prepare(closed);
@@ -130,7 +128,6 @@ export class Stream {
           if (event.data === "[DONE]") return { retry_ms: parser.retry_ms };
           if ((await this.#hand(event, closed)) || closed.aborted) return { retry_ms: 0 };
         }
-        if (parser.position !== undefined) onPosition(parser.position);
         life.hear();
       }
     } catch (error) {
