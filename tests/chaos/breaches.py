@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from chaos.doors import Answer
 from chaos.evidence import Evidence
+from chaos.judging_runs import cancelled_at
 from chaos.ledger import Ledger, Receipt
 from chaos.truth import RunTruth, ThreadTruth
 from chaos.viewers import Connection, Event, Viewer
@@ -179,8 +180,8 @@ def execute_again(evidence: Evidence) -> None:
 def ignore_a_cancellation(evidence: Evidence) -> None:
     """A cancellation was accepted, and nothing came of it."""
     thread = _busy(evidence)
-    run = _finished(thread)[0].run_id
-    evidence.ledger.receipts.append(Receipt(thread.name, "cancel", "cancelling", run))
+    run = next(run for run in _finished(thread) if cancelled_at(thread, run) is None)
+    evidence.ledger.receipts.append(Receipt(thread.name, "cancel", "cancelling", run.run_id))
 
 
 def tear_the_seam(evidence: Evidence) -> None:

@@ -131,12 +131,8 @@ def _reset(
     verdict.check("NO-DUP", to >= position, f"{what}: back to {to}")
     leads_on = bool(before.events) or to != before.start
     verdict.check("HONEST-CURSOR", leads_on, f"{what}: again, where it was reset to before")
-    if data["reason"] == "cursor":
-        lost = position
-    else:
-        behind = thread.behind(position)
-        lost = behind[0].position if behind else (0, 0)
-    verdict.check("HONEST-CURSOR", lost[0] not in thread.stored, f"{what}, and nothing is gone")
+    lost = position if data["reason"] == "cursor" else _next(thread, position)
+    verdict.check("HONEST-CURSOR", lost[0] not in thread.stored, f"{what}, and nothing is gone of {lost}")
     frame = thread.by_sequence.get(lost[0])
     if frame is None or thread.deleted_at is not None or not thread.runs[frame.run].ends:
         return
@@ -144,6 +140,17 @@ def _reset(
     at = datetime.fromtimestamp(before.reset.at, UTC)
     kept_until = thread.runs[frame.run].ends[0].at + timedelta(seconds=grace_s)
     verdict.check("HONEST-CURSOR", at + SOON >= kept_until, f"{what}, at {at}, before {kept_until}")
+
+
+def _next(thread: ThreadTruth, position: Position) -> Position:
+    """Tell what follows on a position; of what was stored and erased before anybody read it, there is only the gap."""
+    behind = thread.behind(position)
+    if not behind:
+        return (0, 0)
+    following = behind[0].position
+    frame = thread.by_sequence[following[0]]
+    follows = frame.sequence == position[0] or frame.previous <= position[0]
+    return following if follows else (frame.previous, 0)
 
 
 def _erased(viewer: Viewer, thread: ThreadTruth, verdict: Verdict) -> None:

@@ -14,7 +14,7 @@ from playwright.async_api import Browser, Page, expect
 from support.freezing import freeze
 from support.gateways import until
 from support.meddling import Event, Meddler, Passes
-from support.pages import OUTAGE, SOON_MS, Tabs, answer, assert_in_step, send, tabs, thread_of
+from support.pages import OUTAGE, SOON_MS, Tabs, answer, assert_in_step, send, standing_still, tabs, thread_of
 from support.stack import Stack, running_stack
 from support.viewer import Api
 
@@ -74,15 +74,12 @@ async def test_a_tab_that_sleeps_while_its_connections_die_and_another_run_goes_
     first = await distant.open()
     await _count(first)
     second = await distant.open(first.url)
-    sleeper = await distant.context.new_cdp_session(first)
-    await sleeper.send("Page.setWebLifecycleState", {"state": "frozen"})
-    meddler.cut("watch", "attach")
-    await api.settled(thread_of(first))
-    await expect(second.get_by_test_id("connection")).to_have_text("Live", timeout=SOON_MS)
-    await send(second, "/weather Oslo")
-    await expect(answer(second)).to_contain_text("In Oslo it is", timeout=SOON_MS)
-    await expect(first.get_by_test_id("message")).to_have_count(2)
-    await sleeper.send("Page.setWebLifecycleState", {"state": "active"})
+    async with standing_still(first):
+        meddler.cut("watch", "attach")
+        await api.settled(thread_of(first))
+        await expect(second.get_by_test_id("connection")).to_have_text("Live", timeout=SOON_MS)
+        await send(second, "/weather Oslo")
+        await expect(answer(second)).to_contain_text("In Oslo it is", timeout=SOON_MS)
     assert 4 == len(await assert_in_step(api, first, second))
 
 

@@ -1,6 +1,5 @@
 """The org's events come to every tab over one connection of the browser, whichever tab goes or freezes."""
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 from playwright.async_api import BrowserContext, Page
 
 from support.browser import chromium
+from support.pages import standing_still
 from support.stack import Stack
 from support.viewer import Api
 
@@ -67,17 +67,10 @@ async def test_a_frozen_tab_loses_the_lead_and_hears_what_it_missed_when_it_thaw
     context: BrowserContext, stack: Stack, api: Api
 ) -> None:
     tabs = await _three(context, stack)
-    # Stopped in a debugger, it stands still and keeps what it holds.
-    debugger = await context.new_cdp_session(tabs[0])
-    paused = asyncio.Event()
-    debugger.on("Debugger.paused", lambda _: paused.set())
-    await debugger.send("Debugger.enable")
-    await debugger.send("Debugger.pause")
-    threads = [await _say(api)]
-    await asyncio.wait_for(paused.wait(), SOON_S)
-    await _until_heard(tabs[1:], threads[0])
-    assert 1 == sum([await _open(tab) for tab in tabs[1:]])
-    await debugger.send("Debugger.disable")
+    async with standing_still(tabs[0]):
+        threads = [await _say(api)]
+        await _until_heard(tabs[1:], threads[0])
+        assert 1 == sum([await _open(tab) for tab in tabs[1:]])
     threads.append(await _say(api))
     for thread in threads:
         await _until_heard(tabs, thread)
@@ -107,8 +100,10 @@ async def _say(api: Api) -> str:
 
 
 async def _until_heard(tabs: list[Page], thread: str) -> None:
+    """Wait until each heard the last that there is of a thread: its run's end and its title come in either order."""
+    ended = """(t) => ["decopilot.finish", "decopilot.thread.titled"].every((last) =>
+      window.heard.some(({type, subject}) => type === last && subject === t))"""
     for tab in tabs:
-        ended = "(t) => window.heard.some(({type, subject}) => type === 'decopilot.finish' && subject === t)"
         await tab.wait_for_function(ended, arg=thread, timeout=SOON_S * 1000)
 
 

@@ -101,6 +101,19 @@ class Tabs:
 
 
 @asynccontextmanager
+async def standing_still(page: Page) -> AsyncIterator[None]:
+    """Have a tab stand still, with all that it holds, from its next task on: it is stopped in a debugger."""
+    debugger = await page.context.new_cdp_session(page)
+    paused = asyncio.Event()
+    debugger.on("Debugger.paused", lambda _: paused.set())
+    await debugger.send("Debugger.enable")
+    await debugger.send("Debugger.pause")
+    await asyncio.wait_for(paused.wait(), SOON_MS / 1000)
+    yield
+    await debugger.send("Debugger.disable")
+
+
+@asynccontextmanager
 async def tabs(browser: Browser, url: str, token: str, **context: Any) -> AsyncIterator[Tabs]:  # noqa: ANN401  Playwright's own
     """Let a person in, in a browser without any past."""
     size = {"width": 1200, "height": 800}
