@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import pytest
 from nats.aio.msg import Msg
@@ -500,6 +501,46 @@ async def test_what_an_erased_thread_held_is_forgotten_at_once(store: Store) -> 
         block = await feed.behind(0)
         assert block is not None
         assert not block.follows(0)
+
+
+async def test_who_reads_on_while_a_thread_is_erased_run_by_run_misses_none_of_what_stands_in_their_place(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = 0
+    for run in ("r", "s"):
+        async with Pump(store, ORG, THREAD, RunId(run), attempt=1, previous=last) as pump:
+            last = (await pump.close([FINISH], DONE)).sequence
+    is_read, is_put = asyncio.Event(), asyncio.Event()
+    put, read = Store.publish, Store.read
+
+    async def putting(self: Store, *what: Any, **how: Any) -> int:  # noqa: ANN401
+        if is_put.is_set():
+            await is_read.wait()
+        is_put.set()
+        return await put(self, *what, **how)
+
+    async def reading(self: Store, *what: Any, **how: Any) -> AsyncIterator[list[Stored]]:  # noqa: ANN401
+        async for batch in read(self, *what, **how):
+            head = feed.head
+            is_read.set()
+            await news(feed, head)
+            yield batch
+
+    # It remembers nothing: all is read.
+    tails: Tails[Frame, Stretch] = Tails(store, Memory(0))
+    async with asyncio.timeout(WAIT_S), tails.follow(source()) as feed:
+        monkeypatch.setattr(Store, "publish", putting)
+        erasing = asyncio.create_task(ChunkLog(store).erase(ORG, THREAD))
+        await news(feed, last)
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "read", reading)
+            reads = asyncio.create_task(feed.behind(last))
+            await is_read.wait()
+            patch.setattr(Store, "read", read)
+            block = await reads
+        await erasing
+        assert block is not None
+        assert block.follows(last)
 
 
 async def test_watchers_see_exactly_what_is_stored_whatever_happens_to_live_messages(

@@ -136,14 +136,15 @@ class Feed(Generic[ItemT, KindT]):
             return block
         # One at a time: those who come back together find what the first of them has read.
         async with self._reading:
-            if (block := self.near(position)) is not None:
-                return block
-            source, ends = self.source, self._ends
-            async with aclosing(self._store.read(source.stream, source.stored, position, until=self.head)) as batches:
-                read: list[Stored] = await anext(batches, [])
-            # What was read before an end came is not to be told any more.
-            pieces = self._pieces(position, map(source.decode, read)) if ends == self._ends else ()
-            return self._blocks.fill(position, pieces)
+            while (block := self.near(position)) is None:
+                source, ends = self.source, self._ends
+                batches = self._store.read(source.stream, source.stored, position, until=self.head)
+                async with aclosing(batches):
+                    read: list[Stored] = await anext(batches, [])
+                # What was read before an end came is not to be told any more; what is there now may be.
+                if ends == self._ends:
+                    return self._blocks.fill(position, self._pieces(position, map(source.decode, read)))
+            return block
 
     def _pieces(self, position: int, items: Iterable[ItemT]) -> Iterable[Piece[KindT]]:
         previous_of = self.source.previous_of
