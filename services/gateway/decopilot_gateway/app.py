@@ -26,7 +26,6 @@ from decopilot.log.store import Store, Stored
 from decopilot.log.tail import Stretch, Tails
 from decopilot.log.views import Views
 from decopilot_gateway.admitting import Admission
-from decopilot_gateway.attach_tokens import IssueAttachToken
 from decopilot_gateway.attaching import Attach
 from decopilot_gateway.attachments import Attachments
 from decopilot_gateway.auth import Doorman
@@ -35,6 +34,7 @@ from decopilot_gateway.branching import Branching
 from decopilot_gateway.choices import Choices
 from decopilot_gateway.commanding import Commander
 from decopilot_gateway.endpoints import endpoints
+from decopilot_gateway.granting import IssueAttachToken
 from decopilot_gateway.inspecting import Inspecting
 from decopilot_gateway.links import Links
 from decopilot_gateway.listing import Listing

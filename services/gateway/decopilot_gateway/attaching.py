@@ -8,9 +8,9 @@ from decopilot.log.tail import Stretch, Tails, frames
 from decopilot_gateway import sse
 from decopilot_gateway.admitting import Admission
 from decopilot_gateway.announcing import Announcer
-from decopilot_gateway.attach_tokens import lease_of
 from decopilot_gateway.auth import Doorman, thread_in_path
 from decopilot_gateway.following import follow
+from decopilot_gateway.granting import lease_of
 from decopilot_gateway.locating import Locators
 from decopilot_gateway.problems import ProblemError
 from decopilot_gateway.replaying import form_of

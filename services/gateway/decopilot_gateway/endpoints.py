@@ -9,11 +9,11 @@ from aiohttp.typedefs import Handler
 
 from decopilot.contracts.ids import ID_PATTERN
 from decopilot.kit.health import Check, livez, readyz
-from decopilot_gateway.attach_tokens import IssueAttachToken
 from decopilot_gateway.attaching import Attach
 from decopilot_gateway.automating import Automating
 from decopilot_gateway.branching import Branching
 from decopilot_gateway.choices import Choices
+from decopilot_gateway.granting import IssueAttachToken
 from decopilot_gateway.inspecting import CHUNKS, CHUNKS_MAX, Inspecting
 from decopilot_gateway.inspecting import LIMIT as RUNS
 from decopilot_gateway.inspecting import LIMIT_MAX as RUNS_MAX

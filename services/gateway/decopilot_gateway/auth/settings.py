@@ -19,7 +19,7 @@ class AuthSettings(Settings):
 
     `jwt_issuer` and `jwt_audience` are what their `iss` and `aud` must be; a clock may be wrong by `jwt_leeway_s`.
     Claims are named by dotted paths: `jwt_user_claim`, `jwt_orgs_claim` (org → role, a list of orgs, or one) and, where
-    that names no roles, `jwt_role_claim`, else `jwt_default_role`. `jwt_roles` maps the issuer's names of roles to ours.
+    that names no roles, `jwt_role_claim`, else `jwt_default_role`. `jwt_roles` maps the issuer's roles to ours.
 
     `signing_secret` signs what the gateway gives out itself: links to files, and attach tokens, good for
     `attach_token_s`. `public_url` is where browsers find the gateway.

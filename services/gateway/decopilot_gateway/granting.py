@@ -1,4 +1,4 @@
-"""Attach tokens on their way: made on request, and renewed within the streams that they began."""
+"""Granting: attach tokens, made on request, and renewed within the streams that they began."""
 
 import math
 from datetime import UTC, datetime
