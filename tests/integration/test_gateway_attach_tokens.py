@@ -98,12 +98,8 @@ async def test_an_attach_token_is_of_no_use_for_anything_else(own_broker: Embedd
         ):
             assert (401, None) == (page.status, page.headers.get("Set-Cookie"))
         api = Api(url, token, ORG)
-        for method, path in (
-            ("POST", "threads/t1/messages"),
-            ("POST", "threads/t1/attach-token"),
-            ("DELETE", "threads/t1"),
-        ):
-            status, _ = await api.call(method, api.path(f"decopilot/{path}?token={token}"), body={})
+        for method, path in (("POST", "t1/messages"), ("POST", "t1/attach-token"), ("DELETE", "t1")):
+            status, _ = await api.call(method, api.path(f"decopilot/threads/{path}?token={token}"), body={})
             assert 401 == status
 
 
@@ -112,7 +108,7 @@ async def test_what_is_no_attach_token_of_ours_begins_no_stream(own_broker: Embe
     async with running_gateway(own_broker.url, attach_token_s=1) as gateway:
         url, ordinary = f"{gateway.url}{ATTACH}/t1?token=", make_token()
         token = (await issued(gateway))["token"]
-        header, payload, signature = token.split(".")
+        header, _, signature = token.split(".")
         said = jwt.decode(token, options={"verify_signature": False})
         changed = jwt.utils.base64url_encode(json.dumps(said | {"exp": 4e9}).encode()).decode()
         bad = {

@@ -4,13 +4,14 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from aiohttp import web
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.log.store import Store
-from decopilot_gateway.auth import jwks
+from decopilot_gateway.auth import doorman
 from decopilot_gateway.auth.jwks import IssuerKeys
 from decopilot_gateway.problems import ProblemError
 from support.gateways import ORG, SECRET, Gateway, make_token, running_gateway, until
@@ -55,8 +56,7 @@ async def test_tokens_of_an_issuer_open_and_those_of_others_do_not(own_broker: E
 async def test_a_rotated_key_is_read_when_the_first_token_names_it(own_broker: EmbeddedBroker, store: Store) -> None:
     del store
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jwks, "REFETCH_S", 0.0)
-        patch.setattr(IssuerKeys.__init__, "__kwdefaults__", {**IssuerKeys.__init__.__kwdefaults__, "refetch_s": 0.0})
+        patch.setattr(doorman, "IssuerKeys", partial(IssuerKeys, refetch_s=0.0))
         async with running_issuer(OLD) as issuer, behind(own_broker, issuer) as gateway:
             good = OLD.token()
             assert (200, None) == await asked(gateway, good)
@@ -81,7 +81,7 @@ async def test_a_flood_of_forged_keys_does_not_reach_the_issuer(own_broker: Embe
 async def test_an_issuer_that_was_never_there_is_a_503_that_heals(own_broker: EmbeddedBroker, store: Store) -> None:
     del store
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(IssuerKeys.__init__, "__kwdefaults__", {**IssuerKeys.__init__.__kwdefaults__, "refetch_s": 0.1})
+        patch.setattr(doorman, "IssuerKeys", partial(IssuerKeys, refetch_s=0.1))
         async with running_issuer(NEW) as issuer:
             issuer.answer = web.Response(status=500)
             async with behind(own_broker, issuer) as gateway:

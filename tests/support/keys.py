@@ -25,13 +25,10 @@ class SigningKey:
     @classmethod
     def make(cls, algorithm: str, kid: str | None = None) -> "SigningKey":
         """Make one that is good for an algorithm."""
-        curves: dict[str, type[ec.SECP256R1 | ec.SECP384R1 | ec.SECP521R1]] = {
-            "ES256": ec.SECP256R1,
-            "ES384": ec.SECP384R1,
-            "ES512": ec.SECP521R1,
-        }
-        if algorithm in curves:
-            return cls(ec.generate_private_key(curves[algorithm]()), algorithm, kid)
+        curves = {curve.name: curve for curve in (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)}
+        names = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
+        if algorithm in names:
+            return cls(ec.generate_private_key(curves[names[algorithm]]()), algorithm, kid)
         if algorithm == "EdDSA":
             return cls(ed25519.Ed25519PrivateKey.generate(), algorithm, kid)
         return cls(rsa.generate_private_key(65_537, 2_048), algorithm, kid)

@@ -126,9 +126,8 @@ async def build(
             ready=ready,
             prefix=prefix,
         )
-        app = web.Application(
-            middlewares=[tracing, problems, doorman.knowing_keys], client_max_size=settings.body_limit_bytes
-        )
+        middlewares = [tracing, problems, *([doorman.knowing_keys] if doorman.issuer else [])]
+        app = web.Application(middlewares=middlewares, client_max_size=settings.body_limit_bytes)
         app.on_response_prepare.append(harden)
         app.add_routes([route(endpoint, prefix, found_broker) for endpoint in table])
         app.router.add_get(f"{prefix}/web/{{path:.+}}", Files({"": WEB, "client/": CLIENT}).handle)

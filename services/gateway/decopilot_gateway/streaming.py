@@ -18,6 +18,9 @@ RETRY_MS = 1_000
 LEAVING_RETRY_MS = (500, 5_000)
 BUDGET_BYTES = 256 * 1024
 """What may wait for one client to read it; beyond that it reads on from memory or the store, when it does."""
+LAST_S = 5.0
+"""What is on its way when a stream's lease ends may take so long; it comes again behind the cursor."""
+_LOOK_S = 0.1
 _LOW_BYTES = BUDGET_BYTES // 4
 _SMALL_BYTES = 4_096
 
@@ -98,6 +101,15 @@ class Channel:
         if self._draining is not None:
             self._draining.cancel()
             await asyncio.wait((self._draining,))
+
+    async def empties(self, within_s: float) -> bool:
+        """Wait until everything has been sent to the client, for so long; tell whether it has."""
+        until = self._clock() + within_s
+        while self._transport.get_write_buffer_size():
+            if self._clock() >= until:
+                return False
+            await asyncio.sleep(_LOOK_S)
+        return True
 
     def keep_alive(self, silent_since: float) -> None:
         """Say that nothing is new, if nothing was said since, and nothing is on its way."""
@@ -189,6 +201,9 @@ async def stream(
             channel.write(spread + sse.DONE)
         elif is_over:
             channel.write(sse.DONE)
+            if not await channel.empties(LAST_S):
+                # Nobody counts it among the open ones any more: it must not go on to hold what it holds.
+                request.transport.abort()
     except ConnectionResetError:
         pass
     except Exception:
