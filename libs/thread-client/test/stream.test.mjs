@@ -140,8 +140,6 @@ test("a token for the next connection is no chunk of the thread", async () => {
     response.write('data: {"type":"data-attach-token","data":{"token":"x","expiresAt":"y"},"transient":true}\n\n');
     response.write('id: 1-2\ndata: {"type":"text-delta","id":"t","delta":"a"}\n\n');
   });
-  const told = [];
-  chat.hear?.((chunk) => told.push(chunk));
   const text = () => chat.getSnapshot().messages.at(-1)?.parts.find(({ type }) => type === "text")?.text;
   await until(() => text() === "a", "the text");
   assert.deepEqual(chat.getSnapshot().messages.at(-1).parts.map(({ type }) => type), ["text"]);
