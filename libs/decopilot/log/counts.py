@@ -1,0 +1,28 @@
+"""Counts: what was asked for in a minute, counted by the broker (NATS ADR-49), so that all copies count together."""
+
+from decopilot.contracts import subjects
+from decopilot.contracts.ids import OrgId
+from decopilot.log.store import Store
+
+_INCREMENT = "Nats-Incr"
+
+
+class Counts:
+    """Counters over one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def add(self, org: OrgId, who: str, window: int) -> int:
+        """Count one more of somebody's in a window; returns how many that makes, this one included.
+
+        Raises:
+            nats.errors.Error, TimeoutError, OSError: nobody knows whether it was counted.
+
+        """
+        acked = await self._store.js.publish(
+            subjects.count(org, who, window),
+            stream=subjects.COUNTS_STREAM,
+            headers={_INCREMENT: "+1"},
+        )
+        return int(acked.val or 0)
