@@ -28,7 +28,7 @@ from decopilot.contracts.commands import (
 from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.events import run_of
 from decopilot.contracts.ids import RunId
-from decopilot.domain.quotas import Quotas
+from decopilot.domain.quotas import UNLIMITED
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
 from decopilot.log.blobs import Blobs
@@ -419,7 +419,7 @@ async def test_a_broker_that_does_not_answer_is_told_within_the_deadline(setting
         await nc.subscribe("silent.>")
         silent.js = nc.jetstream(timeout=2, prefix="silent")
         journal, views = Journal(silent, Views(silent)), Views(silent)
-        limiter = Limiter(Counts(silent), Places(silent), Quotas())
+        limiter = Limiter(Counts(silent), Places(silent), UNLIMITED)
         executor, histories = Executor(journal, Capacity(record.store), limiter), Histories(journal, views)
         chooser = Chooser(Configuration())
         brancher = Brancher(executor, chooser, histories, Carrier(Blobs(silent)))

@@ -8,7 +8,7 @@ from nats.aio.client import Client
 
 from decopilot.contracts import subjects
 from decopilot.contracts.configuration import Configuration
-from decopilot.domain.quotas import Quotas
+from decopilot.domain.quotas import UNLIMITED, Quotas
 from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connected
 from decopilot.kit.messaging import Messaging
@@ -34,8 +34,8 @@ from decopilot_command.wishes import wishes
 REQUESTS_AT_ONCE = 64
 
 
-def build(settings: Settings, configuration: Configuration | None = None, quotas: Quotas | None = None) -> FastStream:
-    """Build the program; without a configuration it reads that of the environment."""
+def build(settings: Settings, configuration: Configuration | None = None, quotas: Quotas = UNLIMITED) -> FastStream:
+    """Build the program; without a configuration it reads that of the environment; quotas are its caller's."""
     messaging = Messaging(settings, "command")
     configuration = configuration or read_configuration()
 
@@ -44,7 +44,7 @@ def build(settings: Settings, configuration: Configuration | None = None, quotas
         async with connected(settings, "command") as nc, Store(nc) as store:
             views = Views(store)
             journal = Journal(store, views)
-            limiter = Limiter(Counts(store), Places(store), quotas or Quotas())
+            limiter = Limiter(Counts(store), Places(store), quotas)
             executor = Executor(journal, Capacity(store), limiter)
             chooser = Chooser(configuration)
             brancher = Brancher(executor, chooser, Histories(journal, views), Carrier(Blobs(store)))

@@ -5,8 +5,6 @@ from pydantic import Field
 from decopilot.domain.quotas import Quotas
 from decopilot.kit.settings import Settings
 
-_DEFAULT = Quotas()
-
 
 class CommandSettings(Settings):
     """Settings of `command`: what one user and one org may ask for.
@@ -14,10 +12,10 @@ class CommandSettings(Settings):
     Messages per minute, runs that go on at once; both are counted over all copies, which are told the same.
     """
 
-    messages_per_user: int = Field(default=_DEFAULT.messages_per_user, ge=1)
-    messages_per_org: int = Field(default=_DEFAULT.messages_per_org, ge=1)
-    runs_per_user: int = Field(default=_DEFAULT.runs_per_user, ge=1)
-    runs_per_org: int = Field(default=_DEFAULT.runs_per_org, ge=1)
+    messages_per_user: int = Field(default=300, ge=1)
+    messages_per_org: int = Field(default=6_000, ge=1)
+    runs_per_user: int = Field(default=50, ge=1)
+    runs_per_org: int = Field(default=1_000, ge=1)
 
     @property
     def quotas(self) -> Quotas:
