@@ -90,5 +90,4 @@ def test_what_the_next_chunk_takes_the_place_of_is_counted_once() -> None:
 def test_a_run_that_writes_without_end_is_stopped_though_its_message_does_not_grow(chunk: Chunk) -> None:
     checker = Checker(1 << 20, run_bytes=10_000)
     with pytest.raises(RunTooLongError, match="a run writes at most 10000 bytes"):
-        for _ in range(10_000):
-            checker.check(chunk)
+        [checker.check(chunk) for _ in range(10_000)]

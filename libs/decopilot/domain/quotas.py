@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from decopilot.contracts.events import RunQueued, RunRequested
-from decopilot.contracts.ids import RunId, ThreadId
+from decopilot.contracts.ids import RunId, ThreadId, UserId
 from decopilot.domain.thread import ThreadState
 
 WINDOW_S = 60
@@ -50,11 +49,9 @@ class Place(NamedTuple):
     lasts: bool = True
 
 
-def who_asks(event: RunRequested | RunQueued) -> str:
-    """Tell in whose name a run is counted, as a token of a subject."""
-    if event.config.role == SERVICE:
-        return SERVICE
-    return hashlib.sha256(event.user_id.encode()).hexdigest()[:_NAME_LENGTH]
+def who_asks(role: str | None, user: UserId) -> str:
+    """Tell in whose name somebody of this role is counted, as a token of a subject."""
+    return SERVICE if role == SERVICE else hashlib.sha256(user.encode()).hexdigest()[:_NAME_LENGTH]
 
 
 def window_of(now: datetime) -> tuple[int, int]:

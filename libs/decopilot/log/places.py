@@ -1,5 +1,7 @@
 """Places: which runs go on at once, in a stream; claimed by whoever asks for one, kept and given back by the log."""
 
+from nats.js.errors import APIError
+
 from decopilot.contracts import subjects
 from decopilot.contracts.events import RunRequested
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
@@ -11,6 +13,7 @@ CLAIM_S = 60
 
 _STREAM = subjects.PLACES_STREAM
 _TTL = "Nats-TTL"
+_NO_MESSAGE = 10037
 
 
 class Places:
@@ -20,9 +23,8 @@ class Places:
         self._store = store
         self._claim_s = claim_s
 
-    async def claim(self, org: OrgId, thread: ThreadId, requested: RunRequested) -> Place:
-        """Claim a place, for a time; whether there is one is to be asked then."""
-        who, run = who_asks(requested), requested.run_id
+    async def claim(self, org: OrgId, who: str, thread: ThreadId, run: RunId) -> Place | None:
+        """Claim a place, for a time; whether there is one is to be asked then. None where the run has one."""
         subject = subjects.place(org, who, thread, run)
         headers = {_TTL: str(self._claim_s), EXPECTED: "0"}
         try:
@@ -30,9 +32,7 @@ class Places:
         except Exception as error:
             if not is_conflict(error):
                 raise
-            # The same wish at the same time: they share the place, and what is told of it.
-            there = await self._store.last(_STREAM, subject)
-            sequence = 0 if there is None else there.sequence
+            return None
         return Place(who, thread, run, sequence, lasts=False)
 
     async def full_for(self, org: OrgId, mine: Place, quotas: Quotas) -> Full | None:
@@ -41,11 +41,7 @@ class Places:
         One request as long as there is room; where it is scarce, the claims are read, to see which came first.
         """
         # Without their sequences every claim counts as one that came before.
-        listed = await self._listed(subjects.places_of(org))
-        if not any(place.run == mine.run for place in listed):
-            # The same wish at the same time was refused, and its claim withdrawn.
-            return "user"
-        if full_for(mine, listed, quotas) is None:
+        if full_for(mine, await self._listed(subjects.places_of(org)), quotas) is None:
             return None
         others: list[Place] = []
         # A replica that has this claim has all that came before it, as they were or as they have become.
@@ -55,9 +51,18 @@ class Places:
                 others.append(Place(who, thread, run, stored.sequence, lasts=_TTL not in stored.headers))
         return full_for(mine, others, quotas)
 
+    async def withdraw(self, claim: Place) -> None:
+        """Take a claim back; what has become of it since stays."""
+        try:
+            await self._store.js.delete_msg(_STREAM, claim.sequence)
+        except APIError as error:
+            if error.err_code != _NO_MESSAGE:
+                raise
+
     async def keep(self, org: OrgId, thread: ThreadId, requested: RunRequested) -> None:
         """Have a run keep its place until it is given back."""
-        await self._store.publish(_STREAM, subjects.place(org, who_asks(requested), thread, requested.run_id), b"")
+        who = who_asks(requested.config.role, requested.user_id)
+        await self._store.publish(_STREAM, subjects.place(org, who, thread, requested.run_id), b"")
 
     async def leave(self, org: OrgId, place: Place) -> None:
         """Give a place back."""

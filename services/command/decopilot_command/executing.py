@@ -22,7 +22,8 @@ from decopilot.contracts.commands import (
 from decopilot.contracts.events import Event, RunQueued, RunRequested
 from decopilot.contracts.ids import MessageId, RunId, UserId
 from decopilot.contracts.messages import RunConfig
-from decopilot.domain.commands import RefusedError, UserCommand
+from decopilot.domain.commands import RefusedError, Regenerate, Send, UserCommand
+from decopilot.domain.quotas import who_asks
 from decopilot.domain.thread import ThreadState
 from decopilot.log.capacity import Capacity
 from decopilot.log.journal import Executed, Journal
@@ -80,6 +81,8 @@ class Executor:
         if request.role == "viewer":
             raise RefusedError("forbidden", "Viewers read; they change nothing.")
         async with asyncio.timeout(DEADLINE_S), self._limiter.admitting(request.org, request.thread) as admission:
+            if isinstance(command, Send | Regenerate):
+                admission.begin(who_asks(request.role, request.user), command.run_id)
 
             async def admit(event: Event) -> None:
                 if isinstance(event, RunRequested | RunQueued):
@@ -90,7 +93,7 @@ class Executor:
                     await admission.admit(event)
 
             executed = await self._journal.execute(request.org, request.thread, command, before=admit)
-            await admission.settle(executed.state)
+            await admission.settle(executed)
             return executed
 
     async def state(self, request: Request) -> ThreadState:
