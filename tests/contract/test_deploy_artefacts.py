@@ -23,6 +23,7 @@ from decopilot.contracts.configuration import Configuration
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
 from decopilot.log.topology import provision
+from decopilot_command.settings import CommandSettings
 from decopilot_gateway.settings import GatewaySettings
 from decopilot_reactor.settings import ReactorSettings
 from decopilot_runner.settings import RunnerSettings
@@ -38,7 +39,7 @@ PREFIX = "DECOPILOT_"
 SETTINGS: Mapping[str, type[Settings]] = {
     "nats": Settings,
     "provision": Settings,
-    "command": Settings,
+    "command": CommandSettings,
     "runner": RunnerSettings,
     "reactor": ReactorSettings,
     "gateway": GatewaySettings,

@@ -28,12 +28,15 @@ from decopilot.contracts.commands import (
 from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.events import run_of
 from decopilot.contracts.ids import RunId
+from decopilot.domain.quotas import UNLIMITED
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
 from decopilot.log.blobs import Blobs
 from decopilot.log.capacity import Capacity
+from decopilot.log.counts import Counts
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
+from decopilot.log.places import Places
 from decopilot.log.store import Store
 from decopilot.log.topology import Sizes, provision
 from decopilot.log.views import Views
@@ -43,6 +46,7 @@ from decopilot_command.branching import Brancher
 from decopilot_command.carrying import Carrier
 from decopilot_command.choosing import Chooser
 from decopilot_command.executing import DEADLINE_S, Executor
+from decopilot_command.limiting import Limiter
 from decopilot_command.tracking import Tracker
 from decopilot_command.waking import Bell
 from decopilot_command.wishes import wishes
@@ -415,7 +419,8 @@ async def test_a_broker_that_does_not_answer_is_told_within_the_deadline(setting
         await nc.subscribe("silent.>")
         silent.js = nc.jetstream(timeout=2, prefix="silent")
         journal, views = Journal(silent, Views(silent)), Views(silent)
-        executor, histories = Executor(journal, Capacity(record.store)), Histories(journal, views)
+        limiter = Limiter(Counts(silent), Places(silent), UNLIMITED)
+        executor, histories = Executor(journal, Capacity(record.store), limiter), Histories(journal, views)
         chooser = Chooser(Configuration())
         brancher = Brancher(executor, chooser, histories, Carrier(Blobs(silent)))
         answer = answering(

@@ -20,12 +20,14 @@ from decopilot.domain.margins import closing, opening
 from decopilot.kit.settings import Settings
 from decopilot.log.ending import Ender
 from decopilot.log.history import Histories
+from decopilot.log.places import Places
 from decopilot.log.pump import Pump
 from decopilot.log.store import Store
 from decopilot.log.topology import ACK_WAIT_S
 from decopilot.log.views import ViewConflictError
 from decopilot.log.watchlog import WatchLog
 from decopilot_reactor.app import build
+from decopilot_reactor.placing import Placer
 from decopilot_reactor.projecting import Projector
 from decopilot_reactor.reacting import Reactor
 from decopilot_reactor.settings import ReactorSettings
@@ -58,7 +60,8 @@ def own_reactor(record: Record) -> Reactor:
 
 def reactor_telling(record: Record, watch: WatchLog) -> Reactor:
     ender = Ender(record.store, record.journal, Histories(record.journal, record.views))
-    return Reactor(Projector(record.journal, record.views), Teller(record.journal, watch), ender)
+    placer = Placer(record.journal, Places(record.store))
+    return Reactor(Projector(record.journal, record.views), Teller(record.journal, watch), ender, placer)
 
 
 async def a_run(record: Record, message: str = "m1", *, ended_ago: timedelta = timedelta(0)) -> RunId:

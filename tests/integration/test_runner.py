@@ -146,6 +146,7 @@ FAILURES = {
     ),
     "be_too_large": ("too_large", "The answer is too large: an answer has at most 8257536 bytes."),
     "grow_too_large": ("too_large", "The answer is too large: an answer has at most 8257536 bytes."),
+    "write_without_end": ("too_large", "The run does not come to an end: a run writes at most 67108864 bytes."),
 }
 
 

@@ -291,6 +291,11 @@ async def grow_too_large(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
         yield {"type": "text-delta", "id": "t", "delta": "x" * (1 << 20)}
 
 
+async def write_without_end(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
+    while True:
+        yield {"type": "data-progress", "data": "x" * (1 << 20), "transient": True}
+
+
 async def open_more_than_fits(_: AgentRequest) -> AsyncGenerator[Chunk, None]:
     for number in range(270_000):
         yield {"type": "text-start", "id": str(number)}
@@ -370,6 +375,7 @@ ACTS: dict[str, Act] = {
         reset_viewers,
         be_too_large,
         grow_too_large,
+        write_without_end,
         leave_open,
         reach_the_limit,
         frame_itself,

@@ -74,6 +74,7 @@ async def ported(yields: Sequence[object]) -> Ported:
         Configuration(),
         cast("Blobs", None),
         answer_bytes=1 << 20,
+        run_bytes=64 << 20,
         questions_wait=True,
     )
     outcome, finish = await agents.run(progress, [])

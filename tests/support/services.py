@@ -38,6 +38,8 @@ from support.stack import free_port
 ORG = OrgId("acme")
 USER = UserId("ada")
 TESTS = Path(__file__).parents[1]
+UNLIMITED = {f"{what}_per_{whose}": 1_000_000_000 for what in ("messages", "runs") for whose in ("user", "org")}
+"""What `command` is told where it is not its limits that a test is about."""
 READY_S = 30.0
 DEADLINE_S = 20.0
 
@@ -151,7 +153,11 @@ class Services:
         """Start a service; settings by their names."""
         port = free_port()
         instance = f"{name}-{len(self.started)}"
-        told = {"nats_url": self.nats_url, "health_port": port, "instance": instance, "titles": False} | settings
+        told = (
+            {"nats_url": self.nats_url, "health_port": port, "instance": instance, "titles": False}
+            | UNLIMITED
+            | settings
+        )
         environ = {f"DECOPILOT_{key.upper()}": str(value) for key, value in told.items()}
         log = self.folder / f"{instance}.log"
         with log.open("wb") as out:

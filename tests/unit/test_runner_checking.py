@@ -3,7 +3,7 @@ from random import Random
 import pytest
 
 from decopilot.contracts.chunks import RUN, Chunk
-from decopilot_runner.checking import AnswerTooLargeError, Checker, ProtocolError
+from decopilot_runner.checking import AnswerTooLargeError, Checker, ProtocolError, RunTooLongError
 from support.streams import valid_stream
 
 
@@ -76,3 +76,18 @@ def test_what_the_next_chunk_takes_the_place_of_is_counted_once() -> None:
     assert not fits(*[final] * 10)
     note: Chunk = {"type": "data-note", "data": "x" * 60}
     assert not fits(*[note] * 10)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"type": "data-progress", "data": "x" * 100, "transient": True},
+        {"type": "data-progress", "id": "p", "data": "x" * 100},
+        {"type": "tool-output-available", "toolCallId": "c", "output": "x" * 100, "preliminary": True},
+        {"type": "text-delta", "id": "t", "delta": ""},
+    ],
+)
+def test_a_run_that_writes_without_end_is_stopped_though_its_message_does_not_grow(chunk: Chunk) -> None:
+    checker = Checker(1 << 20, run_bytes=10_000)
+    with pytest.raises(RunTooLongError, match="a run writes at most 10000 bytes"):
+        [checker.check(chunk) for _ in range(10_000)]

@@ -32,6 +32,10 @@ DEFAULT_PORT = 8080
 PORT_PATIENCE_S = 1.0
 STATUS_POLL_S = 0.2
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+UNLIMITED = {
+    f"DECOPILOT_{what}_PER_{whose}": "1000000000" for what in ("MESSAGES", "RUNS") for whose in ("USER", "ORG")
+}
+"""Nobody is kept from what they do on their own machine, unless they say so."""
 # Programs such as `timeout` send their signal twice, to the process and to its group: that is one wish.
 SAME_SIGNAL_S = 0.5
 
@@ -160,7 +164,8 @@ class Up:
             "PYTHONUNBUFFERED": "1",  # a line printed by a user's agent shows when it is printed
         }
         # The demo model's notes are nobody else's, and go with the rest of the data.
-        return {"DECOPILOT_DEMO_DIR": str(self._folder.path / "demo")} | dict(self._environment) | ours
+        defaults = UNLIMITED | {"DECOPILOT_DEMO_DIR": str(self._folder.path / "demo")}
+        return defaults | dict(self._environment) | ours
 
     def _announce(self, link: str) -> None:
         took_s = time.monotonic() - self._began

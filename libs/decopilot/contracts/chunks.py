@@ -51,14 +51,15 @@ def encode_chunk(chunk: Chunk) -> bytes:
     return to_json(chunk, inf_nan_mode="null")
 
 
-_SPARE_DEPTH = 24
-"""What comes from outside is stored deeper than it came: in a chunk, a part, a message, an event, a view."""
+DEPTH_MAX = 177
+"""The parser reads 201 levels; stored is what comes from outside in a chunk, a part, a message, an event, a view."""
+_SPARE_DEPTH = 201 - DEPTH_MAX
 
 
 def parse_outside(raw: bytes) -> Any:  # noqa: ANN401  any JSON
     """Read JSON that comes from outside and is to be stored: no NaN, no infinity, no half characters.
 
-    It is also no deeper than can be read again from where it is kept (the parser's limit is 200 levels).
+    It is also no deeper than can be read again from where it is kept.
 
     Raises:
         ValueError: it is not JSON, or too deep.

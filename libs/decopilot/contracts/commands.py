@@ -138,12 +138,16 @@ class Forked(Frozen):
 
 
 class Refused(Frozen):
-    """Nothing was appended; `code` is one of `problems.PROBLEMS`. `outcome` tells what stands instead, if it can."""
+    """Nothing was appended; `code` is one of `problems.PROBLEMS`. `outcome` tells what stands instead, if it can.
+
+    `retry_after_s` tells when to ask again, where that is known.
+    """
 
     type: Literal["refused"] = "refused"
     code: str
     detail: str
     outcome: dict[str, Any] | None = None
+    retry_after_s: int | None = None
 
 
 Reply = Accepted | Receipt | Forked | Refused

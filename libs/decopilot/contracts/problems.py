@@ -46,6 +46,8 @@ PROBLEMS: dict[str, Problem] = {
     "files_not_supported": Problem(422, "The model reads no files"),
     "invalid_file": Problem(422, "A file of the message can't be taken"),
     "too_many_streams": Problem(429, "Too many streams are open"),
+    "too_many_messages": Problem(429, "Too many messages in too short a time"),
+    "too_many_runs": Problem(429, "Too many runs go on at once"),
     "queue_full": Problem(429, "The thread's queue is full"),
     "internal": Problem(500, "The server failed"),
     "broker_unavailable": Problem(503, "The broker can't be reached"),

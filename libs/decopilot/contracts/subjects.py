@@ -5,6 +5,8 @@ from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId
 EVENTS_STREAM = "DECOPILOT_EVENTS"
 CHUNKS_STREAM = "DECOPILOT_CHUNKS"
 WATCH_STREAM = "DECOPILOT_WATCH"
+COUNTS_STREAM = "DECOPILOT_COUNTS"
+PLACES_STREAM = "DECOPILOT_PLACES"
 THREADS_BUCKET = "decopilot_threads"
 MESSAGES_BUCKET = "decopilot_messages"
 READERS_BUCKET = "decopilot_readers"
@@ -25,6 +27,8 @@ CHUNK_PREFIX = "decopilot.chunk"
 TAIL_PREFIX = "decopilot.tail"
 WATCH_PREFIX = "decopilot.watch"
 WATCHTAIL_PREFIX = "decopilot.watchtail"
+COUNT_PREFIX = "decopilot.count"
+PLACE_PREFIX = "decopilot.place"
 COMMAND_PREFIX = "decopilot.command"
 COMMAND_QUEUE = "command"
 
@@ -77,6 +81,26 @@ def watch_of(org: OrgId) -> str:
 def watchtail_of(org: OrgId) -> str:
     """Where the watch events of an org are re-published once stored."""
     return f"{WATCHTAIL_PREFIX}.{org}.>"
+
+
+def count(org: OrgId, who: str, window: int) -> str:
+    """Subject of the counter of what somebody of an org asked for in a window of time."""
+    return f"{COUNT_PREFIX}.{org}.{who}.{window}"
+
+
+def place(org: OrgId, who: str, thread: ThreadId, run: RunId) -> str:
+    """Subject of the place that a run takes among those that go on at once."""
+    return f"{PLACE_PREFIX}.{org}.{who}.{thread}.{run}"
+
+
+def places_of(org: OrgId) -> str:
+    """Filter over the places of an org."""
+    return f"{PLACE_PREFIX}.{org}.>"
+
+
+def places_of_thread(org: OrgId, thread: ThreadId) -> str:
+    """Filter over the places that runs of a thread take, whoever asked for them."""
+    return f"{PLACE_PREFIX}.{org}.*.{thread}.*"
 
 
 def command(name: str) -> str:

@@ -192,11 +192,19 @@ Command = UserCommand | Title | Promote | Start | HandBack | CompleteStep | End
 class RefusedError(Exception):
     """The wish can't be granted in this state; nothing happens. `code` is one of `problems.PROBLEMS`.
 
-    `outcome` says what stands in the place of what was wished, where that is the reason.
+    `outcome` says what stands in the place of what was wished, where that is the reason; `retry_after_s` in how many
+    seconds it may be granted, where that is known.
     """
 
-    def __init__(self, code: str, detail: str, outcome: dict[str, object] | None = None) -> None:
-        self.code, self.detail, self.outcome = code, detail, outcome
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        outcome: dict[str, object] | None = None,
+        *,
+        retry_after_s: int | None = None,
+    ) -> None:
+        self.code, self.detail, self.outcome, self.retry_after_s = code, detail, outcome, retry_after_s
         super().__init__(f"{code}: {detail}")
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -154,12 +154,20 @@ class Journal:
         await self._store.js.purge_stream(subjects.EVENTS_STREAM, seq=before, subject=subjects.events_of(org, thread))
 
     async def execute(
-        self, org: OrgId, thread: ThreadId, command: Command, *, cause: str = "", known: Loaded | None = None
+        self,
+        org: OrgId,
+        thread: ThreadId,
+        command: Command,
+        *,
+        cause: str = "",
+        known: Loaded | None = None,
+        before: Callable[[Event], Awaitable[None]] | None = None,
     ) -> Executed:
         """Load, decide, append under guard; after a conflict, load and decide again.
 
         The caller bounds the time. `cause` is the id of the event that led to this command. With `known`, what was
-        loaded a moment ago, the guard of the append alone says whether that still held.
+        loaded a moment ago, the guard of the append alone says whether that still held. `before` is called with each
+        event that is about to be appended, again after a conflict; what it raises is raised, and nothing appended.
 
         Raises:
             RefusedError, StaleError: as the decider says, of the leader's newest state.
@@ -175,6 +183,8 @@ class Journal:
                     raise
                 event = None
             if event is not None:
+                if before is not None:
+                    await before(event)
                 with _tracer.start_as_current_span(f"append {event.type}", kind=SpanKind.PRODUCER):
                     recorded = await self._append(org, thread, event, loaded.sequence, cause)
                 if recorded is not None:

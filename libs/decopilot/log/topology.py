@@ -31,6 +31,8 @@ ACK_WAIT_S = 5.0
 MAX_ACK_PENDING = 20_000
 """Above every run at once: an item that waits for its redelivery counts too."""
 UNLIMITED = -1
+COUNTS_MAX_AGE_S = 180
+"""A counter is of one minute, by clocks that may differ."""
 READERS_TTL_S = 30.0
 """How long an announced reader is believed: it may say so again after a broker's failover (4 to 8 s), and what a
 gateway announced that is dead keeps nobody waiting for long."""
@@ -85,6 +87,30 @@ def streams(sizes: Sizes) -> list[StreamConfig]:
             duplicate_window=1,
             republish=RePublish(src=f"{subjects.WATCH_PREFIX}.>", dest=f"{subjects.WATCHTAIL_PREFIX}.>"),
         ),
+    ]
+
+
+def tallies(sizes: Sizes) -> list[StreamConfig]:
+    """Every stream that what users may ask for is measured by (ADR 0040): never truth, one message a subject."""
+
+    def tally(name: str, prefix: str, **rest: Any) -> StreamConfig:  # noqa: ANN401  fields of the broker's
+        return StreamConfig(
+            name=name,
+            subjects=[f"{prefix}.>"],
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            num_replicas=sizes.replicas,
+            max_msgs_per_subject=1,
+            duplicate_window=1,
+            allow_direct=True,
+            # What a killed server forgets of them loosens a limit once; every message waits for what they say.
+            persist_mode=PersistMode.ASYNC if sizes.replicas == 1 else PersistMode.DEFAULT,
+            **rest,
+        )
+
+    return [
+        tally(subjects.COUNTS_STREAM, subjects.COUNT_PREFIX, allow_msg_counter=True, max_age=COUNTS_MAX_AGE_S),
+        tally(subjects.PLACES_STREAM, subjects.PLACE_PREFIX, allow_msg_ttl=True),
     ]
 
 
@@ -153,6 +179,8 @@ async def provision(nc: Client, sizes: Sizes | None = None) -> None:
     js = nc.jetstream(timeout=10)
     for config in streams(sizes):
         await _put_stream(js, config)
+    for config in tallies(sizes):
+        await _put_tally(js, config)
     for bucket in buckets(sizes):
         if not await _has_bucket(js, f"KV_{bucket.bucket}", sizes.replicas, bucket.ttl or 0):
             await js.create_key_value(bucket)
@@ -175,6 +203,25 @@ async def _has_bucket(js: JetStreamContext, stream: str, replicas: int, ttl_s: f
     if wanted != found:
         await js.update_stream(wanted)
     return True
+
+
+async def _put_tally(js: JetStreamContext, config: StreamConfig) -> None:
+    name = str(config.name)
+    try:
+        there = (await js.stream_info(name)).config
+    except NotFoundError:
+        await js.add_stream(config)
+    else:
+        if (there.persist_mode or PersistMode.DEFAULT) == config.persist_mode:
+            await js.update_stream(config)
+        else:
+            # Only a new one can be kept otherwise, as several replicas need it.
+            await js.delete_stream(name)
+            await js.add_stream(config)
+    found = (await js.stream_info(name)).config
+    for field in ("num_replicas", "max_msgs_per_subject", "allow_msg_counter", "allow_msg_ttl"):
+        if (getattr(config, field) or None) != (getattr(found, field) or None):
+            raise TopologyError(name, field, getattr(config, field), getattr(found, field))
 
 
 async def _put_stream(js: JetStreamContext, config: StreamConfig) -> None:

@@ -1,8 +1,8 @@
 """Run `command` as a process, configured by environment."""
 
 from decopilot.kit.program import run
-from decopilot.kit.settings import Settings
 from decopilot_command.app import build
+from decopilot_command.settings import CommandSettings
 
 if __name__ == "__main__":
-    run("command", Settings, lambda settings: build(settings).run())
+    run("command", CommandSettings, lambda settings: build(settings, quotas=settings.quotas).run())

@@ -45,7 +45,12 @@ async def _answer(wish: Wish[Any], body: bytes, headers: dict[str, str]) -> Repl
             return await wish.grant(request)
         except RefusedError as refusal:
             log.info("request_refused", code=refusal.code, **about)
-            return Refused(code=refusal.code, detail=refusal.detail, outcome=refusal.outcome)
+            return Refused(
+                code=refusal.code,
+                detail=refusal.detail,
+                outcome=refusal.outcome,
+                retry_after_s=refusal.retry_after_s,
+            )
         except MessageTooLargeError as error:
             # What was resolved bit by bit goes on in one event.
             log.info("request_refused", code="body_too_large", size_bytes=error.size_bytes, **about)

@@ -8,14 +8,17 @@ from nats.aio.client import Client
 
 from decopilot.contracts import subjects
 from decopilot.contracts.configuration import Configuration
+from decopilot.domain.quotas import UNLIMITED, Quotas
 from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connected
 from decopilot.kit.messaging import Messaging
 from decopilot.kit.settings import Settings
 from decopilot.log.blobs import Blobs
 from decopilot.log.capacity import Capacity
+from decopilot.log.counts import Counts
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
+from decopilot.log.places import Places
 from decopilot.log.store import Store
 from decopilot.log.views import Views
 from decopilot_command.answering import answering
@@ -23,6 +26,7 @@ from decopilot_command.branching import Brancher
 from decopilot_command.carrying import Carrier
 from decopilot_command.choosing import Chooser
 from decopilot_command.executing import Executor
+from decopilot_command.limiting import Limiter
 from decopilot_command.tracking import Tracker
 from decopilot_command.waking import Bell
 from decopilot_command.wishes import wishes
@@ -30,8 +34,8 @@ from decopilot_command.wishes import wishes
 REQUESTS_AT_ONCE = 64
 
 
-def build(settings: Settings, configuration: Configuration | None = None) -> FastStream:
-    """Build the program; without a configuration it reads that of the environment."""
+def build(settings: Settings, configuration: Configuration | None = None, quotas: Quotas = UNLIMITED) -> FastStream:
+    """Build the program; without a configuration it reads that of the environment; quotas are its caller's."""
     messaging = Messaging(settings, "command")
     configuration = configuration or read_configuration()
 
@@ -40,7 +44,8 @@ def build(settings: Settings, configuration: Configuration | None = None) -> Fas
         async with connected(settings, "command") as nc, Store(nc) as store:
             views = Views(store)
             journal = Journal(store, views)
-            executor = Executor(journal, Capacity(store))
+            limiter = Limiter(Counts(store), Places(store), quotas)
+            executor = Executor(journal, Capacity(store), limiter)
             chooser = Chooser(configuration)
             brancher = Brancher(executor, chooser, Histories(journal, views), Carrier(Blobs(store)))
             for wish in wishes(executor, Tracker(nc), Bell(nc), chooser, brancher):

@@ -1,9 +1,9 @@
 """Executing: what all wishes have in common: who may wish at all, the deadline, and room for what starts a run."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import NoReturn, TypedDict
+from typing import TypedDict
 
 import structlog
 
@@ -19,14 +19,15 @@ from decopilot.contracts.commands import (
     SendMessage,
     WithdrawMessage,
 )
-from decopilot.contracts.events import RunQueued, RunRequested
+from decopilot.contracts.events import Event, RunQueued, RunRequested
 from decopilot.contracts.ids import MessageId, RunId, UserId
 from decopilot.contracts.messages import RunConfig
-from decopilot.domain.commands import RefusedError, Regenerate, Resolve, Send, UserCommand
-from decopilot.domain.decider import decide
+from decopilot.domain.commands import RefusedError, Regenerate, Send, UserCommand
+from decopilot.domain.quotas import who_asks
 from decopilot.domain.thread import ThreadState
 from decopilot.log.capacity import Capacity
-from decopilot.log.journal import Executed, Journal, Loaded
+from decopilot.log.journal import Executed, Journal
+from decopilot_command.limiting import Limiter
 
 log = structlog.get_logger()
 DEADLINE_S = 4.0
@@ -42,8 +43,6 @@ Request = (
     | ForkThread
     | DeleteThread
 )
-Runs = Send | Regenerate | Resolve
-"""Wishes that a run may come of."""
 
 
 class Wisher(TypedDict):
@@ -62,9 +61,10 @@ def wisher(request: Request) -> Wisher:
 class Executor:
     """Has wishes decided and appended."""
 
-    def __init__(self, journal: Journal, capacity: Capacity) -> None:
+    def __init__(self, journal: Journal, capacity: Capacity, limiter: Limiter) -> None:
         self._journal = journal
         self._capacity = capacity
+        self._limiter = limiter
 
     async def execute(
         self, request: Request, command: UserCommand, *, check: Callable[[RunConfig], None] | None = None
@@ -74,22 +74,27 @@ class Executor:
         `check` raises what speaks against a run that would begin; one that is found is as it is.
 
         Raises:
-            RefusedError: the thread's state, the user's rights, the check or the store's size speak against it.
+            RefusedError: the thread's state, the user's rights, the check, a limit or the store speak against it.
             TimeoutError, nats.errors.Error: unknown whether it was appended; the same request may be sent again.
 
         """
         if request.role == "viewer":
             raise RefusedError("forbidden", "Viewers read; they change nothing.")
-        known: Loaded | None = None
-        async with asyncio.timeout(DEADLINE_S):
-            if isinstance(command, Runs):
-                checks = [] if check is None else [check]
-                if await self._capacity.is_nearly_full():
-                    checks.append(_no_room)
-                if checks:
-                    known = await self._journal.load(request.org, request.thread)
-                    _check_new_run(known.state, command, checks)
-            return await self._journal.execute(request.org, request.thread, command, known=known)
+        async with asyncio.timeout(DEADLINE_S), self._limiter.admitting(request.org, request.thread) as admission:
+            if isinstance(command, Send | Regenerate):
+                admission.begin(who_asks(request.role, request.user), command.run_id)
+
+            async def admit(event: Event) -> None:
+                if isinstance(event, RunRequested | RunQueued):
+                    if check is not None:
+                        check(event.config)
+                    if await self._capacity.is_nearly_full():
+                        raise RefusedError("storage_full", "The chunk log has no room for new runs at the moment.")
+                    await admission.admit(event)
+
+            executed = await self._journal.execute(request.org, request.thread, command, before=admit)
+            await admission.settle(executed)
+            return executed
 
     async def state(self, request: Request) -> ThreadState:
         """Read how the thread that a request is about stands.
@@ -116,14 +121,3 @@ def accepted(said: str, request: Request, executed: Executed, run_id: RunId, mes
     return Accepted(
         thread=request.thread, run_id=run_id, message_id=message_id, status=record.status, cursor=str(record.cursor)
     )
-
-
-def _check_new_run(state: ThreadState, command: Runs, checks: Iterable[Callable[[RunConfig], None]]) -> None:
-    event = decide(command, state)
-    if isinstance(event, RunRequested | RunQueued):
-        for check in checks:
-            check(event.config)
-
-
-def _no_room(_: RunConfig) -> NoReturn:
-    raise RefusedError("storage_full", "The chunk log has no room for new runs at the moment.")

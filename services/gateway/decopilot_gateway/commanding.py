@@ -42,7 +42,7 @@ class Commander:
             raise ProblemError("body_too_large", "The message does not fit the broker.")
         reply = await self._reply(subjects.command(name), body, may_repeat=may_repeat)
         if isinstance(reply, Refused):
-            raise ProblemError(reply.code, reply.detail, reply.outcome)
+            raise ProblemError(reply.code, reply.detail, reply.outcome, retry_after_s=reply.retry_after_s)
         if not isinstance(reply, expected):
             msg = f"{name} was answered by {reply.type}"
             raise TypeError(msg)

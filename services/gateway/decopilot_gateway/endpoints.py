@@ -33,7 +33,15 @@ _READ = (*_WHO, "broker_unavailable")
 _WISH = (*_READ, "command_unavailable", "thread_not_found")
 _BODY = ("invalid_json", "invalid_body", "body_too_large", "unsupported_media_type")
 _CHOICE = ("agent_not_found", "tier_unavailable", "model_not_allowed", "files_not_supported")
-_RESOLUTION = ("agent_not_found", "model_not_allowed", "interaction_not_found", "interaction_resolved", "storage_full")
+_QUOTA = ("too_many_messages", "too_many_runs")
+_RESOLUTION = (
+    "agent_not_found",
+    "model_not_allowed",
+    "interaction_not_found",
+    "interaction_resolved",
+    "storage_full",
+    *_QUOTA,
+)
 _POST = ("thread_mismatch", "message_conflict", "run_active", "queue_full", "invalid_file", "file_not_found")
 _THREAD = "/{org}/decopilot/threads/{thread}"
 _RUN = ("thread_not_found", "run_not_found")
@@ -153,7 +161,7 @@ def endpoints(
             "Have a message answered anew, the last one unless it is named; what stands behind it leaves the thread.",
             branching.regenerate,
             {202: ("The run is in the log; messageId is the question's.", "Accepted")},
-            (*_WISH, *_BODY, "thread_mismatch", "message_not_found", "run_active", "storage_full"),
+            (*_WISH, *_BODY, "thread_mismatch", "message_not_found", "run_active", "storage_full", *_QUOTA),
             body="RegenerateBody",
             needs_body=False,
         ),
@@ -341,6 +349,7 @@ def endpoints(
                 "tier_unavailable",
                 "message_conflict",
                 "storage_full",
+                *_QUOTA,
             ),
             body="FireBody",
             needs_body=False,

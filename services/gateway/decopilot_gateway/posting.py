@@ -26,6 +26,8 @@ from decopilot_gateway.facts import facts_in
 from decopilot_gateway.problems import ProblemError
 from decopilot_gateway.wishing import accepted_response
 
+MESSAGES_MAX, PARTS_MAX = 100, 1000
+"""In one body; and in one message."""
 INSTRUCTIONS_LENGTH = 64 * 1024
 """They are kept with every run of their thread that is not over."""
 
@@ -54,7 +56,7 @@ class PostedMessage(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False)
     id: Message | None = None
     role: Literal["user", "system"]
-    parts: list[PostedPart] = Field(min_length=1, max_length=1000)
+    parts: list[PostedPart] = Field(min_length=1, max_length=PARTS_MAX)
     metadata: dict[str, JsonValue] | None = None
 
 
@@ -83,7 +85,7 @@ class MessagesBody(BaseModel):
     """Body of `POST …/messages`; unknown fields are ignored."""
 
     messages: list[Annotated[PostedMessage | ResolvedMessage, Field(discriminator="role")]] = Field(
-        min_length=1, max_length=100
+        min_length=1, max_length=MESSAGES_MAX
     )
     agent: PostedAgent = PostedAgent(id="default")
     tier: Tier | None = None

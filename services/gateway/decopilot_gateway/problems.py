@@ -10,7 +10,9 @@ from decopilot.contracts.problems import PROBLEMS
 from decopilot.log.store import UNCERTAIN
 
 RETRY_AFTER_S = 1
-_RETRY_AFTER_S = {503: RETRY_AFTER_S, 429: 5}
+_RETRY_AFTER_BY_STATUS_S = {503: RETRY_AFTER_S, 429: 5}
+_RETRY_AFTER_S = {"storage_full": 30}
+"""Chunks make room for others as long after the end of their runs."""
 _BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 log = structlog.get_logger()
@@ -19,19 +21,25 @@ log = structlog.get_logger()
 class ProblemError(Exception):
     """A request is refused. `code` is one of `problems.PROBLEMS`; `detail` is shown to the caller.
 
-    `outcome` tells what stands instead of what was asked for, where that is the reason.
+    `outcome` tells what stands instead of what was asked for, where that is the reason; `retry_after_s` when to ask
+    again, where that is known better than by the status.
     """
 
-    def __init__(self, code: str, detail: str, outcome: dict[str, Any] | None = None) -> None:
-        self.code, self.detail, self.outcome = code, detail, outcome
+    def __init__(
+        self, code: str, detail: str, outcome: dict[str, Any] | None = None, *, retry_after_s: int | None = None
+    ) -> None:
+        self.code, self.detail, self.outcome, self.retry_after_s = code, detail, outcome, retry_after_s
         super().__init__(f"{code}: {detail}")
 
 
-def problem_response(code: str, detail: str, outcome: dict[str, Any] | None = None) -> web.Response:
+def problem_response(
+    code: str, detail: str, outcome: dict[str, Any] | None = None, *, retry_after_s: int | None = None
+) -> web.Response:
     """Render a problem."""
     # A newer `command` may know codes that this gateway does not.
     status, title = PROBLEMS.get(code, PROBLEMS["internal"])
-    headers = {"Retry-After": str(_RETRY_AFTER_S[status])} if status in _RETRY_AFTER_S else {}
+    wait_s = retry_after_s or _RETRY_AFTER_S.get(code) or _RETRY_AFTER_BY_STATUS_S.get(status)
+    headers = {} if wait_s is None else {"Retry-After": str(wait_s)}
     if status == 401:  # noqa: PLR2004  HTTP
         headers["WWW-Authenticate"] = "Bearer"
     body: dict[str, Any] = {
@@ -52,7 +60,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         return await handler(request)
     except ProblemError as problem:
-        return problem_response(problem.code, problem.detail, problem.outcome)
+        return problem_response(problem.code, problem.detail, problem.outcome, retry_after_s=problem.retry_after_s)
     except web.HTTPException as error:
         if error.status not in _BY_STATUS:
             raise

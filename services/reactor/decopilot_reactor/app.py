@@ -23,6 +23,7 @@ from decopilot.log.erasing import Eraser
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
 from decopilot.log.leftovers import Leftovers
+from decopilot.log.places import Places
 from decopilot.log.readers import Readers
 from decopilot.log.store import Store
 from decopilot.log.views import Views
@@ -32,6 +33,7 @@ from decopilot_reactor.deleting import Deleter
 from decopilot_reactor.handling import handling, handling_messages
 from decopilot_reactor.janitor import Janitor
 from decopilot_reactor.overseeing import Overseer
+from decopilot_reactor.placing import Placer
 from decopilot_reactor.projecting import Projector
 from decopilot_reactor.purging import Purger
 from decopilot_reactor.reacting import Reactor
@@ -55,7 +57,8 @@ def build(settings: ReactorSettings, configuration: Configuration | None = None)
             views, chunks, blobs = Views(store), ChunkLog(store), Blobs(store)
             journal = Journal(store, views)
             ender = Ender(store, journal, Histories(journal, views))
-            reactor = Reactor(Projector(journal, views), Teller(journal, WatchLog(store)), ender)
+            placer = Placer(journal, Places(store))
+            reactor = Reactor(Projector(journal, views), Teller(journal, WatchLog(store)), ender, placer)
             overseer = Overseer(
                 ender,
                 chunks,

@@ -105,7 +105,8 @@ class Clockwork:
 
 def _may_be_granted_later(code: str) -> bool:
     # A newer `command` may know codes that this reactor does not.
-    return code not in PROBLEMS or PROBLEMS[code].status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    status = HTTPStatus.INTERNAL_SERVER_ERROR if code not in PROBLEMS else PROBLEMS[code].status
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
 
 
 def _log_decided(plan: Plan, looked: Looked) -> None:

@@ -1,10 +1,11 @@
-"""Reacting to an event: first the views, then whose turn it is, then what the org's watchers are told of it."""
+"""Reacting to an event: first the views, then whose turn it is, what the org's watchers are told, and the places."""
 
 from opentelemetry.trace import SpanKind
 
 from decopilot.contracts.events import Recorded, run_of
 from decopilot.kit import telemetry
 from decopilot.log.ending import Ender
+from decopilot_reactor.placing import Placer
 from decopilot_reactor.projecting import Projector
 from decopilot_reactor.telling import Teller
 
@@ -12,13 +13,17 @@ from decopilot_reactor.telling import Teller
 class Reactor:
     """Reacts to events, each as often as it is delivered."""
 
-    def __init__(self, projector: Projector, teller: Teller, ender: Ender) -> None:
+    def __init__(self, projector: Projector, teller: Teller, ender: Ender, placer: Placer) -> None:
         self._projector = projector
         self._teller = teller
         self._ender = ender
+        self._placer = placer
 
     async def react(self, recorded: Recorded) -> None:
-        """Write the views up to this event, let the queue's head start if it may, append the watch events up to it."""
+        """Write the views up to this event, let the queue's head start if it may, append the watch events up to it.
+
+        Then the places of the thread's runs are kept or given back.
+        """
         attributes = {
             telemetry.ORG: recorded.org,
             telemetry.THREAD: recorded.thread,
@@ -34,3 +39,4 @@ class Reactor:
                 # Whoever ended the last run may have died before it did so.
                 await self._ender.promote(recorded.org, recorded.thread)
             await self._teller.tell(recorded)
+            await self._placer.place(recorded)

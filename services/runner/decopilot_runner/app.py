@@ -58,6 +58,7 @@ def build(settings: RunnerSettings, configuration: Configuration | None = None) 
                 configuration,
                 blobs,
                 answer_bytes=nc.max_payload - EVENT_RESERVE_BYTES,
+                run_bytes=settings.run_bytes,
                 questions_wait=settings.questions_wait,
             )
             worker = Worker(

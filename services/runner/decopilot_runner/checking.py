@@ -78,6 +78,8 @@ _SHOWN = 64
 _IDS = ("toolCallId", "approvalId")
 ID_LENGTH = 256
 """What a person answers is named by them."""
+RUN_BYTES = 64 << 20
+"""What an attempt may write in all, unless its runner is told otherwise: the longest answer, eight times over."""
 _NAMES = {str: "string", bool: "boolean", dict: "object", list: "array"}
 
 
@@ -97,11 +99,25 @@ class AnswerTooLargeError(Exception):
         super().__init__(f"an answer has at most {limit_bytes} bytes")
 
 
-class Checker:
-    """Checks the chunks of one run, which may add up to `limit_bytes`."""
+class RunTooLongError(Exception):
+    """The agent writes without an end: what it wrote, shown or not, is more than a run may write."""
 
     def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        super().__init__(f"a run writes at most {limit_bytes} bytes")
+
+
+class Checker:
+    """Checks the chunks of one attempt at a run: its message may add up to `limit_bytes`, all it writes to `run_bytes`.
+
+    Much of what is written is in no message: what is transient, or replaced, and the frame that the log repeats around
+    every delta.
+    """
+
+    def __init__(self, limit_bytes: int, *, run_bytes: int = RUN_BYTES) -> None:
         self._limit_bytes = limit_bytes
+        self._run_bytes = run_bytes
+        self._written_bytes = 0
         self._left_bytes = limit_bytes
         self._replaced: dict[tuple[str, str], int] = {}  # sizes of what the next chunk of its kind takes the place of
 
@@ -115,6 +131,7 @@ class Checker:
         Raises:
             ProtocolError: it is no chunk of the AI SDK, or one that is not an agent's to send.
             AnswerTooLargeError: with it the answer is too large.
+            RunTooLongError: with it the run has written too much.
 
         """
         if not isinstance(chunk, dict):
@@ -138,6 +155,9 @@ class Checker:
         self._left_bytes += 0 if kind.startswith("tool-input-") else before
         if size > (self._limit_bytes if is_transient else self._left_bytes):
             raise AnswerTooLargeError(self._limit_bytes)
+        self._written_bytes += len(line)
+        if self._written_bytes > self._run_bytes:
+            raise RunTooLongError(self._run_bytes)
         if not is_transient:
             self._left_bytes -= size
             if place is not None and (place[0].startswith("data-") or stored.get("preliminary")):

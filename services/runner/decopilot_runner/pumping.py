@@ -24,7 +24,7 @@ from decopilot.log.ending import Attempt
 from decopilot.log.journal import Journal
 from decopilot.log.pump import FencedError, Pump
 from decopilot.log.store import patiently
-from decopilot_runner.checking import AnswerTooLargeError, Checker, ProtocolError
+from decopilot_runner.checking import AnswerTooLargeError, Checker, ProtocolError, RunTooLongError
 from decopilot_runner.files import reading
 
 CATEGORY_LENGTH = 64
@@ -60,7 +60,7 @@ class Progress:
 
 
 class AgentPump:
-    """Lets agents write the answers of runs, up to `answer_bytes` each."""
+    """Lets agents write the answers of runs, up to `answer_bytes` each, and in all up to `run_bytes` an attempt."""
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class AgentPump:
         blobs: Blobs,
         *,
         answer_bytes: int,
+        run_bytes: int,
         questions_wait: bool,
     ) -> None:
         self._journal = journal
@@ -77,6 +78,7 @@ class AgentPump:
         self._configuration = configuration
         self._blobs = blobs
         self._answer_bytes = answer_bytes
+        self._run_bytes = run_bytes
         self._questions_wait = questions_wait
 
     async def run(self, progress: Progress, history: Sequence[UIMessage]) -> tuple[Outcome, Chunk]:
@@ -96,6 +98,9 @@ class AgentPump:
         except AnswerTooLargeError as error:
             log.warning("answer_too_large", run_id=run, limit_bytes=error.limit_bytes)
             return failure(fold.message(), "too_large", f"The answer is too large: {error}."), {}
+        except RunTooLongError as error:
+            log.warning("run_too_long", run_id=run, limit_bytes=error.limit_bytes)
+            return failure(fold.message(), "too_large", f"The run does not come to an end: {error}."), {}
         except BaseException:
             # Also one that calls `sys.exit`: it must not end the runner, and the runs beside it.
             log.exception("agent_failed", run_id=run)
@@ -106,7 +111,7 @@ class AgentPump:
         """Pump the agent's chunks; returns its `finish` chunk, or an empty one."""
         finish: Chunk = {}
         number = 0
-        checker = Checker(self._answer_bytes)
+        checker = Checker(self._answer_bytes, run_bytes=self._run_bytes)
         if progress.partial is not None:
             checker.count(progress.partial)
         request = _request(progress, history, reading(self._blobs, progress.attempt.org))

@@ -1,0 +1,201 @@
+"""Limiting: whoever asks for a run is counted, and claims a place among those that go on, before it is appended."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import structlog
+
+from decopilot.contracts.events import RunQueued, RunRequested
+from decopilot.contracts.ids import OrgId, RunId, ThreadId
+from decopilot.domain.commands import RefusedError
+from decopilot.domain.quotas import ORG, SERVICE, Full, Place, Quotas, who_asks, window_of
+from decopilot.log.counts import Counts
+from decopilot.log.journal import Executed
+from decopilot.log.places import Places
+from decopilot.log.store import UNCERTAIN, MessageTooLargeError
+
+PATIENCE_S = 1.0
+"""A limit that can't be looked at by then holds nobody up: it is there against too much, not against an outage."""
+RUNS_RETRY_S = 10
+ASKED_TWICE = "The very same is being asked for at this moment; ask what came of it."
+
+ResultT = TypeVar("ResultT")
+
+log = structlog.get_logger()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class _Spent:
+    """Who has sent as much as they may in the present window: they are refused at the cost of a look in here."""
+
+    def __init__(self) -> None:
+        self._window = 0
+        self._whose: set[tuple[OrgId, str]] = set()
+
+    def add(self, org: OrgId, who: str, window: int) -> None:
+        if window != self._window:
+            self._window, self._whose = window, set()
+        self._whose.add((org, who))
+
+    def find(self, org: OrgId, counted: Iterable[str], window: int) -> str | None:
+        if window != self._window:
+            return None
+        return next((who for who in counted if (org, who) in self._whose), None)
+
+
+class Limiter:
+    """Measures what is asked for by what users and orgs may (ADR 0040)."""
+
+    def __init__(self, counts: Counts, places: Places, quotas: Quotas, *, now: Callable[[], datetime] = _now) -> None:
+        self.now = now
+        self.counts = counts
+        self.places = places
+        self.quotas = quotas
+        self.spent = _Spent()
+
+    @asynccontextmanager
+    async def admitting(self, org: OrgId, thread: ThreadId) -> AsyncIterator["Admission"]:
+        """Admit what comes of one request; what was taken for it is given back if nothing does.
+
+        Where nobody knows what became of the request, its place stays until the log tells or the claim's time is up.
+        """
+        admission = Admission(self, org, thread)
+        try:
+            yield admission
+        except (RefusedError, MessageTooLargeError):
+            await admission.give_back()
+            raise
+        finally:
+            await admission.end()
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What speaks against a message, and what against a run that would begin with it."""
+
+    messages: RefusedError | None = None
+    runs: RefusedError | None = None
+
+
+class Admission:
+    """One request: counted once, and with one place, however often its event is decided anew."""
+
+    def __init__(self, limiter: Limiter, org: OrgId, thread: ThreadId) -> None:
+        self._limiter = limiter
+        self._org = org
+        self._thread = thread
+        self._measuring: asyncio.Task[_Measured] | None = None
+        self._counted: list[tuple[str, int]] = []
+        self._claim: Place | None = None
+
+    def begin(self, who: str, run: RunId) -> None:
+        """Begin to measure, for this run or one that it turns out to be a repeat of: meanwhile the thread is loaded."""
+        if self._measuring is None:
+            self._measuring = asyncio.create_task(self._measure(who, run), name=f"measure {run}")
+
+    async def admit(self, event: RunRequested | RunQueued) -> None:
+        """Let what is about to be appended pass.
+
+        Raises:
+            RefusedError: it is one too many. Behind another run of its thread a message only waits.
+
+        """
+        self.begin(who_asks(event.config.role, event.user_id), event.run_id)
+        measured = await self._measured()
+        refusal = measured.messages or (measured.runs if isinstance(event, RunRequested) else None)
+        if refusal is not None:
+            raise refusal
+
+    async def settle(self, executed: Executed) -> None:
+        """Give back what was not needed: a repeat counts nothing, and what waits in a queue takes no place."""
+        await self._measured()
+        if executed.appended is None:
+            await self.give_back()
+        elif not isinstance(executed.appended.event, RunRequested):
+            await self._withdraw()
+
+    async def give_back(self) -> None:
+        """Give back all that was taken."""
+        await self._measured()
+        counted, self._counted = self._counted, []
+        await asyncio.gather(*(self._count(who, window, -1) for who, window in counted), self._withdraw())
+
+    async def end(self) -> None:
+        """See to it that nothing goes on behind the request."""
+        if self._measuring is not None and not self._measuring.done():
+            self._measuring.cancel()
+            await asyncio.wait([self._measuring])
+
+    async def _measured(self) -> _Measured:
+        return _Measured() if self._measuring is None else await self._measuring
+
+    async def _measure(self, who: str, run: RunId) -> _Measured:
+        quotas, (window, left_s) = self._limiter.quotas, window_of(self._limiter.now())
+        limits = {who: quotas.messages_per_user, ORG: quotas.messages_per_org}
+        if who == SERVICE:
+            del limits[who]
+        spent = self._limiter.spent.find(self._org, limits, window)
+        if spent is not None:
+            return _Measured(messages=_too_many_messages(spent, limits[spent], left_s))
+        claiming = asyncio.create_task(self._place(who, run))
+        counts = await asyncio.gather(*(self._count(counted, window, 1) for counted in limits))
+        runs = await claiming
+        for (counted, limit), count in zip(limits.items(), counts, strict=True):
+            if count > limit:
+                self._limiter.spent.add(self._org, counted, window)
+                return _Measured(messages=_too_many_messages(counted, limit, left_s))
+        return _Measured(runs=runs)
+
+    async def _count(self, who: str, window: int, more: int) -> int:
+        count = await self._tried(self._limiter.counts.add(self._org, who, window, more), 0)
+        if count and more > 0:
+            self._counted.append((who, window))
+        return count
+
+    async def _place(self, who: str, run: RunId) -> RefusedError | None:
+        places, quotas = self._limiter.places, self._limiter.quotas
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                self._claim = await places.claim(self._org, who, self._thread, run)
+                if self._claim is None:
+                    return RefusedError("too_many_runs", ASKED_TWICE, retry_after_s=RUNS_RETRY_S)
+                full = await places.full_for(self._org, self._claim, quotas)
+        except UNCERTAIN as error:
+            self._unchecked(error)
+            return None
+        return None if full is None else _too_many_runs(full, quotas)
+
+    async def _withdraw(self) -> None:
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            await self._tried(self._limiter.places.withdraw(claim), None)
+
+    async def _tried(self, call: Awaitable[ResultT], otherwise: ResultT) -> ResultT:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await call
+        except UNCERTAIN as error:
+            self._unchecked(error)
+            return otherwise
+
+    def _unchecked(self, error: Exception) -> None:
+        log.warning("limit_unchecked", org=self._org, thread=self._thread, error=repr(error))
+
+
+def _too_many_messages(who: str, limit: int, retry_after_s: int) -> RefusedError:
+    whose = "The org" if who == ORG else "You"
+    detail = f"{whose} sent {limit} messages within a minute, which is the limit."
+    return RefusedError("too_many_messages", detail, retry_after_s=retry_after_s)
+
+
+def _too_many_runs(full: Full, quotas: Quotas) -> RefusedError:
+    whose, limit = ("The org has", quotas.runs_per_org) if full == "org" else ("You have", quotas.runs_per_user)
+    detail = f"{whose} {limit} runs going on, which is the limit."
+    return RefusedError("too_many_runs", detail, retry_after_s=RUNS_RETRY_S)
