@@ -1,5 +1,6 @@
 """Bodies: JSON as clients send it, read and checked the same way everywhere."""
 
+import asyncio
 from typing import TypeVar
 
 from aiohttp import web
@@ -8,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 from decopilot.contracts.chunks import parse_outside
 from decopilot_gateway.problems import ProblemError
 
+BODY_LIMIT_S = 60.0
+"""So long a body may take to come: half a megabit a second for the largest."""
 _SHOWN_ERRORS = 3
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
@@ -36,8 +39,16 @@ async def read_body_if_any(request: web.Request, form: type[BodyT]) -> BodyT | N
 
 
 async def _raw(request: web.Request) -> bytes:
+    limit = request.client_max_size
+    if (request.content_length or 0) > limit:
+        raise ProblemError("body_too_large", f"A body has at most {limit} bytes.")
     try:
-        return await request.read()
+        async with asyncio.timeout(BODY_LIMIT_S) as patience:
+            return await request.read()
+    except TimeoutError as error:
+        if not patience.expired():
+            raise
+        raise ProblemError("body_too_slow", f"It has to come within {BODY_LIMIT_S:.0f} s.") from error
     except web.RequestPayloadError as error:
         raise ProblemError("invalid_body", "The body is not encoded as its Content-Encoding says.") from error
 

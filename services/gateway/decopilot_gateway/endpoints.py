@@ -30,7 +30,7 @@ from decopilot_gateway.wishing import Wishing
 _WHO = ("unauthenticated", "forbidden", "invalid_id", "internal")
 _READ = (*_WHO, "broker_unavailable")
 _WISH = (*_READ, "command_unavailable", "thread_not_found")
-_BODY = ("invalid_json", "invalid_body", "body_too_large", "unsupported_media_type")
+_BODY = ("invalid_json", "invalid_body", "body_too_large", "body_too_slow", "unsupported_media_type")
 _CHOICE = ("agent_not_found", "tier_unavailable", "model_not_allowed", "files_not_supported")
 _RESOLUTION = ("agent_not_found", "model_not_allowed", "interaction_not_found", "interaction_resolved", "storage_full")
 _POST = ("thread_mismatch", "message_conflict", "run_active", "queue_full", "invalid_file", "file_not_found")
