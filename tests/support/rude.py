@@ -18,7 +18,8 @@ class Line:
         """Send, without waiting for it to be taken; what nobody takes is no matter."""
         with suppress(OSError):
             for piece in said:
-                self.writer.write(piece)
+                if not self.writer.is_closing():
+                    self.writer.write(piece)
 
     async def head(self) -> bytes:
         """Read an answer's head; empty where the connection ended without one."""

@@ -1,6 +1,7 @@
 """Outbound: HTTP to public addresses, unless more is allowed; what was checked is connected to (ADR 0041)."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class ForbiddenAddressError(OSError):
     def __init__(self, host: str, address: str) -> None:
         self.host, self.address = host, address
         where = "is" if host == address else f"is at {address}, which is"
-        super().__init__(f"{host} {where} no public address, and private_hosts does not allow it")
+        super().__init__(errno.EACCES, f"{host} {where} no public address, and private_hosts does not allow it")
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
         try:
             addresses = await self._reach.addresses(host, request.url.port or _PORTS[request.url.scheme])
         except OSError as error:
-            raise httpx2.ConnectError(str(error), request=request) from error
+            raise httpx2.ConnectError(error.strerror or str(error), request=request) from error
         for address in addresses[:-1]:
             try:
                 return await self._send(request, address)
