@@ -119,7 +119,7 @@ async def test_an_mcp_server_can_not_send_the_runner_elsewhere(names: dict[str, 
         url = f"http://tools.internal:{port}/mcp"
         async with client_factory(url, Reach.of(["tools.internal"]))(follow_redirects=True) as client:
             assert 307 == (await client.get(url)).status_code
-            with pytest.raises(httpx2.ConnectError, match="is not tools.internal"):
+            with pytest.raises(httpx2.ConnectError, match=r"is not tools\.internal"):
                 await client.get(f"http://127.0.0.1:{elsewhere}/")
         assert heard
         assert [] == unheard
