@@ -269,6 +269,23 @@ async def test_what_is_no_file_is_refused(ann: Person, store: Store) -> None:
     assert 0 == len([name async for name in names(store)])
 
 
+BOMB = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\1\0\0\0\1\0\0\x08\x02\0\0\0"
+
+
+@pytest.mark.usefixtures("command")
+async def test_a_picture_that_would_fill_the_memory_of_who_looks_at_it_is_not_taken(ann: Person, store: Store) -> None:
+    for kind in ("image/png", "text/plain"):
+        refusal = await ann.code("POST", FILES, data=BOMB, headers={"Content-Type": kind})
+        assert (422, "invalid_file") == refusal
+    late = b"\xff\xd8" + (b"\xff\xe2\xff\xff" + bytes(65_533)) * 9 + b"\xff\xc0\0\x0b\x08\xff\xff\xff\xff\1\0\x11\0"
+    refusal = await ann.code("POST", FILES, data=late + bytes(100), headers={"Content-Type": "image/jpeg"})
+    assert (422, "invalid_file") == refusal
+    url = f"data:image/png;base64,{base64.b64encode(BOMB).decode()}"
+    body = {"messages": [{"role": "user", "parts": [{"type": "file", "url": url, "mediaType": "image/png"}]}]}
+    assert (422, "invalid_file") == await ann.code("POST", "/acme/decopilot/threads/t1/messages", json=body)
+    assert 0 == len([name async for name in names(store)])
+
+
 async def names(store: Store) -> AsyncIterator[str]:
     """Yield what the store has blobs of."""
     async for batch in store.read(STREAM, "$O.*.M.*", 0):

@@ -13,7 +13,7 @@ from yarl import URL
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.log.store import Store
-from support.gateways import SECRET, Gateway, make_token, running_gateway
+from support.gateways import SECRET, Gateway, gateway_settings, make_token, running_gateway
 
 THREADS = "/acme/decopilot/threads"
 DEEP = jwt.utils.base64url_encode(b"[" * 5_000).decode()
@@ -137,6 +137,10 @@ async def test_every_answer_forbids_what_a_page_of_ours_never_does(own_broker: E
                 assert cache == response.headers["Cache-Control"], path
                 assert "nosniff" == response.headers["X-Content-Type-Options"]
                 assert "no-referrer" == response.headers["Referrer-Policy"]
+                assert "DENY" == response.headers["X-Frame-Options"]
+                assert "same-origin" == response.headers["Cross-Origin-Opener-Policy"]
+                assert "same-origin" == response.headers["Cross-Origin-Resource-Policy"]
+                assert "camera=()" in response.headers["Permissions-Policy"]
                 policy = response.headers["Content-Security-Policy"].split("; ")
                 assert {"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"} <= set(policy)
 
@@ -206,3 +210,57 @@ def _body_of(page: str) -> dict[str, str | None]:
     parser = _Links()
     parser.feed(page)
     return parser.body
+
+
+PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+FRIEND = "https://app.example.com"
+
+
+async def test_no_other_origin_is_told_anything_unless_it_is_named(own_broker: EmbeddedBroker, store: Store) -> None:
+    del store
+    bearer = {"Authorization": f"Bearer {make_token()}"}
+    for named, origin in (("", FRIEND), (FRIEND, "https://evil.example"), (FRIEND, "https://app.example.com.evil.example"),
+                          (FRIEND, "http://app.example.com"), (FRIEND, "null"), (FRIEND, "")):  # fmt: skip
+        async with running_gateway(own_broker.url, cors_origins=named) as gateway, browser(gateway) as session:
+            async with session.options(THREADS, headers=PREFLIGHT | {"Origin": origin}) as response:
+                assert 405 == response.status
+                assert not [name for name in response.headers if name.startswith("Access-Control")]
+            async with session.get(THREADS, headers=bearer | {"Origin": origin}) as response:
+                assert not [name for name in response.headers if name.startswith("Access-Control")]
+
+
+async def test_a_named_origin_may_call_with_a_bearer_token_and_never_with_the_cookie(
+    own_broker: EmbeddedBroker, store: Store
+) -> None:
+    del store
+    named = f"http://other.example, {FRIEND}"
+    async with running_gateway(own_broker.url, cors_origins=named) as gateway, browser(gateway) as session:
+        origin = {"Origin": FRIEND}
+        for path in (THREADS, f"{THREADS}/t1/messages", "/acme/decopilot/attach/t1", "/acme/watch"):
+            async with session.options(path, headers=PREFLIGHT | origin) as response:
+                assert 204 == response.status
+                assert FRIEND == response.headers["Access-Control-Allow-Origin"]
+                assert "Authorization" in response.headers["Access-Control-Allow-Headers"]
+        bearer = {"Authorization": f"Bearer {make_token()}"}
+        cookie = {"Cookie": f"decopilot_token_{gateway.url.rpartition(':')[2]}={make_token()}"}
+        for method, path, headers, status in (
+            ("GET", THREADS, bearer, 200),
+            ("GET", f"{THREADS}/t1", bearer, 404),
+            ("GET", THREADS, {}, 401),
+            ("GET", "/acme/decopilot/attach/t1", bearer, 200),
+            ("POST", f"{THREADS}/t1/messages", cookie, 403),
+        ):
+            async with session.request(method, path, headers=headers | origin) as response:
+                assert status == response.status
+                assert FRIEND == response.headers["Access-Control-Allow-Origin"]
+                assert "Origin" in response.headers["Vary"]
+                assert "Retry-After" in response.headers["Access-Control-Expose-Headers"]
+                assert "Access-Control-Allow-Credentials" not in response.headers
+
+
+@pytest.mark.parametrize(
+    "named", ["*", "app.example.com", "https://app.example.com/", "https://a/b", "null", "ftp://x"]
+)
+def test_what_is_no_origin_is_a_mistake_of_the_settings(named: str) -> None:
+    with pytest.raises(ValueError, match="is no origin"):
+        gateway_settings("nats://x", cors_origins=named)

@@ -143,7 +143,7 @@ async def test_the_headers_of_a_stream_speak_to_proxies_and_ai_sdks(own_broker: 
             given = response.headers
     wanted = {
         "Content-Type": "text/event-stream",
-        "Cache-Control": "no-cache",
+        "Cache-Control": "no-store",
         "X-Accel-Buffering": "no",
         "X-Vercel-AI-UI-Message-Stream": "v1",
     }

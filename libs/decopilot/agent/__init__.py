@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass, field
 from typing import Any
 
+from decopilot.agent.outbound import outbound_session
 from decopilot.agent.showing import show, streamed
 from decopilot.agent.tools import ToolCall, ToolError, ToolHints, current_call, hints_of, tool
 from decopilot.contracts.chunks import Chunk
@@ -27,6 +28,7 @@ __all__ = [
     "ToolHints",
     "current_call",
     "hints_of",
+    "outbound_session",
     "show",
     "streamed",
     "tool",

@@ -65,12 +65,17 @@ def parse_outside(raw: bytes) -> Any:  # noqa: ANN401  any JSON
         ValueError: it is not JSON, or too deep.
 
     """
-    parsed = from_json(raw, allow_inf_nan=False)
     try:
-        from_json(b"[" * _SPARE_DEPTH + raw + b"]" * _SPARE_DEPTH, allow_inf_nan=False)
+        parsed = from_json(b"[" * _SPARE_DEPTH + raw + b"]" * _SPARE_DEPTH, allow_inf_nan=False)
     except ValueError as error:
+        from_json(raw, allow_inf_nan=False)
         msg = "the JSON is nested too deeply"
         raise ValueError(msg) from error
+    for _ in range(_SPARE_DEPTH):
+        if len(parsed) != 1:
+            # It closed what stands around it, or is nothing.
+            return from_json(raw, allow_inf_nan=False)
+        (parsed,) = parsed
     return parsed
 
 

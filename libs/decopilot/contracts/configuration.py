@@ -1,6 +1,7 @@
 """What an operator decides in `decopilot.toml`: agents, models, providers, tools, who may use what, automations."""
 
 import re
+from ipaddress import ip_network
 from typing import Annotated, Any, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
@@ -29,6 +30,14 @@ def _of_form(pattern: str, wanted: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _host_or_network(text: str) -> str:
+    if "/" in text:
+        ip_network(text, strict=False)
+    elif not re.fullmatch(r"[A-Za-z0-9_.:-]{1,253}", text):
+        raise ValueError("wanted is a name, an address, or a network such as 10.1.0.0/16")  # noqa: TRY003
+    return text
+
+
 ModelName = Annotated[str, _of_form(r"demo|[A-Za-z0-9_.-]+:\S{1,200}", "`demo`, or `provider:model`")]
 """`demo`, or `provider:model`, where the provider is one of pydantic-ai's or has a table of its own."""
 ImportPath = Annotated[str, _of_form(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", "`package.module:name`")]
@@ -36,6 +45,8 @@ ImportPath = Annotated[str, _of_form(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", "`packa
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """Name of an environment variable. Keys and tokens are named, never written down."""
 Name = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+PrivateHost = Annotated[str, AfterValidator(_host_or_network)]
+"""A host's name, its address, or a network such as `10.1.0.0/16`."""
 AutomationName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 """It is part of its threads' ids."""
 
@@ -149,6 +160,8 @@ class Configuration(_Table):
     agents: dict[Name, AgentEntry] = Field(default_factory=dict)
     mcp: dict[Name, McpServer] = Field(default_factory=dict)
     search: Search | None = None
+    private_hosts: tuple[PrivateHost, ...] = ()
+    """What MCP servers and the search endpoint may be at beyond public addresses: names, addresses, networks."""
     roles: dict[Role, tuple[str, ...]] = Field(default_factory=dict)
     """The models that a role may use: names, `provider:*`, `*`. A role without a line may use all; with none, none."""
     automations: dict[AutomationName, Automation] = Field(default_factory=dict)

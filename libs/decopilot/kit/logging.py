@@ -1,13 +1,18 @@
 """Structured logs on standard error: one JSON object a line, with the trace's id."""
 
 import logging
+import re
 import sys
 
 import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, WrappedLogger
 
+from decopilot.kit.redaction import redact_field
 from decopilot.kit.settings import Settings
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_TERMINAL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def configure(settings: Settings, service: str) -> None:
@@ -18,10 +23,12 @@ def configure(settings: Settings, service: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add_trace,
         structlog.processors.format_exc_info,
+        _redact,
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if settings.log_format == "json" else structlog.dev.ConsoleRenderer()
-    )
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    if settings.log_format == "console":
+        shared.append(_escape)
+        renderer = structlog.dev.ConsoleRenderer()
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     structlog.configure(
         processors=[*shared, renderer],
@@ -43,6 +50,20 @@ def _without_what_was_sent(record: logging.LogRecord) -> bool:
     # aiohttp quotes the malformed request in the error, Authorization and token and all.
     record.exc_info = None
     return True
+
+
+def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {name: redact_field(name, value) for name, value in event.items()}
+
+
+def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Have nothing that is logged drive the terminal, or begin a line of its own; JSON escapes it by itself."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            # Of an exception the lines are ours.
+            form = _TERMINAL if name == "exception" else _CONTROL
+            event[name] = form.sub(lambda found: repr(found[0])[1:-1], value)
+    return event
 
 
 def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -33,6 +33,8 @@ from decopilot_gateway.automating import Automating
 from decopilot_gateway.branching import Branching
 from decopilot_gateway.choices import Choices
 from decopilot_gateway.commanding import Commander
+from decopilot_gateway.connections import Entrance
+from decopilot_gateway.crossing import Crossing
 from decopilot_gateway.endpoints import endpoints
 from decopilot_gateway.granting import IssueAttachToken
 from decopilot_gateway.inspecting import Inspecting
@@ -43,7 +45,7 @@ from decopilot_gateway.openapi import route
 from decopilot_gateway.page import CLIENT, WEB, Files, Page, harden
 from decopilot_gateway.posting import Posting
 from decopilot_gateway.problems import problems
-from decopilot_gateway.process import allow_files, spare_the_collector
+from decopilot_gateway.process import allow_files, files_left, spare_the_collector
 from decopilot_gateway.reading import Reading
 from decopilot_gateway.serving import Serving
 from decopilot_gateway.settings import GatewaySettings
@@ -126,9 +128,11 @@ async def build(
             ready=ready,
             prefix=prefix,
         )
-        middlewares = [tracing, problems, *([doorman.knowing_keys] if doorman.issuer else [])]
+        crossing = Crossing(settings.origins)
+        keys = [doorman.knowing_keys] if doorman.issuer else []
+        middlewares = [tracing, crossing.middleware(), problems, *keys]
         app = web.Application(middlewares=middlewares, client_max_size=settings.body_limit_bytes)
-        app.on_response_prepare.append(harden)
+        app.on_response_prepare.extend((harden, crossing.mark))
         app.add_routes([route(endpoint, prefix, found_broker) for endpoint in table])
         app.router.add_get(f"{prefix}/web/{{path:.+}}", Files({"": WEB, "client/": CLIENT}).handle)
 
@@ -153,10 +157,11 @@ async def build(
 async def listening(settings: GatewaySettings, configuration: Configuration | None = None) -> AsyncIterator[int]:
     """Serve while the context is open, on the port that it yields; then end every stream cleanly."""
     async with build(settings, configuration) as (app, leaving):
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=DRAIN_S)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=DRAIN_S)
         await runner.setup()
         try:
-            await web.TCPSite(runner, settings.http_host, settings.http_port).start()
+            limit = min(settings.most_connections, files_left())
+            await Entrance(runner, settings.http_host, settings.http_port, limit=limit).start()
             port = int(runner.addresses[0][1])
             log.info("gateway_listening", host=settings.http_host, port=port)
             yield port
@@ -170,7 +175,7 @@ async def serve(settings: GatewaySettings) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    allow_files(settings.streams)
+    allow_files(settings.most_connections)
     async with listening(settings):
         spare_the_collector()
         await stop.wait()

@@ -16,7 +16,7 @@ from decopilot.log.blobs import Blob, Blobs
 from decopilot_gateway.auth import Caller
 from decopilot_gateway.links import Links
 from decopilot_gateway.problems import ProblemError
-from decopilot_gateway.uploading import Writers, filename, media_type
+from decopilot_gateway.uploading import Writers, check_picture, filename, media_type
 
 _DATA = re.compile(
     r"data:(?P<type>[^;,]*)(;[^;,=]+=[^;,]*)*(?P<base64>;base64)?,(?P<data>.*)", re.IGNORECASE | re.DOTALL
@@ -122,6 +122,7 @@ def _data(url: str, part: Mapping[str, Any]) -> Data:
             content = base64.b64decode(content, validate=True)
         except binascii.Error as error:
             raise ProblemError("invalid_file", "A data: URL is not base64, though it says so.") from error
+    check_picture(content)
     said = part.get("mediaType") or found["type"] or "text/plain"
     name = filename(str(part["filename"])) if part.get("filename") else None
     return Data(content, media_type(str(said)), name)

@@ -1,5 +1,6 @@
 """Bodies: JSON as clients send it, read and checked the same way everywhere."""
 
+import asyncio
 from typing import TypeVar
 
 from aiohttp import web
@@ -8,7 +9,12 @@ from pydantic import BaseModel, ValidationError
 from decopilot.contracts.chunks import parse_outside
 from decopilot_gateway.problems import ProblemError
 
+BODY_LIMIT_S = 60.0
+"""So long a body may take to come: half a megabit a second for the largest."""
+VALUES = 100_000
+"""What a body may hold: each is an object of ours, and while millions of them are made nobody else is served."""
 _SHOWN_ERRORS = 3
+_BEGINS = (b",", b"[", b"{")
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
@@ -36,13 +42,23 @@ async def read_body_if_any(request: web.Request, form: type[BodyT]) -> BodyT | N
 
 
 async def _raw(request: web.Request) -> bytes:
+    limit = request.client_max_size
+    if (request.content_length or 0) > limit:
+        raise ProblemError("body_too_large", f"A body has at most {limit} bytes.")
     try:
-        return await request.read()
+        async with asyncio.timeout(BODY_LIMIT_S) as patience:
+            return await request.read()
+    except TimeoutError as error:
+        if not patience.expired():
+            raise
+        raise ProblemError("body_too_slow", f"It has to come within {BODY_LIMIT_S:.0f} s.") from error
     except web.RequestPayloadError as error:
         raise ProblemError("invalid_body", "The body is not encoded as its Content-Encoding says.") from error
 
 
 def _parse(raw: bytes, form: type[BodyT]) -> BodyT:
+    if _holds_too_many_values(raw):
+        raise ProblemError("body_too_large", f"A body holds at most {VALUES} values.")
     try:
         parsed = parse_outside(raw)
     except ValueError as error:
@@ -51,6 +67,16 @@ def _parse(raw: bytes, form: type[BodyT]) -> BodyT:
         return form.model_validate(parsed)
     except ValidationError as error:
         raise ProblemError("invalid_body", explain(error)) from error
+
+
+def _holds_too_many_values(raw: bytes) -> bool:
+    """Tell whether JSON holds too many, without making one of them; of what is no JSON it may tell anything."""
+    if sum(map(raw.count, _BEGINS)) < VALUES:
+        return False
+    # What stands in strings are no values: every second piece between quotes that are not escaped.
+    pieces = raw.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"', 4 * VALUES)
+    outside = b"".join(pieces[::2])
+    return len(pieces) > 4 * VALUES or sum(map(outside.count, _BEGINS)) >= VALUES
 
 
 def explain(error: ValidationError, within: str = "") -> str:

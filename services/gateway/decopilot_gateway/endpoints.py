@@ -31,7 +31,7 @@ from decopilot_gateway.wishing import Wishing
 _WHO = ("unauthenticated", "forbidden", "invalid_id", "internal", "keys_unavailable")
 _READ = (*_WHO, "broker_unavailable")
 _WISH = (*_READ, "command_unavailable", "thread_not_found")
-_BODY = ("invalid_json", "invalid_body", "body_too_large", "unsupported_media_type")
+_BODY = ("invalid_json", "invalid_body", "body_too_large", "body_too_slow", "unsupported_media_type")
 _CHOICE = ("agent_not_found", "tier_unavailable", "model_not_allowed", "files_not_supported")
 _QUOTA = ("too_many_messages", "too_many_runs")
 _RESOLUTION = (
@@ -87,7 +87,15 @@ def endpoints(
             "Upload a file for a message: as the field `file` of a form, or as the body itself.",
             uploading.handle,
             {201: ("It is stored; its url belongs in a `file` part of a message.", "File")},
-            (*_READ, "thread_not_found", "invalid_body", "body_too_large", "body_too_slow", "unsupported_media_type"),
+            (
+                *_READ,
+                "thread_not_found",
+                "invalid_body",
+                "invalid_file",
+                "body_too_large",
+                "body_too_slow",
+                "unsupported_media_type",
+            ),
             query={"filename": {"type": "string", "description": "The file's name, where it is the body itself."}},
             body="*/*",
         ),

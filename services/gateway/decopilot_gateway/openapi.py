@@ -35,6 +35,14 @@ _FILE_BODY: dict[str, dict[str, Any]] = {
     "*/*": {},
 }
 _BODIES = (MessagesBody, InteractionsBody, CancelBody, ChangeBody, RegenerateBody, ForkBody, FireBody)
+_EVERYWHERE = (
+    "malformed_request",
+    "request_too_slow",
+    "uri_too_long",
+    "headers_too_large",
+    "too_many_connections",
+)
+"""What is said of any request, before anybody looks for what it is about."""
 _OPTIONAL = {"Problem": {"outcome"}}
 
 
@@ -86,8 +94,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "operationId": endpoint.name,
         "summary": endpoint.summary,
         "parameters": parameters,
-        "responses": {str(status): _answer(*answer) for status, answer in endpoint.answers.items()}
-        | _problems(endpoint.problems),
+        "responses": _problems((*endpoint.problems, *_EVERYWHERE))
+        | {str(status): _answer(*answer) for status, answer in endpoint.answers.items()},
         "security": [{"bearer": []}, {"cookie": []}] if endpoint.secured else [],
     }
     if endpoint.body is not None:

@@ -54,6 +54,16 @@ def problem_response(
     return web.json_response(body, status=status, content_type="application/problem+json", headers=headers)
 
 
+def problem_bytes(code: str, detail: str) -> bytes:
+    """Render a problem as a whole answer, for a connection that never came to a request; it is closed behind it."""
+    response = problem_response(code, detail)
+    body = response.body
+    assert isinstance(body, bytes)  # noqa: S101  for mypy: it was made of text
+    fields = {**response.headers, "Content-Length": str(len(body)), "Cache-Control": "no-store", "Connection": "close"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"HTTP/1.1 {response.status} {response.reason}\r\n{head}\r\n".encode() + body
+
+
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn what handlers raise into problems; what nobody foresaw is logged and told without its text."""

@@ -51,6 +51,9 @@ class Serving:
             self._doorman.caller(request)
         blob = await self._find(file)
         headers = _headers(blob)
+        if SIGNATURE in request.query:
+            # Whoever has the link may show the file in a page of their own.
+            headers["Cross-Origin-Resource-Policy"] = "cross-origin"
         if headers["ETag"] in request.headers.get("If-None-Match", ""):
             return web.Response(status=304, headers=headers)
         start, stop = _range(request, blob, headers["ETag"])

@@ -6,6 +6,8 @@ from pydantic import Field, field_validator
 
 from decopilot_gateway.auth.settings import AuthSettings
 
+REQUESTS = 2_000
+"""So many connections there may be for all that is no stream."""
 TRACE_ID = "{trace_id}"
 """What stands for the trace's id in `trace_url`."""
 
@@ -14,10 +16,10 @@ class GatewaySettings(AuthSettings):
     """Settings of the gateway, beside those of its door.
 
     `memory_bytes` is what may be remembered of threads and orgs that are followed, and of those that were until
-    `linger_s` ago; `streams`, in all, per org and per
-    user, are what may be open at once of attach and watch together. `file_limit_bytes` is the largest file that is
-    taken, `file_link_s` how long a link to one is good. `trace_url` is where a run's
-    trace can be looked at, with `{trace_id}` in the place of its id.
+    `linger_s` ago; `streams`, in all, per org and per user, are what may be open at once of attach and watch together,
+    `connections` what may be open of everything, by default `REQUESTS` more. `file_limit_bytes` is the largest file
+    that is taken, `file_link_s` how long a link to one is good. `trace_url` is where a run's trace can be looked at,
+    with `{trace_id}` in the place of its id. `cors_origins` are the origins, joined by commas, whose pages may call.
     """
 
     http_host: str = "127.0.0.1"
@@ -29,10 +31,36 @@ class GatewaySettings(AuthSettings):
     keepalive_s: float = Field(default=15.0, gt=0)
     memory_bytes: int = Field(default=64 << 20, ge=1 << 20)
     linger_s: float = Field(default=15.0, ge=0)
+    connections: int | None = Field(default=None, ge=1)
+    cors_origins: str = ""
     streams: int = Field(default=10_000, ge=1)
     streams_per_org: int = Field(default=5_000, ge=1)
     streams_per_user: int = Field(default=500, ge=1)
     trace_url: str = ""
+
+    @property
+    def most_connections(self) -> int:
+        """How many connections there may be."""
+        return self.streams + REQUESTS if self.connections is None else self.connections
+
+    @property
+    def origins(self) -> list[str]:
+        """The origins whose pages may call."""
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: str) -> str:
+        for origin in filter(None, (one.strip() for one in value.split(","))):
+            parts = urlsplit(origin)
+            if (
+                parts.scheme not in {"http", "https"}
+                or not parts.hostname
+                or origin != f"{parts.scheme}://{parts.netloc}"
+            ):
+                msg = f"{origin} is no origin, such as https://app.example.com"
+                raise ValueError(msg)
+        return value
 
     @field_validator("trace_url")
     @classmethod

@@ -14,6 +14,7 @@ from aiohttp.multipart import MultipartReader
 from decopilot.contracts.files import FILENAME_LENGTH, MEDIA_TYPE_PATTERN, FileRef
 from decopilot.contracts.ids import ThreadId
 from decopilot.domain.commands import RefusedError
+from decopilot.domain.pictures import HEADER_BYTES, PIXELS, is_bomb
 from decopilot.domain.wishing import check_writer
 from decopilot.log.blobs import PUT_LIMIT_S, BlobConflictError, Blobs
 from decopilot.log.journal import Journal
@@ -95,12 +96,18 @@ class Uploading:
         return web.json_response(body, status=201, headers={"Location": self._links.url(file)})
 
     async def _limited(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        size = 0
+        size, beginning = 0, bytearray()
         async for piece in pieces:
+            if size < HEADER_BYTES:
+                beginning += piece
+                if len(beginning) >= HEADER_BYTES:
+                    check_picture(bytes(beginning))
             size += len(piece)
             if size > self._limit_bytes:
                 self._refuse_size()
             yield piece
+        if size < HEADER_BYTES:
+            check_picture(bytes(beginning))
 
     def _refuse_size(self) -> None:
         raise ProblemError("body_too_large", f"A file has at most {self._limit_bytes} bytes.")
@@ -139,6 +146,17 @@ async def _pieces(reader: MultipartReader, part: BodyPartReader) -> AsyncIterato
         await reader.next()
     except (ValueError, AssertionError) as error:
         raise ProblemError("invalid_body", "The body is no multipart/form-data.") from error
+
+
+def check_picture(data: bytes) -> None:
+    """Check a file, or its beginning.
+
+    Raises:
+        ProblemError: it is a picture too large to be looked at.
+
+    """
+    if is_bomb(data):
+        raise ProblemError("invalid_file", f"A picture has at most {PIXELS} pixels.")
 
 
 def filename(said: str | None) -> str | None:

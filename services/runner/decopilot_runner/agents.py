@@ -71,4 +71,4 @@ def _servers(configuration: Configuration) -> "McpServers | None":
         return None
     from decopilot_runner.default_agent.mcp import McpServers  # noqa: PLC0415
 
-    return McpServers(configuration.mcp)
+    return McpServers(configuration.mcp, configuration.private_hosts)

@@ -19,6 +19,7 @@ from decopilot.domain.fold import Fold, FoldError
 from decopilot.domain.outcome import failure, resolve, usage_of
 from decopilot.domain.resuming import is_cut
 from decopilot.kit import telemetry
+from decopilot.kit.redaction import redact
 from decopilot.log.blobs import Blobs
 from decopilot.log.ending import Attempt
 from decopilot.log.journal import Journal
@@ -208,8 +209,8 @@ def _request(progress: Progress, history: Sequence[UIMessage], read_file: ReadFi
 
 
 def _shown(text: object) -> str:
-    # Whatever an agent gives as its text, the closing frame must take it.
-    return str(text).encode(errors="replace").decode()
+    # Whatever an agent gives as its text, the closing frame must take it; and others will read it.
+    return redact(str(text).encode(errors="replace").decode())
 
 
 def _now() -> datetime:

@@ -97,5 +97,7 @@ def _web_search(models: Models, outputs: Outputs) -> WebSearch:
     def may_use(role: str | None) -> bool:
         return researcher is not None and is_allowed(configuration, researcher.model, role)
 
-    endpoint = None if configuration.search is None else SearchEndpoint(configuration.search)
+    endpoint = None
+    if configuration.search is not None:
+        endpoint = SearchEndpoint(configuration.search, configuration.private_hosts)
     return WebSearch(endpoint, models.of_tier("web_research"), may_use, outputs.keep_text)

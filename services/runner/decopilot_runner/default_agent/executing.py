@@ -22,6 +22,7 @@ from pydantic_ai.toolsets import AbstractToolset, ToolsetTool, WrapperToolset
 
 from decopilot.agent import AgentError, AgentRequest, ToolCall, ToolError
 from decopilot.agent.tools import calling
+from decopilot.kit.redaction import redact
 from decopilot_runner.default_agent.outputs import Outputs
 from decopilot_runner.default_agent.results import NoJsonError
 from decopilot_runner.default_agent.threads import OwnThreads
@@ -148,5 +149,5 @@ def _told(error: BaseException, name: str, call: ToolCall) -> BaseException:
 
 
 def _shown(text: str) -> str:
-    text = text.encode(errors="replace").decode()
+    text = redact(text.encode(errors="replace").decode())
     return text if len(text) <= TEXT_LENGTH else f"{text[:TEXT_LENGTH]}…"

@@ -7,6 +7,7 @@ from pydantic_ai.messages import BinaryContent
 from decopilot.agent import ReadFile
 from decopilot.contracts.files import IMAGES, PDF, is_text
 from decopilot.contracts.messages import Part, UIMessage
+from decopilot.domain.pictures import is_bomb
 
 FILES_BYTES = 20 << 20
 """What the files of one model request may take together; the newest come first."""
@@ -26,7 +27,7 @@ async def read_attached(messages: Sequence[UIMessage], read_file: ReadFile, *, s
         if url in found or not (is_text(kind) or (sees and (kind in IMAGES or kind == PDF))):
             continue
         file = await read_file(url, min(left, TEXT_BYTES) if is_text(kind) else left)
-        if file is None:
+        if file is None or is_bomb(file.data):
             continue
         left -= len(file.data)
         found[url] = file.data.decode(errors="replace") if is_text(kind) else BinaryContent(file.data, media_type=kind)

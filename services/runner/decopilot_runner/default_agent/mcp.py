@@ -13,6 +13,7 @@ from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from pydantic_core import SchemaValidator, core_schema, to_json
 
+from decopilot.agent.outbound import Reach
 from decopilot.contracts.chunks import MCP_UNAVAILABLE, Chunk
 from decopilot.contracts.configuration import McpServer
 from decopilot.kit.configuration import read_variable
@@ -49,8 +50,9 @@ class McpServers:
 
     """
 
-    def __init__(self, servers: Mapping[str, McpServer]) -> None:
-        self._links = {name: _link(name, server) for name, server in servers.items()}
+    def __init__(self, servers: Mapping[str, McpServer], private_hosts: Sequence[str] = ()) -> None:
+        reach = Reach.of(private_hosts)
+        self._links = {name: _link(name, server, reach) for name, server in servers.items()}
         self._listings = {name: _Listing() for name in servers}
         self._held: set[asyncio.Task[None]] = set()
 
@@ -163,11 +165,12 @@ class McpTools(AbstractToolset[Any]):
             raise ToolFailed(str(error)) from error
 
 
-def _link(name: str, server: McpServer) -> Link:
+def _link(name: str, server: McpServer, reach: Reach) -> Link:
     needed_by = f"[mcp.{name}]"
     return Link(
         name,
         server,
+        reach,
         env={theirs: read_variable(ours, needed_by=needed_by) for theirs, ours in server.env.items()},
         headers={header: read_variable(ours, needed_by=needed_by) for header, ours in server.headers_env.items()},
     )

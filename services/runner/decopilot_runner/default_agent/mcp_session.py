@@ -13,7 +13,9 @@ from pydantic import ValidationError
 from pydantic_ai.exceptions import ModelRetry, ToolFailed
 from pydantic_ai.mcp import MCPToolset
 
+from decopilot.agent.outbound import Reach
 from decopilot.contracts.configuration import McpServer
+from decopilot_runner.default_agent.mcp_client import client_factory
 
 UNREACHABLE = "can't be reached"
 NO_LIST = "gives no list of its tools"
@@ -42,6 +44,7 @@ class Link:
 
     name: str
     server: McpServer
+    reach: Reach
     env: dict[str, str] = field(default_factory=dict, repr=False)
     headers: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -50,7 +53,8 @@ class Link:
         if self.server.command is not None:
             args = list(self.server.args)
             return StdioTransport(self.server.command, args, env=self.env, keep_alive=False, log_file=said)
-        return StreamableHttpTransport(str(self.server.url), headers=self.headers)
+        url = str(self.server.url)
+        return StreamableHttpTransport(url, self.headers, httpx_client_factory=client_factory(url, self.reach))
 
 
 class Session:

@@ -1,6 +1,6 @@
 """A search endpoint of the operator's own: one GET for a query, whose JSON answer may have any of the common shapes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -11,6 +11,7 @@ import structlog
 from pydantic_core import from_json
 from yarl import URL
 
+from decopilot.agent.outbound import Reach, session_within
 from decopilot.contracts.configuration import Search
 from decopilot.kit.configuration import read_variable
 
@@ -48,7 +49,7 @@ class Result:
 class SearchEndpoint:
     """Asks the endpoint."""
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: Search, private_hosts: Sequence[str] = ()) -> None:
         """Take it, with its keys from the environment.
 
         Raises:
@@ -56,6 +57,8 @@ class SearchEndpoint:
 
         """
         self._url = search.url
+        host = URL(search.url.replace("{query}", ""), encoded=True).host
+        self._reach = Reach.of(private_hosts).with_literal(host)
         self._headers = {"Accept": "application/json"}
         if search.api_key_env is not None:
             self._headers["Authorization"] = f"Bearer {read_variable(search.api_key_env, needed_by='search')}"
@@ -84,7 +87,7 @@ class SearchEndpoint:
         url = URL(self._url.replace("{query}", query), encoded=True)
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
+            session_within(self._reach, timeout=timeout) as session,
             session.get(url, headers=self._headers, allow_redirects=False) as response,
         ):
             if response.status != HTTPStatus.OK:

@@ -1,0 +1,59 @@
+"""Redaction: what looks like a secret, or is one of this process's, is taken out of texts that others will read."""
+
+import os
+import re
+from collections.abc import Mapping
+from functools import cache
+
+MASK = "***"
+_LENGTH = 8
+"""A shorter value of a variable is no secret, and would be found in every second word."""
+_DEPTH = 8
+_SECRET_NAME = re.compile(r"(key|token|secret|password|passwd|authorization|credentials?|cookie)$", re.IGNORECASE)
+# Each repetition has a bound: these texts may be an attacker's.
+_PATTERNS = tuple(
+    (re.compile(pattern, re.IGNORECASE), put)
+    for pattern, put in (
+        # A JWT; user and password in an address; a key of a known form; a bearer; `key=…` and `key: …`.
+        (r"eyJ[\w-]{8,4096}\.[\w-]{4,4096}(?:\.[\w-]{0,4096})?", MASK),
+        (r"(?<=://)[^\s/@'\"]{1,512}@", f"{MASK}@"),
+        (r"\b(?:sk|rk|pk|gsk|hf|xai|ghp|gho|glpat|xox[abpr])[-_][\w-]{12,512}", MASK),
+        (r"\b(?:AIza[\w-]{20,64}|AKIA[A-Z0-9]{12,32})", MASK),
+        (r"\b(bearer|basic)\s{1,8}[\w.~+/=-]{6,4096}", rf"\1 {MASK}"),
+        (
+            r"((?:api[-_]?key|authorization|password|secret|token|signature|cookie)['\"]?\s{0,4}[:=]\s{0,4}['\"]?)"  # noqa: ISC004
+            r"(?!(?:bearer|basic)\s)(?!\*)[^\s'\",;&)}\]]{4,4096}",
+            rf"\1{MASK}",
+        ),
+    )
+)
+
+
+def redact(text: str) -> str:
+    """Return the text with secrets masked: by their form, and those that the environment holds wherever they stand."""
+    own = _own_secrets()
+    if own is not None:
+        text = own.sub(MASK, text)
+    for pattern, put in _PATTERNS:
+        text = pattern.sub(put, text)
+    return text
+
+
+def redact_field(name: str, value: object, depth: int = 0) -> object:
+    """Return a field's value with secrets masked, those within it too; of a field named like one, all of it."""
+    if isinstance(value, str):
+        return MASK if value and _SECRET_NAME.search(name) else redact(value)
+    if depth > _DEPTH:
+        return value
+    if isinstance(value, Mapping):
+        return {key: redact_field(str(key), inner, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact_field(name, inner, depth + 1) for inner in value]
+    return value
+
+
+@cache
+def _own_secrets() -> re.Pattern[str] | None:
+    """Find the values of this process's variables that are named like secrets; they do not change while it runs."""
+    values = {value for name, value in os.environ.items() if _SECRET_NAME.search(name) and len(value) >= _LENGTH}
+    return re.compile("|".join(map(re.escape, sorted(values, key=len, reverse=True)))) if values else None

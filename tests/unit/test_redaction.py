@@ -1,0 +1,107 @@
+"""Redaction: secrets are masked by their form, by their name and by their value, and all else stays as it was."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decopilot.kit.redaction import MASK, redact, redact_field
+
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJlc2lnbmF0dXJl"
+SECRETS = {
+    JWT: JWT,
+    f"Authorization: Bearer {JWT}": JWT,
+    "authorization: bearer abc.def-123": "abc.def-123",
+    "headers={'Authorization': 'Basic dXNlcjpwYXNz'}": "dXNlcjpwYXNz",
+    "nats://user:hunter22@broker:4222": "hunter22",
+    "nats://s3cr3t-token@broker:4222 refused": "s3cr3t-token",
+    f"GET /?token={JWT}&org=a": JWT,
+    "/files/f?expires=1&signature=AbCdEf123456": "AbCdEf123456",
+    "Incorrect API key provided: sk-proj-abcdefghij0123456789": "sk-proj-abcdefghij0123456789",
+    "key AIzaSyA0123456789abcdefghijklmnopqrstu": "AIzaSyA0123456789abcdefghijklmnopqrstu",
+    "aws AKIAIOSFODNN7EXAMPLE": "AKIAIOSFODNN7EXAMPLE",
+    "x-api-key: abcd1234efgh": "abcd1234efgh",
+    '{"api_key": "abcd1234efgh"}': "abcd1234efgh",
+    "password=correct-horse": "correct-horse",
+    "Set-Cookie: decopilot_token_80=abcdefgh": "abcdefgh",
+}
+PLAIN = [
+    "",
+    "There is no order 7.",
+    "The tool is not a secret any more; tokens: 300",
+    "https://example.com/a@b?q=1#x",
+    "inputTokens=12 outputTokens=3",
+    "a task-force of desk-based people",
+    "token expired",
+    "日本語 \x00\n",
+]
+
+
+@pytest.mark.parametrize("text", SECRETS)
+def test_a_secret_is_masked_and_what_is_around_it_stays(text: str) -> None:
+    shown = redact(text)
+    assert SECRETS[text] not in shown
+    assert MASK in shown
+    assert shown == redact(shown)
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
+    assert text == redact(text)
+
+
+def test_a_field_that_is_named_like_a_secret_is_masked_whole_and_so_is_one_within_it() -> None:
+    assert MASK == redact_field("nats_token", "abc")
+    assert 12 == redact_field("token", 12)
+    said = {"headers": {"Authorization": "x", "Accept": "y"}, "urls": ["http://a:b@c"]}
+    assert {"headers": {"Authorization": MASK, "Accept": "y"}, "urls": [f"http://{MASK}@c"]} == redact_field("e", said)
+
+
+@pytest.mark.parametrize("piece", ["eyJ", "://", "Bearer ", "sk-", "token=", "eyJaaaaaaaa.", "password: '"])
+def test_no_text_takes_long(piece: str) -> None:
+    begun = time.monotonic()
+    redact(piece * (200_000 // len(piece)))
+    assert time.monotonic() - begun < 5
+
+
+@given(st.text())
+def test_any_text_can_be_redacted(text: str) -> None:
+    redact(text)
+
+
+def test_what_the_environment_holds_as_a_secret_is_masked_wherever_it_stands() -> None:
+    code = "from decopilot.kit.redaction import redact; print(redact('the key is 0penSesame!, short abc, /usr/bin'))"
+    env = {"OPENAI_API_KEY": "0penSesame!", "SHORT_KEY": "abc", "PATH": "/usr/bin"}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert "the key is ***, short abc, /usr/bin\n" == ran.stdout
+
+
+SCRIPT = """
+import structlog
+from decopilot.kit.logging import configure
+from decopilot.kit.settings import Settings
+configure(Settings(log_format=FORMAT), "test")
+try:
+    raise ValueError("refused: Bearer abcdefgh12345 \\x1b[2J")
+except ValueError:
+    structlog.get_logger().exception(
+        "failed", path="/?token=abcdefgh12345", nats_token="abcdefgh12345", title="a\\nforged \\x1b[31m\\u2028", n=[1]
+    )
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_in_logs_too_and_nothing_in_them_drives_a_terminal_or_begins_a_line(form: str) -> None:
+    script = SCRIPT.replace("FORMAT", repr(form))
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "abcdefgh12345" not in ran.stderr
+    assert "failed" in ran.stderr
+    assert "\x1b[2J" not in ran.stderr
+    assert "\x1b[31mforged" not in ran.stderr
+    assert not [line for line in ran.stderr.splitlines() if line.startswith("forged")]
+    if form == "json":
+        assert "a\nforged \x1b[31m\u2028" == json.loads(ran.stderr)["title"]
