@@ -158,8 +158,8 @@ def test_a_service_accepts_what_image_and_compose_tell_it(name: str, monkeypatch
     for key in [key for key in os.environ if key.startswith(PREFIX)]:
         monkeypatch.delenv(key)
     said = service(name)["environment"]
-    told = {key: GIVEN.get(key) if value is None else interpolated(value) for key, value in said.items()}
-    told = {key: value for key, value in told.items() if value is not None}
+    told = {key: GIVEN[key] for key, value in said.items() if value is None and key in GIVEN}
+    told |= {key: interpolated(value) for key, value in said.items() if value is not None}
     for key, value in {**image_environment(name), **told}.items():
         monkeypatch.setenv(key, value)
 
