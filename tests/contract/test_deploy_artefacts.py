@@ -48,7 +48,8 @@ SETTINGS: Mapping[str, type[Settings]] = {
 SERVICES = ("command", "runner", "reactor", "gateway")
 TOKEN = "12345678901234567890"
 GIVEN = {"DECOPILOT_JWT_SECRET": "x" * 32, "DECOPILOT_NATS_TOKEN": TOKEN}
-VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
+VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^{}]*))?\}")
+"""One that has no other within it."""
 READY_S = 10.0
 
 
@@ -64,7 +65,8 @@ def service(name: str) -> dict[str, Any]:
 
 def interpolated(text: str) -> str:
     """Fill in the variables of compose, from `GIVEN` or the default."""
-    return VARIABLE.sub(lambda found: GIVEN.get(found[1]) or (found[3] if found[2] == "-" else ""), text)
+    filled = VARIABLE.sub(lambda found: GIVEN.get(found[1]) or (found[3] if found[2] == "-" else ""), text)
+    return filled if filled == text else interpolated(filled)
 
 
 def instructions() -> list[str]:
@@ -156,7 +158,9 @@ def test_what_compose_sets_are_settings_that_exist(name: str) -> None:
 def test_a_service_accepts_what_image_and_compose_tell_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for key in [key for key in os.environ if key.startswith(PREFIX)]:
         monkeypatch.delenv(key)
-    told = {key: interpolated(value) for key, value in service(name)["environment"].items() if value is not None}
+    said = service(name)["environment"]
+    told = {key: GIVEN[key] for key, value in said.items() if value is None and key in GIVEN}
+    told |= {key: interpolated(value) for key, value in said.items() if value is not None}
     for key, value in {**image_environment(name), **told}.items():
         monkeypatch.setenv(key, value)
 
@@ -249,7 +253,7 @@ def test_the_image_of_the_command_line_leaves_out_only_the_server_of_up() -> Non
 
 def test_the_example_names_every_variable_that_compose_reads() -> None:
     text = COMPOSE.read_text()
-    read = {found[1] for found in VARIABLE.finditer(text)}
+    read = set(re.findall(r"\$\{(\w+)", text))
     read |= {key for name in SETTINGS for key, value in service(name)["environment"].items() if value is None}
     explained = re.findall(r"^#?([A-Z_]+)=", EXAMPLE.read_text(), re.MULTILINE)
     assert read == set(explained)
