@@ -27,7 +27,8 @@ from decopilot.contracts.commands import (
     decode_reply,
 )
 from decopilot.contracts.configuration import Configuration
-from decopilot.contracts.ids import RunId, ThreadId
+from decopilot.contracts.events import RunRequested
+from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.domain.commands import Delete, RefusedError
 from decopilot.domain.quotas import UNLIMITED, Quotas, who_asks
 from decopilot.kit.settings import Settings
@@ -301,7 +302,7 @@ async def test_a_claim_that_nothing_came_of_holds_nobody_up_for_longer_than_its_
     assert [] == await record.events("t1")
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(3))
 async def test_places_are_as_the_log_has_them_in_whatever_order_and_however_often_events_are_handled(
     record: Record, threads: Threads, places: Places, seed: int
 ) -> None:
@@ -329,6 +330,33 @@ async def test_places_are_as_the_log_has_them_in_whatever_order_and_however_ofte
     await handle_some()
     await asyncio.gather(*handled)
     assert [run] == [place.run for place in await places.of_thread(ORG, ThreadId("t1"))]
+
+
+class HeldUp(Places):
+    """Places that are kept only when the test says so."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.asked, self.may = asyncio.Event(), asyncio.Event()
+
+    async def keep(self, org: OrgId, thread: ThreadId, requested: RunRequested) -> None:
+        self.asked.set()
+        await self.may.wait()
+        await super().keep(org, thread, requested)
+
+
+async def test_a_place_that_is_kept_behind_the_end_of_its_run_is_given_back(
+    record: Record, threads: Threads, places: Places
+) -> None:
+    held_up = HeldUp(record.store)
+    await record.send("t1", "Hello")
+    keeping = asyncio.create_task(Placer(record.journal, held_up).place((await record.events("t1"))[0]))
+    await held_up.asked.wait()
+    await threads.complete("t1")
+    await Placer(record.journal, places).place((await record.events("t1"))[-1])
+    held_up.may.set()
+    await keeping
+    assert [] == await places.of_thread(ORG, ThreadId("t1"))
 
 
 async def test_a_deleted_thread_has_no_place(record: Record, threads: Threads, places: Places) -> None:

@@ -98,6 +98,11 @@ def places_of(org: OrgId) -> str:
     return f"{PLACE_PREFIX}.{org}.>"
 
 
+def places_of_user(org: OrgId, who: str) -> str:
+    """Filter over the places that somebody of an org has."""
+    return f"{PLACE_PREFIX}.{org}.{who}.>"
+
+
 def places_of_thread(org: OrgId, thread: ThreadId) -> str:
     """Filter over the places that runs of a thread take, whoever asked for them."""
     return f"{PLACE_PREFIX}.{org}.*.{thread}.*"

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import structlog
+from nats.js.errors import NoStreamResponseError, NotFoundError
 
 from decopilot.contracts.events import RunQueued, RunRequested
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
@@ -18,12 +18,11 @@ from decopilot.log.journal import Executed
 from decopilot.log.places import Places
 from decopilot.log.store import UNCERTAIN, MessageTooLargeError
 
-PATIENCE_S = 1.0
-"""A limit that can't be looked at by then holds nobody up: it is there against too much, not against an outage."""
 RUNS_RETRY_S = 10
 ASKED_TWICE = "The very same is being asked for at this moment; ask what came of it."
 
-ResultT = TypeVar("ResultT")
+ABSENT = (NoStreamResponseError, NotFoundError)
+"""Nobody has provisioned what limits are counted in: that holds nobody up."""
 
 log = structlog.get_logger()
 
@@ -95,46 +94,46 @@ class Admission:
         self._counted: list[tuple[str, int]] = []
         self._claim: Place | None = None
 
-    def begin(self, who: str, run: RunId) -> None:
+    def begin(self, who: str, run: RunId) -> asyncio.Task[_Measured]:
         """Begin to measure, for this run or one that it turns out to be a repeat of: meanwhile the thread is loaded."""
         if self._measuring is None:
             self._measuring = asyncio.create_task(self._measure(who, run), name=f"measure {run}")
+        return self._measuring
 
     async def admit(self, event: RunRequested | RunQueued) -> None:
         """Let what is about to be appended pass.
 
         Raises:
             RefusedError: it is one too many. Behind another run of its thread a message only waits.
+            nats.errors.Error, TimeoutError, OSError: the broker does not say. A flood that it can't keep up with lets
+                nobody pass; only what is not there at all limits nothing.
 
         """
-        self.begin(who_asks(event.config.role, event.user_id), event.run_id)
-        measured = await self._measured()
+        measured = await self.begin(who_asks(event.config.role, event.user_id), event.run_id)
         refusal = measured.messages or (measured.runs if isinstance(event, RunRequested) else None)
         if refusal is not None:
             raise refusal
 
     async def settle(self, executed: Executed) -> None:
         """Give back what was not needed: a repeat counts nothing, and what waits in a queue takes no place."""
-        await self._measured()
         if executed.appended is None:
             await self.give_back()
         elif not isinstance(executed.appended.event, RunRequested):
-            await self._withdraw()
+            await self._returned(self._withdraw())
 
     async def give_back(self) -> None:
         """Give back all that was taken."""
-        await self._measured()
+        if self._measuring is not None:
+            await asyncio.gather(self._measuring, return_exceptions=True)
         counted, self._counted = self._counted, []
-        await asyncio.gather(*(self._count(who, window, -1) for who, window in counted), self._withdraw())
+        returned = (self._limiter.counts.add(self._org, who, window, -1) for who, window in counted)
+        await self._returned(*returned, self._withdraw())
 
     async def end(self) -> None:
         """See to it that nothing goes on behind the request."""
-        if self._measuring is not None and not self._measuring.done():
+        if self._measuring is not None:
             self._measuring.cancel()
-            await asyncio.wait([self._measuring])
-
-    async def _measured(self) -> _Measured:
-        return _Measured() if self._measuring is None else await self._measuring
+            await asyncio.gather(self._measuring, return_exceptions=True)
 
     async def _measure(self, who: str, run: RunId) -> _Measured:
         quotas, (window, left_s) = self._limiter.quotas, window_of(self._limiter.now())
@@ -144,30 +143,30 @@ class Admission:
         spent = self._limiter.spent.find(self._org, limits, window)
         if spent is not None:
             return _Measured(messages=_too_many_messages(spent, limits[spent], left_s))
-        claiming = asyncio.create_task(self._place(who, run))
-        counts = await asyncio.gather(*(self._count(counted, window, 1) for counted in limits))
-        runs = await claiming
+        runs, counts = await _together(self._place(who, run), *(self._count(counted, window) for counted in limits))
         for (counted, limit), count in zip(limits.items(), counts, strict=True):
             if count > limit:
                 self._limiter.spent.add(self._org, counted, window)
                 return _Measured(messages=_too_many_messages(counted, limit, left_s))
         return _Measured(runs=runs)
 
-    async def _count(self, who: str, window: int, more: int) -> int:
-        count = await self._tried(self._limiter.counts.add(self._org, who, window, more), 0)
-        if count and more > 0:
-            self._counted.append((who, window))
+    async def _count(self, who: str, window: int) -> int:
+        try:
+            count = await self._limiter.counts.add(self._org, who, window)
+        except ABSENT as error:
+            self._unchecked(error)
+            return 0
+        self._counted.append((who, window))
         return count
 
     async def _place(self, who: str, run: RunId) -> RefusedError | None:
         places, quotas = self._limiter.places, self._limiter.quotas
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                self._claim = await places.claim(self._org, who, self._thread, run)
-                if self._claim is None:
-                    return RefusedError("too_many_runs", ASKED_TWICE, retry_after_s=RUNS_RETRY_S)
-                full = await places.full_for(self._org, self._claim, quotas)
-        except UNCERTAIN as error:
+            self._claim = await places.claim(self._org, who, self._thread, run)
+            if self._claim is None:
+                return RefusedError("too_many_runs", ASKED_TWICE, retry_after_s=RUNS_RETRY_S)
+            full = await places.full_for(self._org, self._claim, quotas)
+        except ABSENT as error:
             self._unchecked(error)
             return None
         return None if full is None else _too_many_runs(full, quotas)
@@ -175,18 +174,27 @@ class Admission:
     async def _withdraw(self) -> None:
         claim, self._claim = self._claim, None
         if claim is not None:
-            await self._tried(self._limiter.places.withdraw(claim), None)
-
-    async def _tried(self, call: Awaitable[ResultT], otherwise: ResultT) -> ResultT:
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                return await call
-        except UNCERTAIN as error:
-            self._unchecked(error)
-            return otherwise
+            await self._limiter.places.withdraw(claim)
 
     def _unchecked(self, error: Exception) -> None:
         log.warning("limit_unchecked", org=self._org, thread=self._thread, error=repr(error))
+
+    async def _returned(self, *calls: Awaitable[object]) -> None:
+        for error in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(error, UNCERTAIN):
+                # The answer stands all the same: the claim runs out, the minute ends.
+                log.warning("limit_not_given_back", org=self._org, thread=self._thread, error=repr(error))
+            elif isinstance(error, BaseException):
+                raise error
+
+
+async def _together(
+    placing: Awaitable[RefusedError | None], *counting: Awaitable[int]
+) -> tuple[RefusedError | None, list[int]]:
+    """Wait for all of them, also where one fails: what goes on behind it would be given back by nobody."""
+    place, counts = asyncio.ensure_future(placing), [asyncio.ensure_future(count) for count in counting]
+    await asyncio.gather(place, *counts, return_exceptions=True)
+    return place.result(), [count.result() for count in counts]
 
 
 def _too_many_messages(who: str, limit: int, retry_after_s: int) -> RefusedError:
