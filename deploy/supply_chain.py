@@ -106,7 +106,7 @@ def npm_finding(what: str, out: str, err: str) -> Finding:
 def sbom(folder: Path) -> None:
     """Write `python.cdx.json` and `javascript.cdx.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    options = ("--of=JSON", "--output-reproducible", f"--pyproject={ROOT / 'pyproject.toml'}")
+    options = ("--of=JSON", "--output-reproducible", "--no-validate", f"--pyproject={ROOT / 'pyproject.toml'}")
     listed = _run(sys.executable, "-m", "cyclonedx_py", "requirements", *options, str(LOCK))
     if listed.returncode:
         sys.exit(listed.stderr)
@@ -137,7 +137,7 @@ def _npm(what: str, folder: Path) -> Finding:
     # Of the environment's own Node, where it has one.
     beside = Path(sys.executable).parent / "npm"
     npm = str(beside) if beside.exists() else "npm"
-    said = _run(npm, "audit", "--package-lock-only", "--omit=dev", "--json", cwd=folder)
+    said = _run(npm, "audit", "--package-lock-only", "--json", cwd=folder)
     return npm_finding(what, said.stdout, said.stderr)
 
 
@@ -149,7 +149,8 @@ def _run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 
 def _last_line(text: str) -> str:
-    return next((line.strip()[:300] for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
+    lines = [line.strip()[:300] for line in text.splitlines() if line.strip() and "complete log" not in line]
+    return lines[-1] if lines else "it said nothing"
 
 
 def main(arguments: list[str]) -> int:
