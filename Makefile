@@ -1,11 +1,11 @@
 # GNU make 3.81 or newer. Everything it installs goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help up test check fmt clean require-python
+.PHONY: help up test check fmt audit sbom lock clean require-python
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := libs services tests
+SOURCES := libs services tests deploy
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,17 @@ check: $(VENV)/.installed-test ## Check style, types and imports only
 fmt: $(VENV)/.installed-test ## Format the code and fix what can be fixed
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
+
+audit: $(VENV)/.installed-test ## Ask after known vulnerabilities of what we ship; AUDIT=--strict fails where nobody can be asked
+	$(BIN)/python deploy/supply_chain.py audit $(AUDIT)
+
+sbom: $(VENV)/.installed-test ## List what we ship as CycloneDX, into dist/sbom
+	$(BIN)/python deploy/supply_chain.py sbom dist/sbom
+
+lock: $(VENV)/.installed-test ## Pin what the services need, by version and hash, in deploy/requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 \
+		--extra all pyproject.toml --output-file deploy/requirements.lock
 
 clean: ## Remove everything that make or the tools made; data of `up` stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist

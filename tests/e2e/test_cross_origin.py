@@ -1,4 +1,4 @@
-"""A page of another origin, in a real Chromium: it chats by a bearer token where its origin is named, else not at all."""
+"""A page of another origin, in a real Chromium: it chats by a bearer token where its origin is named, else never."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
