@@ -21,7 +21,10 @@ LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Li
 SERVICE = """
 import http.server, os, pathlib, signal
 port = int(os.environ.get("DECOPILOT_HEALTH_PORT") or os.environ["DECOPILOT_HTTP_PORT"])
-assert os.environ["DECOPILOT_NATS_URL"] and os.environ["DECOPILOT_NATS_TOKEN"] and os.environ["DECOPILOT_JWT_SECRET"]
+assert os.environ["DECOPILOT_NATS_URL"] and os.environ["DECOPILOT_NATS_PASSWORD"]
+service = pathlib.Path(__file__).stem.removeprefix("decopilot_")
+assert service == os.environ["DECOPILOT_NATS_USER"]
+assert (service == "gateway") == ("DECOPILOT_JWT_SECRET" in os.environ)
 
 class Health(http.server.BaseHTTPRequestHandler):
     def do_GET(self):

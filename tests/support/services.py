@@ -32,6 +32,7 @@ from decopilot.log.chunklog import ChunkLog
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.views import Views
+from support.brokers import login
 from support.freezing import freeze
 from support.stack import free_port
 
@@ -151,7 +152,11 @@ class Services:
         """Start a service; settings by their names."""
         port = free_port()
         instance = f"{name}-{len(self.started)}"
-        told = {"nats_url": self.nats_url, "health_port": port, "instance": instance, "titles": False} | settings
+        told = (
+            {"nats_url": self.nats_url, "health_port": port, "instance": instance, "titles": False}
+            | login(name)
+            | settings
+        )
         environ = {f"DECOPILOT_{key.upper()}": str(value) for key, value in told.items()}
         log = self.folder / f"{instance}.log"
         with log.open("wb") as out:

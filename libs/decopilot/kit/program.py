@@ -51,7 +51,8 @@ def _read(settings_type: type[SettingsT]) -> SettingsT:
         prefix = settings_type.model_config.get("env_prefix", "")
         for entry in error.errors(include_url=False, include_context=False, include_input=False):
             name = "_".join(map(str, entry["loc"])).upper()
-            sys.stderr.write(f"{prefix}{name}: {entry['msg']}\n")
+            # What is wrong with several together names them itself.
+            sys.stderr.write(f"{prefix}{name}: {entry['msg']}\n" if name else f"{entry['msg']}\n")
         sys.exit(CANNOT_RUN)
 
 
