@@ -347,7 +347,7 @@ def gateway() -> None:
 def provision() -> None:
     """Create or update all streams, buckets and consumers in NATS; safe to repeat.
 
-    DECOPILOT_NATS_URL says where, DECOPILOT_NATS_USER and DECOPILOT_NATS_PASSWORD who asks (`provision`, or the operator),
+    DECOPILOT_NATS_URL says where, DECOPILOT_NATS_USER and DECOPILOT_NATS_PASSWORD who asks (`provision` or `operator`),
     DECOPILOT_REPLICAS how many copies the cluster keeps.
     """
     from decopilot.cli.provision import run  # noqa: PLC0415 - `--help` must not wait for it
@@ -389,7 +389,7 @@ def nats_config(
     """Write the configuration of a NATS server in which each service has a user of its own.
 
     A user may do what its service does, and no more. Beside nats.conf stands a file per user, such as gateway.env, with
-    DECOPILOT_NATS_URL, DECOPILOT_NATS_USER and DECOPILOT_NATS_PASSWORD: give each service its own, and none of the others.
+    DECOPILOT_NATS_URL, DECOPILOT_NATS_USER and DECOPILOT_NATS_PASSWORD: give each service its own, and no other one.
     All are readable for you alone. operator.env is yours: that user may do everything.
     """
     from decopilot.cli.nats_config import Server, Tls, configuration, write  # noqa: PLC0415 - for a quick `--help`

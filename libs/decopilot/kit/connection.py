@@ -64,7 +64,7 @@ class Lifeline:
             context = ssl.create_default_context(cafile=self._settings.nats_tls_ca)
             if self._settings.nats_tls_cert is not None:
                 context.load_cert_chain(self._settings.nats_tls_cert, self._settings.nats_tls_key)
-            # Else nats-py asks the server whether to encrypt, before it knows the server: whoever stands between says no.
+            # Else nats-py asks whether to encrypt before it knows the server: whoever stands between could say no.
             told |= {"tls": context, "tls_handshake_first": True}
         return told
 

@@ -46,7 +46,7 @@ class Settings(BaseSettings):
 
     @property
     def nats_uses_tls(self) -> bool:
-        """Whether the broker must prove who it is: it does where there is a CA to judge it by, or a `tls://` address."""
+        """Whether the broker must prove who it is: where there is a CA to judge it by, or a `tls://` address."""
         return self.nats_tls_ca is not None or any(url.startswith("tls://") for url in self.nats_servers)
 
     @model_validator(mode="after")
