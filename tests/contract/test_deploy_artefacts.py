@@ -1,4 +1,5 @@
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -19,9 +20,12 @@ from docker.utils.build import exclude_paths  # type: ignore[import-untyped]  # 
 from ruamel.yaml import YAML
 
 from decopilot.cli.nats_binary import find_binary
+from decopilot.cli.nats_config import VARIABLE as VARIABLE_PREFIX
+from decopilot.cli.nats_config import Server, configuration
 from decopilot.contracts.configuration import Configuration
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
+from decopilot.log.permissions import USERS
 from decopilot.log.topology import provision
 from decopilot_gateway.settings import GatewaySettings
 from decopilot_reactor.settings import ReactorSettings
@@ -36,7 +40,6 @@ EXAMPLE = ROOT / "deploy" / ".env.example"
 
 PREFIX = "DECOPILOT_"
 SETTINGS: Mapping[str, type[Settings]] = {
-    "nats": Settings,
     "provision": Settings,
     "command": Settings,
     "runner": RunnerSettings,
@@ -45,8 +48,10 @@ SETTINGS: Mapping[str, type[Settings]] = {
     "token": GatewaySettings,
 }
 SERVICES = ("command", "runner", "reactor", "gateway")
-TOKEN = "12345678901234567890"
-GIVEN = {"DECOPILOT_JWT_SECRET": "x" * 32, "DECOPILOT_NATS_TOKEN": TOKEN}
+PASSWORDS = {user: f"{number}2345678901234567890" for number, user in enumerate(USERS, 1)}
+GIVEN = {"DECOPILOT_JWT_SECRET": "x" * 32} | {
+    f"{VARIABLE_PREFIX}{user.upper()}": text for user, text in PASSWORDS.items()
+}
 VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 READY_S = 10.0
 
@@ -162,8 +167,7 @@ def test_a_service_accepts_what_image_and_compose_tell_it(name: str, monkeypatch
     settings = SETTINGS[name]()
 
     assert "nats://nats:4222" == settings.nats_url
-    assert settings.nats_token is not None
-    assert TOKEN == settings.nats_token.get_secret_value()
+    assert (name, PASSWORDS[name]) == (settings.nats_user, settings.nats_secret)
     if isinstance(settings, GatewaySettings):
         assert ("0.0.0.0", 8080) == (settings.http_host, settings.http_port)
     elif name != "provision":
@@ -249,11 +253,24 @@ def test_the_image_of_the_command_line_leaves_out_only_the_server_of_up() -> Non
 def test_the_example_names_every_variable_that_compose_reads() -> None:
     text = COMPOSE.read_text()
     read = {found[1] for found in VARIABLE.finditer(text)}
-    read |= {key for name in SETTINGS for key, value in service(name)["environment"].items() if value is None}
+    read |= {
+        key for name in ("nats", *SETTINGS) for key, value in service(name)["environment"].items() if value is None
+    }
     explained = re.findall(r"^#?([A-Z_]+)=", EXAMPLE.read_text(), re.MULTILINE)
     assert read == set(explained)
     needed = {found[1] for found in VARIABLE.finditer(text) if found[2] == "?"}
     assert needed == set(re.findall(r"^([A-Z_]+)=$", EXAMPLE.read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", [*SERVICES, "provision", "token"])
+def test_no_service_of_compose_is_told_the_password_of_another(name: str) -> None:
+    told = {interpolated(value) for value in service(name)["environment"].values() if value is not None}
+    own = {password for user, password in PASSWORDS.items() if user == name}
+    assert own == told & set(PASSWORDS.values())
+
+
+def test_configuration_of_the_broker_is_what_nats_config_writes() -> None:
+    assert configuration(Server()) == CONF.read_text()
 
 
 def test_compose_and_tests_run_the_same_broker() -> None:
@@ -277,12 +294,12 @@ def shipped_url(tmp_path: Path) -> Iterator[str]:
     for theirs, ours in (
         ("0.0.0.0:4222", f"127.0.0.1:{port}"),
         ("0.0.0.0:8222", f"127.0.0.1:{monitor}"),
-        ("store_dir: /data", f"store_dir: {tmp_path}"),
+        ('"/data"', f'"{tmp_path}"'),
     ):
         assert text.count(theirs) == 1
         text = text.replace(theirs, ours)
     (tmp_path / "nats.conf").write_text(text)
-    environment = {"DECOPILOT_NATS_TOKEN": interpolated(service("nats")["environment"]["DECOPILOT_NATS_TOKEN"])}
+    environment = {key: interpolated(value) for key, value in service("nats")["environment"].items()}
     command = [str(find_binary()), "--config", str(tmp_path / "nats.conf")]
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -308,15 +325,17 @@ def is_ready(port: int) -> bool:
 
 
 async def test_broker_of_compose_takes_the_topology_and_large_messages(shipped_url: str) -> None:
-    settings = Settings.model_validate({"nats_url": shipped_url, "nats_token": TOKEN})
+    login = {"nats_user": "provision", "nats_password": PASSWORDS["provision"]}
+    settings = Settings.model_validate({"nats_url": shipped_url} | login)
     async with asyncio.timeout(READY_S), connected(settings, "test") as client:
         await provision(client)
         assert 8 * 1024 * 1024 == client.max_payload
 
 
-def test_broker_of_compose_lets_nobody_in_without_the_token(shipped_url: str) -> None:
+@pytest.mark.parametrize("shown", [{}, {"user": "gateway"}, {"user": "gateway", "pass": PASSWORDS["operator"]}])
+def test_broker_of_compose_lets_nobody_in_without_their_password(shipped_url: str, shown: dict[str, str]) -> None:
     address = urlsplit(shipped_url)
     with create_connection((address.hostname, address.port), timeout=READY_S) as connection:
-        connection.sendall(b'CONNECT {"auth_token":"another"}\r\nPING\r\n')
+        connection.sendall(f"CONNECT {json.dumps(shown)}\r\nPING\r\n".encode())
         answers = connection.makefile("rb").readlines()
     assert b"-ERR 'Authorization Violation'\r\n" == answers[-1]
