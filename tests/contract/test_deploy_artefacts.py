@@ -49,9 +49,8 @@ SETTINGS: Mapping[str, type[Settings]] = {
 }
 SERVICES = ("command", "runner", "reactor", "gateway")
 PASSWORDS = {user: f"{number}2345678901234567890" for number, user in enumerate(USERS, 1)}
-GIVEN = {"DECOPILOT_JWT_SECRET": "x" * 32} | {
-    f"{VARIABLE_PREFIX}{user.upper()}": text for user, text in PASSWORDS.items()
-}
+GIVEN = {"DECOPILOT_JWT_SECRET": "x" * 32}
+GIVEN |= {f"{VARIABLE_PREFIX}{user.upper()}": password for user, password in PASSWORDS.items()}
 VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 READY_S = 10.0
 
@@ -253,9 +252,7 @@ def test_the_image_of_the_command_line_leaves_out_only_the_server_of_up() -> Non
 def test_the_example_names_every_variable_that_compose_reads() -> None:
     text = COMPOSE.read_text()
     read = {found[1] for found in VARIABLE.finditer(text)}
-    read |= {
-        key for name in ("nats", *SETTINGS) for key, value in service(name)["environment"].items() if value is None
-    }
+    read |= {key for name in SETTINGS for key, value in service(name)["environment"].items() if value is None}
     explained = re.findall(r"^#?([A-Z_]+)=", EXAMPLE.read_text(), re.MULTILINE)
     assert read == set(explained)
     needed = {found[1] for found in VARIABLE.finditer(text) if found[2] == "?"}
@@ -271,6 +268,16 @@ def test_no_service_of_compose_is_told_the_password_of_another(name: str) -> Non
 
 def test_configuration_of_the_broker_is_what_nats_config_writes() -> None:
     assert configuration(Server()) == CONF.read_text()
+
+
+def test_the_command_of_the_example_gives_each_secret_one_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(EXAMPLE.read_text())
+    command = "\n".join(re.findall(r"^#   +(.*)$", EXAMPLE.read_text(), re.MULTILINE)[1:3])
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    made = dict(re.findall(r"^([A-Z_]+)=(\S+)$", (tmp_path / ".env").read_text(), re.MULTILINE))
+    assert set(GIVEN) == set(made)
+    assert len(GIVEN) == len(set(made.values()))
+    assert min(map(len, made.values())) >= 32
 
 
 def test_compose_and_tests_run_the_same_broker() -> None:
