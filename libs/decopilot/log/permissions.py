@@ -47,13 +47,18 @@ class Permissions:
     answers: bool = False
 
 
-def _read(*streams: str) -> tuple[str, ...]:
-    calls = ("STREAM.MSG.GET", "DIRECT.GET")
-    return tuple(f"$JS.API.{call}.{stream}" for stream in streams for call in calls)
-
-
 def _call(call: str, *streams: str) -> tuple[str, ...]:
     return tuple(f"$JS.API.{call}.{stream}" for stream in streams)
+
+
+def _get(*streams: str) -> tuple[str, ...]:
+    """Read single messages, as the leader has them."""
+    return _call("STREAM.MSG.GET", *streams)
+
+
+def _scan(*streams: str) -> tuple[str, ...]:
+    """Read them in batches, too."""
+    return (*_get(*streams), *_call("DIRECT.GET", *streams))
 
 
 def _append(*types: str) -> tuple[str, ...]:
@@ -88,7 +93,8 @@ SERVICES: Mapping[str, Permissions] = {
         publish=(
             *_HEALTH,
             subjects.command("*"),
-            *_read(_EVENTS, _CHUNKS, _WATCH, _THREADS, _MESSAGES, _AUTOMATIONS, _BLOBS),
+            *_scan(_EVENTS, _CHUNKS, _WATCH, _THREADS),
+            *_get(_MESSAGES, _AUTOMATIONS, _BLOBS),
             *_keys(subjects.READERS_BUCKET, subjects.AUTOMATIONS_BUCKET),
             *_BLOB_WRITING,
         ),
@@ -109,7 +115,8 @@ SERVICES: Mapping[str, Permissions] = {
                 "thread_forked",
                 "thread_deleted",
             ),
-            *_read(_EVENTS, _THREADS, _MESSAGES, _BLOBS),
+            *_scan(_EVENTS),
+            *_get(_THREADS, _MESSAGES, _BLOBS),
             *_call("STREAM.INFO", _CHUNKS),
             *_BLOB_WRITING,
             _SIGNALS,
@@ -123,7 +130,8 @@ SERVICES: Mapping[str, Permissions] = {
             *_HEALTH,
             *_append("run_started", "run_handed_back", "step_completed", "thread_titled", *ENDS),
             f"{subjects.CHUNK_PREFIX}.>",
-            *_read(_EVENTS, _CHUNKS, _THREADS, _MESSAGES, _BLOBS),
+            *_scan(_EVENTS, _CHUNKS),
+            *_get(_THREADS, _MESSAGES, _BLOBS),
             *_BLOB_WRITING,
             *_work_off(_EVENTS, subjects.RUNNER_CONSUMER, subjects.TITLER_CONSUMER),
             _SIGNALS,
@@ -139,7 +147,8 @@ SERVICES: Mapping[str, Permissions] = {
             f"{subjects.WATCH_PREFIX}.>",
             *_keys(subjects.THREADS_BUCKET, subjects.MESSAGES_BUCKET, subjects.AUTOMATIONS_BUCKET),
             subjects.BLOBS_FILTER,
-            *_read(*STREAMS),
+            *_scan(_EVENTS, _CHUNKS),
+            *_get(*STREAMS),
             *_call("STREAM.INFO", _CHUNKS, _MESSAGES, _BLOBS),
             *_call("STREAM.PURGE", _EVENTS, _CHUNKS, _BLOBS),
             *_work_off(_EVENTS, subjects.REACTOR_CONSUMER, subjects.JANITOR_CONSUMER),
