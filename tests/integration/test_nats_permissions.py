@@ -1,0 +1,342 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nats.errors
+import pytest
+from nats.aio.client import Client
+
+from decopilot.cli.broker import EmbeddedBroker
+from decopilot.contracts import subjects
+from decopilot.contracts.events import EVENTS, UnknownEventError
+from decopilot.contracts.ids import OrgId, ThreadId
+from decopilot.kit.connection import Lifeline, connected
+from decopilot.kit.settings import Settings
+from decopilot.log import topology
+from decopilot.log.journal import Journal
+from decopilot.log.permissions import SERVICES, STREAMS, USERS
+from decopilot.log.store import Store
+from decopilot.log.views import Views
+from support.brokers import PASSWORDS, as_user
+
+ORG, T1 = OrgId("acme"), ThreadId("t1")
+EVENT_TYPES = {str(event.model_fields["type"].default) for event in EVENTS}
+CONSUMERS = {"runner", "titler", "reactor", "janitor"}
+EV, CH, WA, BL = "DECOPILOT_EVENTS", "DECOPILOT_CHUNKS", "DECOPILOT_WATCH", "OBJ_decopilot_blobs"
+KV = {"threads", "messages", "automations", "readers"}
+EVERY_STREAM = {EV, CH, WA, BL, *(f"KV_decopilot_{name}" for name in KV)}
+ENDS = {"run_completed", "run_requires_action", "run_failed", "run_requested", "interactions_denied"}
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What one service may do; everything else that is tried is refused."""
+
+    appends: set[str] = field(default_factory=set)
+    writes: set[str] = field(default_factory=set)
+    gets: set[str] = field(default_factory=set)
+    scans: set[str] = field(default_factory=set)
+    looks_at: set[str] = field(default_factory=set)
+    purges: set[str] = field(default_factory=set)
+    works_off: set[str] = field(default_factory=set)
+    makes: set[str] = field(default_factory=set)
+    hears: set[str] = field(default_factory=set)
+
+
+KV_OF = {name: f"KV_decopilot_{name}" for name in KV}
+RIGHTS = {
+    "gateway": Rights(
+        writes={"command send_message", "command any", "blob", "blob chunk", "key automations", "key readers"},
+        gets=EVERY_STREAM - {KV_OF["readers"]},
+        scans={EV, CH, WA, KV_OF["threads"]},
+        looks_at={EV},
+        purges={BL},
+        hears={"tail", "watchtail"},
+    ),
+    "command": Rights(
+        appends=EVENT_TYPES
+        - {"run_started", "run_handed_back", "step_completed", "run_completed", "run_requires_action", "run_failed"},
+        writes={"signal", "track", "blob", "blob chunk"},
+        gets={EV, BL, KV_OF["threads"], KV_OF["messages"]},
+        scans={EV},
+        looks_at={EV, CH},
+        purges={BL},
+        hears={"commands"},
+    ),
+    "runner": Rights(
+        appends={"run_started", "run_handed_back", "step_completed", "thread_titled", *ENDS},
+        writes={"chunk", "signal", "blob", "blob chunk"},
+        gets={EV, CH, BL, KV_OF["threads"], KV_OF["messages"]},
+        scans={EV, CH},
+        looks_at={EV},
+        purges={BL},
+        works_off={"runner", "titler"},
+        hears={"signals"},
+    ),
+    "reactor": Rights(
+        appends=ENDS,
+        writes={"chunk", "watch", "signal", "blob", "key threads", "key messages", "key automations"}
+        | {"command send_message"},
+        gets=EVERY_STREAM,
+        scans={EV, CH},
+        looks_at={EV, CH, BL, KV_OF["messages"]},
+        purges={EV, CH, BL},
+        works_off={"reactor", "janitor", "sweeper"},
+    ),
+    "provision": Rights(looks_at=EVERY_STREAM, makes=EVERY_STREAM),
+}
+WRITES = {
+    "command send_message": "decopilot.command.send_message",
+    "command any": "decopilot.command.any",
+    "chunk": "decopilot.chunk.acme.t1.r1",
+    "watch": "decopilot.watch.acme.t1.decopilot.thread.status",
+    "signal": "decopilot.signal.acme.r1",
+    "track": "decopilot.track.acme.chat_message_started",
+    "blob": "$O.decopilot_blobs.M.bmFtZQ==",
+    "blob chunk": "$O.decopilot_blobs.C.acme.t1.b1.w1",
+    **{f"key {name}": f"$KV.decopilot_{name}.acme.t1" for name in KV},
+}
+HEARD = {
+    "commands": "decopilot.command.* command",
+    "signals": "decopilot.signal.acme.r1",
+    "tail": "decopilot.tail.acme.t1.>",
+    "watchtail": "decopilot.watchtail.acme.>",
+}
+FORBIDDEN = {
+    "publish": [
+        "decopilot.tail.acme.t1.r1",
+        "decopilot.watchtail.acme.t1.x",
+        "decopilot.event.acme.t1.no_such_type",
+        "$KV.another.key",
+        "$O.another.M.x",
+        "$SYS.REQ.SERVER.PING",
+        "$SRV.PING",
+        "$JS.API.INFO",
+        "$JS.API.STREAM.NAMES",
+        "$JS.API.STREAM.LIST",
+        "$JS.API.STREAM.CREATE.MINE",
+        "$JS.API.META.LEADER.STEPDOWN",
+        *(f"_INBOX_{user}.x.y" for user in USERS),
+        *(
+            f"$JS.API.{call}.{stream}"
+            for stream in EVERY_STREAM
+            for call in ("STREAM.DELETE", "STREAM.MSG.DELETE", "STREAM.SNAPSHOT", "STREAM.RESTORE", "CONSUMER.LIST")
+        ),
+        *(f"$JS.API.CONSUMER.DELETE.{EV}.{name}" for name in CONSUMERS),
+        *(f"$JS.API.CONSUMER.DURABLE.CREATE.{EV}.{name}" for name in CONSUMERS),
+    ],
+    "subscribe": [
+        ">",
+        "*.>",
+        "_INBOX.>",
+        "decopilot.>",
+        "decopilot.event.>",
+        "decopilot.chunk.>",
+        "decopilot.command.send_message",
+        "decopilot.track.>",
+        "$KV.>",
+        "$O.>",
+        "$JS.>",
+        "$SYS.>",
+    ],
+}
+
+
+def operations() -> dict[str, tuple[str, str]]:
+    """Everything that is tried: what it is called, whether it publishes or subscribes, and where."""
+    found = {f"append {name}": ("publish", f"decopilot.event.acme.t1.{name}") for name in EVENT_TYPES}
+    found |= {f"write {name}": ("publish", subject) for name, subject in WRITES.items()}
+    calls = {"get": "STREAM.MSG.GET", "scan": "DIRECT.GET", "look": "STREAM.INFO", "purge": "STREAM.PURGE"}
+    calls |= {"create": "STREAM.CREATE", "update": "STREAM.UPDATE"}
+    for stream in EVERY_STREAM:
+        found |= {f"{name} {stream}": ("publish", f"$JS.API.{call}.{stream}") for name, call in calls.items()}
+    for name, stream in {**dict.fromkeys(CONSUMERS, EV), "sweeper": BL}.items():
+        found[f"pull {name}"] = ("publish", f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}")
+        found[f"consumer {name}"] = ("publish", f"$JS.API.CONSUMER.INFO.{stream}.{name}")
+        found[f"ack {name}"] = ("publish", f"$JS.ACK.{stream}.{name}.1.1.1.1.0")
+        found[f"make {name}"] = ("publish", f"$JS.API.CONSUMER.CREATE.{stream}.{name}")
+    found |= {f"hear {name}": ("subscribe", subject) for name, subject in HEARD.items()}
+    found |= {f"hear {user}'s inbox": ("subscribe", f"_INBOX_{user}.>") for user in USERS}
+    found |= {f"{kind} {subject}": (kind, subject) for kind, those in FORBIDDEN.items() for subject in those}
+    return found
+
+
+def allowed(user: str) -> set[str]:
+    """What of it a service may do."""
+    rights = RIGHTS[user]
+    found = {f"append {name}" for name in rights.appends} | {f"write {name}" for name in rights.writes}
+    for name, streams in (
+        ("get", rights.gets),
+        ("scan", rights.scans),
+        ("look", rights.looks_at),
+        ("purge", rights.purges),
+        ("create", rights.makes),
+        ("update", rights.makes),
+    ):
+        found |= {f"{name} {stream}" for stream in streams}
+    found |= {f"{what} {name}" for name in rights.works_off for what in ("pull", "consumer", "ack")}
+    if rights.makes:
+        found |= {f"make {name}" for name in (*CONSUMERS, "sweeper")}
+    return found | {f"hear {name}" for name in rights.hears} | {f"hear {user}'s inbox"}
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
+    """A broker with users whose refusals are what is asked for."""
+    with EmbeddedBroker(tmp_path / "nats", passwords=PASSWORDS) as started:
+        yield started
+
+
+@pytest.fixture
+async def operator(broker: EmbeddedBroker) -> AsyncIterator[Client]:
+    """The operator's connection to it, where everything is provisioned by the user who is there for that."""
+    async with (
+        connected(as_user(Settings(nats_url=broker.url), "provision"), "provision") as provisioning,
+        connected(Settings(nats_url=broker.url), "test") as nc,
+    ):
+        await topology.provision(provisioning)
+        await topology.provision(provisioning, topology.Sizes(chunks_max_bytes=1 << 30, readers_ttl_s=20))
+        yield nc
+
+
+@asynccontextmanager
+async def user_of(broker: EmbeddedBroker, user: str) -> AsyncIterator[tuple[Client, list[str]]]:
+    """Hold a raw connection of a user, and what it is refused."""
+    refused: list[str] = []
+
+    async def hear(error: Exception) -> None:
+        refused.append(str(error))
+
+    nc = await nats.connect(
+        broker.url,
+        user=user,
+        password=PASSWORDS[user],
+        inbox_prefix=subjects.inbox(user),
+        error_cb=hear,
+    )
+    try:
+        yield nc, refused
+    finally:
+        await nc.close()
+
+
+async def is_refused(nc: Client, refused: list[str], kind: str, subject: str) -> bool:
+    """Try it: whatever the server has to say against it comes before its answer to a ping behind it."""
+    refused.clear()
+    if kind == "publish":
+        await nc.publish(subject, b"{}" if subject.startswith("$JS.API") else b"")
+    else:
+        filter_, _, queue = subject.partition(" ")
+        await nc.subscribe(filter_, queue)
+    await nc.flush()
+    await nc.flush()  # the ping of the first one overtakes what is still to be sent
+    assert all("permissions violation" in said for said in refused)
+    return bool(refused)
+
+
+def test_whoever_adds_a_stream_or_a_service_says_who_may_use_it() -> None:
+    made = [*(stream.name for stream in topology.streams(topology.Sizes()))]
+    made += [f"KV_{bucket.bucket}" for bucket in topology.buckets(topology.Sizes())]
+    assert {*made, BL} == EVERY_STREAM == set(STREAMS)
+    assert set(RIGHTS) == set(SERVICES)
+
+
+@pytest.mark.parametrize("user", RIGHTS)
+async def test_a_service_may_do_what_it_does_and_nothing_else(
+    broker: EmbeddedBroker, operator: Client, user: str
+) -> None:
+    assert operator.is_connected
+    async with user_of(broker, user) as (nc, refused):
+        granted = {
+            name for name, (kind, subject) in operations().items() if not await is_refused(nc, refused, kind, subject)
+        }
+    assert [] == sorted(granted - allowed(user))
+    assert [] == sorted(allowed(user) - granted)
+
+
+async def test_the_operator_may_do_everything(broker: EmbeddedBroker, operator: Client) -> None:
+    js = operator.jetstream()
+    await js.purge_stream(EV)
+    await js.delete_stream(WA)
+    async with user_of(broker, "operator") as (nc, refused):
+        assert not await is_refused(nc, refused, "subscribe", ">")
+
+
+@pytest.mark.parametrize("shown", [{}, {"password": "wrong"}, {"password": PASSWORDS["operator"]}])
+async def test_a_service_without_its_own_password_is_not_let_in(broker: EmbeddedBroker, shown: dict[str, str]) -> None:
+    async def hear(_error: Exception) -> None:
+        pass
+
+    nc = Client()
+    try:
+        with pytest.raises(nats.errors.Error):
+            await nc.connect(broker.url, user="gateway", allow_reconnect=False, error_cb=hear, **shown)
+    finally:
+        await nc.close()
+
+
+async def test_an_answer_that_is_another_users_is_not_heard(broker: EmbeddedBroker, operator: Client) -> None:
+    async with user_of(broker, "gateway") as (gateway, _), user_of(broker, "runner") as (runner, refused):
+
+        async def answer(message: object) -> None:
+            await message.respond(b"secret")  # type: ignore[attr-defined]
+
+        await operator.subscribe("decopilot.command.*", cb=answer)
+        await operator.flush()
+        assert await is_refused(runner, refused, "subscribe", "_INBOX_gateway.>")
+        assert b"secret" == (await gateway.request("decopilot.command.send_message")).data
+
+
+async def test_whoever_answers_may_answer_whom_it_heard_and_once(broker: EmbeddedBroker, operator: Client) -> None:
+    async with user_of(broker, "command") as (command, refused), user_of(broker, "gateway") as (gateway, _):
+        heard: asyncio.Queue[str] = asyncio.Queue()
+
+        async def note(message: object) -> None:
+            heard.put_nowait(message.reply)  # type: ignore[attr-defined]
+
+        await command.subscribe("decopilot.command.*", "command", cb=note)
+        await command.flush()
+        await gateway.publish("decopilot.command.send_message", reply=f"{subjects.inbox('gateway')}.mine")
+        reply = await heard.get()
+        assert not await is_refused(command, refused, "publish", reply)
+        assert await is_refused(command, refused, "publish", reply)
+        assert await is_refused(command, refused, "publish", f"{subjects.inbox('gateway')}.another")
+    assert operator.is_connected
+
+
+async def test_a_refusal_is_an_error_in_the_log_with_its_subject(
+    broker: EmbeddedBroker, operator: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert operator.is_connected
+    async with connected(as_user(Settings(nats_url=broker.url), "gateway"), "gateway") as nc, Store(nc) as store:
+        with pytest.raises(nats.errors.TimeoutError):
+            await store.publish(EV, subjects.event(ORG, T1, "thread_deleted"), b"{}", timeout_s=0.3)
+    said = capsys.readouterr().out
+    assert "nats_forbidden" in said
+    assert "decopilot.event.acme.t1.thread_deleted" in said
+
+
+async def test_what_an_event_says_of_itself_counts_only_on_the_subject_of_its_type(
+    broker: EmbeddedBroker, operator: Client
+) -> None:
+    body = json.dumps({"type": "thread_deleted", "at": "2026-01-01T00:00:00Z", "user_id": "ada"}).encode()
+    async with (
+        AsyncExitStack() as stack,
+        connected(as_user(Settings(nats_url=broker.url), "runner"), "runner") as nc,
+        connected(Settings(nats_url=broker.url), "reader") as reader,
+    ):
+        store = await stack.enter_async_context(Store(nc))
+        await store.publish(EV, subjects.event(ORG, T1, "run_started"), body)
+        journal = Journal(await stack.enter_async_context(Store(reader)), Views(store))
+        with pytest.raises(UnknownEventError):
+            await journal.events(ORG, T1, after=0, until=1)
+    assert operator.is_connected
+
+
+async def test_a_lifeline_without_a_user_has_the_inbox_of_everybody() -> None:
+    settings = Settings().model_copy(update={"nats_user": None, "nats_password": None})
+    assert "_INBOX" == Lifeline(settings, "x").options["inbox_prefix"]
+    assert "_INBOX_runner" == Lifeline(as_user(settings, "runner"), "x").options["inbox_prefix"]
