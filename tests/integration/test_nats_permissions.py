@@ -8,6 +8,8 @@ from pathlib import Path
 import nats.errors
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
@@ -21,6 +23,7 @@ from decopilot.log.permissions import SERVICES, STREAMS, USERS
 from decopilot.log.store import Store
 from decopilot.log.views import Views
 from support.brokers import PASSWORDS, as_user
+from support.services import until
 
 ORG, T1 = OrgId("acme"), ThreadId("t1")
 EVENT_TYPES = {str(event.model_fields["type"].default) for event in EVENTS}
@@ -265,15 +268,15 @@ async def test_the_operator_may_do_everything(broker: EmbeddedBroker, operator: 
         assert not await is_refused(nc, refused, "subscribe", ">")
 
 
-@pytest.mark.parametrize("shown", [{}, {"password": "wrong"}, {"password": PASSWORDS["operator"]}])
-async def test_a_service_without_its_own_password_is_not_let_in(broker: EmbeddedBroker, shown: dict[str, str]) -> None:
+@pytest.mark.parametrize("password", [None, "wrong", PASSWORDS["operator"]])
+async def test_a_service_without_its_own_password_is_not_let_in(broker: EmbeddedBroker, password: str | None) -> None:
     async def hear(_error: Exception) -> None:
         pass
 
     nc = Client()
     try:
         with pytest.raises(nats.errors.Error):
-            await nc.connect(broker.url, user="gateway", allow_reconnect=False, error_cb=hear, **shown)
+            await nc.connect(broker.url, user="gateway", password=password, allow_reconnect=False, error_cb=hear)
     finally:
         await nc.close()
 
@@ -281,8 +284,8 @@ async def test_a_service_without_its_own_password_is_not_let_in(broker: Embedded
 async def test_an_answer_that_is_another_users_is_not_heard(broker: EmbeddedBroker, operator: Client) -> None:
     async with user_of(broker, "gateway") as (gateway, _), user_of(broker, "runner") as (runner, refused):
 
-        async def answer(message: object) -> None:
-            await message.respond(b"secret")  # type: ignore[attr-defined]
+        async def answer(message: Msg) -> None:
+            await message.respond(b"secret")
 
         await operator.subscribe("decopilot.command.*", cb=answer)
         await operator.flush()
@@ -294,8 +297,8 @@ async def test_whoever_answers_may_answer_whom_it_heard_and_once(broker: Embedde
     async with user_of(broker, "command") as (command, refused), user_of(broker, "gateway") as (gateway, _):
         heard: asyncio.Queue[str] = asyncio.Queue()
 
-        async def note(message: object) -> None:
-            heard.put_nowait(message.reply)  # type: ignore[attr-defined]
+        async def note(message: Msg) -> None:
+            heard.put_nowait(message.reply)
 
         await command.subscribe("decopilot.command.*", "command", cb=note)
         await command.flush()
@@ -334,6 +337,28 @@ async def test_what_an_event_says_of_itself_counts_only_on_the_subject_of_its_ty
         with pytest.raises(UnknownEventError):
             await journal.events(ORG, T1, after=0, until=1)
     assert operator.is_connected
+
+
+async def test_known_limit_the_server_sends_an_answer_wherever_it_is_told(
+    broker: EmbeddedBroker, operator: Client
+) -> None:
+    # Whoever holds a service's password and speaks the protocol by hand is not stopped by permissions: ADR 0039. If
+    # a server does not do this any more, the warning in docs/nats.md can go.
+    async with user_of(broker, "gateway") as (gateway, refused):
+        nothing = json.dumps({"seq": 99}).encode()
+        await gateway.publish(f"$JS.API.DIRECT.GET.{EV}", nothing, reply=f"$JS.API.STREAM.DELETE.{WA}")
+        await gateway.flush()
+        await gateway.flush()
+        assert [] == refused
+
+    async def is_gone() -> bool:
+        try:
+            await operator.jetstream().stream_info(WA)
+        except NotFoundError:
+            return True
+        return False
+
+    await until(is_gone)
 
 
 async def test_a_lifeline_without_a_user_has_the_inbox_of_everybody() -> None:
