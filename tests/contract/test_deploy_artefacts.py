@@ -20,8 +20,8 @@ from docker.utils.build import exclude_paths  # type: ignore[import-untyped]  # 
 from ruamel.yaml import YAML
 
 from decopilot.cli.nats_binary import find_binary
-from decopilot.cli.nats_config import VARIABLE as VARIABLE_PREFIX
-from decopilot.cli.nats_config import Server, configuration
+from decopilot.cli.nats_server import VARIABLE as VARIABLE_PREFIX
+from decopilot.cli.nats_server import Server, configuration
 from decopilot.contracts.configuration import Configuration
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
