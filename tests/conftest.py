@@ -13,7 +13,9 @@ from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
 from decopilot.log.topology import provision
-from support.brokers import ContainerBroker
+from support.brokers import ContainerBroker, be_operator, embedded
+
+be_operator()
 
 # How long an example takes says something about the machine.
 hypothesis.register_profile("untimed", deadline=None)
@@ -45,7 +47,7 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
     """A nats-server process that a test may kill, stop and restart."""
-    with EmbeddedBroker(tmp_path / "nats") as broker:
+    with embedded(tmp_path / "nats") as broker:
         yield broker
 
 

@@ -19,7 +19,6 @@ from decopilot.contracts import subjects
 from decopilot.contracts.frames import Outcome
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.kit.connection import connected
-from decopilot.kit.settings import Settings
 from decopilot.log.pump import Pump
 from decopilot.log.store import Store
 from support.stack import Stack, running_stack
@@ -42,9 +41,8 @@ def main() -> None:
 
 
 async def _measure(stack: Stack) -> list[tuple[str, str, str, str]]:
-    settings = Settings.model_validate({"nats_url": stack.nats_url, "nats_token": stack.nats_token})
     api = Api(stack.url, stack.token())
-    async with connected(settings, "bench") as nc, Store(nc) as store:
+    async with connected(stack.operator, "bench") as nc, Store(nc) as store:
         rows = [await _pumping(store), await _accepting(store, api), await _first_chunk(store, api)]
         rows += [await _live(store, api)]
         rows += [await _replaying(store, api, every) for every in (1, 16)]

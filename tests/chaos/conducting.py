@@ -22,7 +22,6 @@ from chaos.verdict import Verdict
 from chaos.viewers import FOR_GOOD_S, Event, Stream, Viewer
 from decopilot.contracts import subjects
 from decopilot.kit.connection import connected
-from decopilot.kit.settings import Settings
 from decopilot.log.store import Store, patiently
 from support.stack import Stack
 
@@ -63,10 +62,9 @@ class Conductor:
 
     async def conduct(self) -> Evidence:
         """Do it all."""
-        settings = Settings.model_validate({"nats_url": self._stack.nats_url, "nats_token": self._stack.nats_token})
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with (
-            connected(settings, "chaos") as nc,
+            connected(self._stack.operator, "chaos") as nc,
             Store(nc) as store,
             aiohttp.ClientSession(connector=connector) as session,
             background() as start,

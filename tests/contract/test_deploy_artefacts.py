@@ -1,4 +1,5 @@
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -19,9 +20,12 @@ from docker.utils.build import exclude_paths  # type: ignore[import-untyped]  # 
 from ruamel.yaml import YAML
 
 from decopilot.cli.nats_binary import find_binary
+from decopilot.cli.nats_server import VARIABLE as VARIABLE_PREFIX
+from decopilot.cli.nats_server import Server, configuration
 from decopilot.contracts.configuration import Configuration
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
+from decopilot.log.permissions import USERS
 from decopilot.log.topology import provision
 from decopilot_command.settings import CommandSettings
 from decopilot_gateway.settings import GatewaySettings
@@ -37,7 +41,6 @@ EXAMPLE = ROOT / "deploy" / ".env.example"
 
 PREFIX = "DECOPILOT_"
 SETTINGS: Mapping[str, type[Settings]] = {
-    "nats": Settings,
     "provision": Settings,
     "command": CommandSettings,
     "runner": RunnerSettings,
@@ -46,8 +49,9 @@ SETTINGS: Mapping[str, type[Settings]] = {
     "token": GatewaySettings,
 }
 SERVICES = ("command", "runner", "reactor", "gateway")
-TOKEN = "12345678901234567890"
-GIVEN = {"DECOPILOT_JWT_SECRET": "x" * 32, "DECOPILOT_NATS_TOKEN": TOKEN}
+PASSWORDS = {user: f"{number}2345678901234567890" for number, user in enumerate(USERS, 1)}
+GIVEN = {"DECOPILOT_JWT_SECRET": "x" * 32}
+GIVEN |= {f"{VARIABLE_PREFIX}{user.upper()}": password for user, password in PASSWORDS.items()}
 VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^{}]*))?\}")
 """One that has no other within it."""
 READY_S = 10.0
@@ -167,8 +171,7 @@ def test_a_service_accepts_what_image_and_compose_tell_it(name: str, monkeypatch
     settings = SETTINGS[name]()
 
     assert "nats://nats:4222" == settings.nats_url
-    assert settings.nats_token is not None
-    assert TOKEN == settings.nats_token.get_secret_value()
+    assert (name, PASSWORDS[name]) == (settings.nats_user, settings.nats_secret)
     if isinstance(settings, GatewaySettings):
         assert ("0.0.0.0", 8080) == (settings.http_host, settings.http_port)
     elif name != "provision":
@@ -261,6 +264,27 @@ def test_the_example_names_every_variable_that_compose_reads() -> None:
     assert needed == set(re.findall(r"^([A-Z_]+)=$", EXAMPLE.read_text(), re.MULTILINE))
 
 
+@pytest.mark.parametrize("name", [*SERVICES, "provision", "token"])
+def test_no_service_of_compose_is_told_the_password_of_another(name: str) -> None:
+    told = {interpolated(value) for value in service(name)["environment"].values() if value is not None}
+    own = {password for user, password in PASSWORDS.items() if user == name}
+    assert own == told & set(PASSWORDS.values())
+
+
+def test_configuration_of_the_broker_is_what_nats_config_writes() -> None:
+    assert configuration(Server()) == CONF.read_text()
+
+
+def test_the_command_of_the_example_gives_each_secret_one_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(EXAMPLE.read_text())
+    command = "\n".join(re.findall(r"^#   +(.*)$", EXAMPLE.read_text(), re.MULTILINE)[1:3])
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    made = dict(re.findall(r"^([A-Z_]+)=(\S+)$", (tmp_path / ".env").read_text(), re.MULTILINE))
+    assert set(GIVEN) == set(made)
+    assert len(GIVEN) == len(set(made.values()))
+    assert min(map(len, made.values())) >= 32
+
+
 def test_compose_and_tests_run_the_same_broker() -> None:
     assert IMAGE == interpolated(service("nats")["image"])
     assert f"./{CONF.relative_to(ROOT)}:/etc/nats/nats.conf:ro" in service("nats")["volumes"]
@@ -282,12 +306,12 @@ def shipped_url(tmp_path: Path) -> Iterator[str]:
     for theirs, ours in (
         ("0.0.0.0:4222", f"127.0.0.1:{port}"),
         ("0.0.0.0:8222", f"127.0.0.1:{monitor}"),
-        ("store_dir: /data", f"store_dir: {tmp_path}"),
+        ('"/data"', f'"{tmp_path}"'),
     ):
         assert text.count(theirs) == 1
         text = text.replace(theirs, ours)
     (tmp_path / "nats.conf").write_text(text)
-    environment = {"DECOPILOT_NATS_TOKEN": interpolated(service("nats")["environment"]["DECOPILOT_NATS_TOKEN"])}
+    environment = {key: interpolated(value) for key, value in service("nats")["environment"].items()}
     command = [str(find_binary()), "--config", str(tmp_path / "nats.conf")]
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -313,15 +337,17 @@ def is_ready(port: int) -> bool:
 
 
 async def test_broker_of_compose_takes_the_topology_and_large_messages(shipped_url: str) -> None:
-    settings = Settings.model_validate({"nats_url": shipped_url, "nats_token": TOKEN})
+    login = {"nats_user": "provision", "nats_password": PASSWORDS["provision"]}
+    settings = Settings.model_validate({"nats_url": shipped_url} | login)
     async with asyncio.timeout(READY_S), connected(settings, "test") as client:
         await provision(client)
         assert 8 * 1024 * 1024 == client.max_payload
 
 
-def test_broker_of_compose_lets_nobody_in_without_the_token(shipped_url: str) -> None:
+@pytest.mark.parametrize("shown", [{}, {"user": "gateway"}, {"user": "gateway", "pass": PASSWORDS["operator"]}])
+def test_broker_of_compose_lets_nobody_in_without_their_password(shipped_url: str, shown: dict[str, str]) -> None:
     address = urlsplit(shipped_url)
     with create_connection((address.hostname, address.port), timeout=READY_S) as connection:
-        connection.sendall(b'CONNECT {"auth_token":"another"}\r\nPING\r\n')
+        connection.sendall(f"CONNECT {json.dumps(shown)}\r\nPING\r\n".encode())
         answers = connection.makefile("rb").readlines()
     assert b"-ERR 'Authorization Violation'\r\n" == answers[-1]

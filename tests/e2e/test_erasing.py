@@ -12,7 +12,6 @@ from decopilot.contracts import subjects
 from decopilot.contracts.frames import Frame
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.kit.connection import connected
-from decopilot.kit.settings import Settings
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.store import Store
 from support import eventlog
@@ -37,8 +36,7 @@ def token(stack: Stack) -> str:
 
 @asynccontextmanager
 async def store_of(stack: Stack) -> AsyncIterator[Store]:
-    settings = Settings.model_validate({"nats_url": stack.nats_url, "nats_token": stack.nats_token})
-    async with connected(settings, "test") as nc, Store(nc) as store:
+    async with connected(stack.operator, "test") as nc, Store(nc) as store:
         yield store
 
 

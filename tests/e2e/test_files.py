@@ -15,7 +15,6 @@ from decopilot.client import ApiError, Client, UIMessage
 from decopilot.contracts import subjects
 from decopilot.contracts.ids import MessageId, OrgId, ThreadId
 from decopilot.kit.connection import connected
-from decopilot.kit.settings import Settings
 from decopilot.log.blobs import Blobs
 from decopilot.log.objects import chunks_of
 from decopilot.log.store import Store
@@ -109,8 +108,7 @@ async def test_a_deleted_threads_files_are_gone(stack: Stack, api: Api, thread: 
         file = await client.upload(thread, PNG, name="cat.png")
         await client.run_and_wait(thread, asked("Look at this", file.part))
         await client.delete(thread)
-    settings = Settings.model_validate({"nats_url": stack.nats_url, "nats_token": stack.nats_token})
-    async with connected(settings, "test") as nc, Store(nc) as store:
+    async with connected(stack.operator, "test") as nc, Store(nc) as store:
 
         async def is_gone() -> bool:
             filter_ = chunks_of(OrgId("local"), ThreadId(thread))

@@ -19,6 +19,7 @@ from decopilot_reactor.settings import ReactorSettings
 from decopilot_runner.app import build as build_runner
 from decopilot_runner.settings import RunnerSettings
 from support.automations import NAME, ledger, requested, runs, write_configuration
+from support.brokers import login
 from support.gateways import ORG, Gateway, make_token, running_gateway
 from support.services import Record, running
 from support.stack import DECOPILOT, free_port
@@ -46,12 +47,13 @@ async def serving(settings: Settings, *, whole: bool = False) -> AsyncIterator[G
     """Run command and gateway, and what drives runs, too, if it is to be the whole of it."""
     async with AsyncExitStack() as stack:
 
-        def told() -> dict[str, object]:
-            return {"nats_url": settings.nats_url, "health_port": free_port()}
+        def told(user: str) -> dict[str, object]:
+            return {"nats_url": settings.nats_url, "health_port": free_port()} | login(user)
 
-        programs = [(build_command(own := Settings.model_validate(told())), own.health_port)]
+        programs = [(build_command(own := Settings.model_validate(told("command"))), own.health_port)]
         if whole:
-            runner, reactor = RunnerSettings.model_validate(told()), ReactorSettings.model_validate(told())
+            runner = RunnerSettings.model_validate(told("runner"))
+            reactor = ReactorSettings.model_validate(told("reactor"))
             programs += [(build_runner(runner), runner.health_port), (build_reactor(reactor), reactor.health_port)]
         for program, port in programs:
             await stack.enter_async_context(running(program, port or 0))

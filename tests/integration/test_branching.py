@@ -21,6 +21,7 @@ from decopilot.log.store import Store
 from decopilot_command.app import build as build_command
 from decopilot_reactor.app import build as build_reactor
 from decopilot_reactor.settings import ReactorSettings
+from support.brokers import as_user, login
 from support.gateways import ORG, Gateway, make_token, running_gateway
 from support.services import Record, Services, running, until
 from support.stack import free_port
@@ -67,7 +68,7 @@ async def door(settings: Settings, store: Store) -> AsyncIterator[Door]:
     assert store.nc.is_connected
     port = free_port()
     async with (
-        running(build_command(settings.model_copy(update={"health_port": port})), port),
+        running(build_command(as_user(settings.model_copy(update={"health_port": port}), "command")), port),
         running_gateway(settings.nats_url) as gateway,
     ):
         yield Door(gateway)
@@ -223,7 +224,7 @@ async def test_the_views_of_a_thread_drop_what_is_gone(
     settings: Settings, door: Door, threads: Threads, record: Record
 ) -> None:
     port = free_port()
-    told = {"nats_url": settings.nats_url, "instance": "r", "health_port": port}
+    told = {"nats_url": settings.nats_url, "instance": "r", "health_port": port} | login("reactor")
     async with running(build_reactor(ReactorSettings.model_validate(told)), port):
         m1, *_ = await two_answers(door, threads)
         await door.call("POST", "t1/regenerate", {"messageId": m1})
@@ -241,7 +242,7 @@ async def test_a_fork_holds_what_its_source_held_and_goes_its_own_way(
 ) -> None:
     m1, a1, m2, a2 = await two_answers(door, threads)
     port = free_port()
-    told = {"nats_url": settings.nats_url, "instance": "r", "health_port": port}
+    told = {"nats_url": settings.nats_url, "instance": "r", "health_port": port} | login("reactor")
     async with running(build_reactor(ReactorSettings.model_validate(told)), port):
         reader = make_token(sub="bob", orgs={ORG: "member"})
         status, forked = await door.call("POST", "t1/fork", {"messageId": a1, "threadId": "f1"}, token=reader)

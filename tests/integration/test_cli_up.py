@@ -14,6 +14,8 @@ from typing import Any
 import jwt
 import pytest
 
+from decopilot.log.permissions import USERS
+
 DEADLINE_S = 30.0
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a child that its parent died")
 
@@ -21,7 +23,10 @@ LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Li
 SERVICE = """
 import http.server, os, pathlib, signal
 port = int(os.environ.get("DECOPILOT_HEALTH_PORT") or os.environ["DECOPILOT_HTTP_PORT"])
-assert os.environ["DECOPILOT_NATS_URL"] and os.environ["DECOPILOT_NATS_TOKEN"] and os.environ["DECOPILOT_JWT_SECRET"]
+assert os.environ["DECOPILOT_NATS_URL"] and os.environ["DECOPILOT_NATS_PASSWORD"]
+service = pathlib.Path(__file__).stem.removeprefix("decopilot_")
+assert service == os.environ["DECOPILOT_NATS_USER"]
+assert (service == "gateway") == ("DECOPILOT_JWT_SECRET" in os.environ)
 
 class Health(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -115,7 +120,9 @@ def test_up_prints_one_link_and_down_ends_everything(stage: Path) -> None:
 @LINUX
 def test_no_secret_is_on_a_command_line_or_in_a_log(stage: Path) -> None:
     with up(stage) as (process, _link):
-        secrets = [(stage / ".decopilot" / name).read_bytes() for name in ("nats-token", "jwt-secret")]
+        secrets = [
+            (stage / ".decopilot" / name).read_bytes() for name in ("jwt-secret", *(f"nats-{user}" for user in USERS))
+        ]
         pids = [process.pid, *(one["pid"] for one in processes(stage))]
         seen = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids]
 
@@ -160,14 +167,14 @@ def test_without_a_wanted_port_the_next_free_one_is_taken_and_said(stage: Path) 
 def test_nothing_outlives_an_up_that_was_killed_and_the_next_one_goes_on(stage: Path) -> None:
     with up(stage) as (process, _link):
         listed = processes(stage)
-        token = (stage / ".decopilot/nats-token").read_text()
+        token = (stage / ".decopilot/nats-operator").read_text()
         process.kill()
         process.wait()
         eventually(lambda: not any(lives(one["pid"]) for one in listed))
 
     assert decopilot(stage, "ps").returncode == 1
     with up(stage, "--port", str(listed[-1]["port"])):
-        assert (stage / ".decopilot/nats-token").read_text() == token
+        assert (stage / ".decopilot/nats-operator").read_text() == token
 
 
 def test_the_second_interrupt_kills_what_does_not_want_to_end(stage: Path) -> None:

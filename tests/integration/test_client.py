@@ -30,6 +30,7 @@ from decopilot.log.pump import Pump
 from decopilot.log.store import Store
 from decopilot.log.views import Views
 from decopilot_command.app import build
+from support.brokers import as_user
 from support.gateways import ORG, Gateway, make_token, running_gateway, until
 from support.services import running
 from support.stack import free_port
@@ -225,7 +226,7 @@ class Scene:
 @asynccontextmanager
 async def commanding(settings: Settings) -> AsyncIterator[None]:
     port = free_port()
-    async with running(build(settings.model_copy(update={"health_port": port})), port):
+    async with running(build(as_user(settings.model_copy(update={"health_port": port}), "command")), port):
         yield
 
 

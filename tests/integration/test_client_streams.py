@@ -23,6 +23,7 @@ from decopilot.contracts import subjects
 from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
 from decopilot_command.app import build
+from support.brokers import as_user
 from support.gateways import ORG, Run, gateway_process, make_token, running_gateway, until, whole_run
 from support.services import running
 from support.stack import DECOPILOT, free_port
@@ -128,7 +129,7 @@ async def test_the_command_says_why_its_answer_does_not_come(
     port = free_port()
     async with (
         asyncio.timeout(60),
-        running(build(settings.model_copy(update={"health_port": port})), port),
+        running(build(as_user(settings.model_copy(update={"health_port": port}), "command")), port),
         running_gateway(own_broker.url, streams_per_user=1) as gateway,
         client_of(gateway.url) as client,
         aclosing(client.watch()) as events,

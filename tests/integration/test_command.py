@@ -50,6 +50,7 @@ from decopilot_command.limiting import Limiter
 from decopilot_command.tracking import Tracker
 from decopilot_command.waking import Bell
 from decopilot_command.wishes import wishes
+from support.brokers import PASSWORDS, as_user
 from support.services import ORG, Record, Services, running
 from support.stack import free_port
 from support.threads import Threads, approval, question
@@ -68,7 +69,7 @@ def threads(record: Record) -> Threads:
 @asynccontextmanager
 async def command(settings: Settings) -> AsyncIterator[None]:
     port = free_port()
-    told = settings.model_copy(update={"health_port": port})
+    told = as_user(settings.model_copy(update={"health_port": port}), "command")
     async with running(build(told), port):
         yield
 
@@ -460,8 +461,8 @@ async def test_a_copy_that_leaves_under_load_answers_what_it_took(record: Record
     assert [[], []] == [leaving.complaints(), staying.complaints()]
 
 
-async def test_no_message_and_no_token_is_logged(record: Record, services: Services) -> None:
-    service = services.start("command", nats_token="the-token-of-the-broker", log_level="debug")
+async def test_no_message_and_no_password_is_logged(record: Record, services: Services) -> None:
+    service = services.start("command", log_level="debug")
     await service.ready()
     secret = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "hunter2"}]}
     await ask(record.store.nc, request(message=secret))
@@ -470,4 +471,4 @@ async def test_no_message_and_no_token_is_logged(record: Record, services: Servi
     service.send(signal.SIGTERM)
     assert 0 == await service.ended()
     assert "hunter2" not in service.log.read_text()
-    assert "the-token-of-the-broker" not in service.log.read_text()
+    assert PASSWORDS["command"] not in service.log.read_text()

@@ -15,6 +15,7 @@ from decopilot.contracts.messages import RunConfig
 from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
 from decopilot_command.app import build
+from support.brokers import as_user
 from support.services import ORG, Record, running
 from support.stack import free_port
 from support.threads import Threads, approval
@@ -37,7 +38,7 @@ def record(store: Store) -> Record:
 @asynccontextmanager
 async def command(settings: Settings, configuration: dict[str, Any]) -> AsyncIterator[None]:
     port = free_port()
-    told = settings.model_copy(update={"health_port": port})
+    told = as_user(settings.model_copy(update={"health_port": port}), "command")
     async with running(build(told, Configuration.model_validate(configuration)), port):
         yield
 

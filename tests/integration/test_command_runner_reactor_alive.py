@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from decopilot.cli.broker import EmbeddedBroker
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
 from decopilot.log.topology import provision
+from support.brokers import embedded
 from support.services import Service, Services, health, until
 from support.stack import free_port
 
@@ -60,7 +60,7 @@ async def test_services_become_ready_with_the_broker_and_again_after_its_return(
 ) -> None:
     started = [services.start(name) for name in NAMES]
     await asyncio.gather(*map(alive, started))
-    with EmbeddedBroker(tmp_path / "nats", port=port) as broker:
+    with embedded(tmp_path / "nats", port=port) as broker:
         async with connected(Settings(nats_url=broker.url), "test") as nc:
             await provision(nc)
         await asyncio.gather(*(service.ready() for service in started))
@@ -82,7 +82,7 @@ async def test_services_become_ready_with_the_broker_and_again_after_its_return(
 async def test_services_outlast_a_topology_that_comes_late_and_one_that_vanishes(
     services: Services, port: int, tmp_path: Path
 ) -> None:
-    with EmbeddedBroker(tmp_path / "nats", port=port) as broker:
+    with embedded(tmp_path / "nats", port=port) as broker:
         started = [services.start(name) for name in NAMES]
         await asyncio.gather(*map(alive, started))
         async with connected(Settings(nats_url=broker.url), "test") as nc:

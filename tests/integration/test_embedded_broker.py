@@ -11,25 +11,26 @@ from nats.aio.client import Client
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.cli.errors import BrokerError
+from decopilot.log.permissions import OPERATOR, USERS
 
-TOKEN = "a token that only its clients know"  # also: spaces must survive the configuration file
+PASSWORDS = {user: f"what only {user} knows" for user in USERS}  # also: spaces must survive the configuration file
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker(tmp_path / "nats", token=TOKEN) as started:
+    with EmbeddedBroker(tmp_path / "nats", passwords=PASSWORDS) as started:
         yield started
 
 
 @asynccontextmanager
-async def connected(broker: EmbeddedBroker, token: str | None = TOKEN) -> AsyncIterator[Client]:
+async def connected(broker: EmbeddedBroker, password: str | None = PASSWORDS[OPERATOR]) -> AsyncIterator[Client]:
     async def heard(_error: Exception) -> None:
         pass
 
     client = Client()
     try:
         # Without reconnecting a refusal is raised instead of retried.
-        await client.connect(broker.url, token=token, allow_reconnect=False, error_cb=heard)
+        await client.connect(broker.url, user=OPERATOR, password=password, allow_reconnect=False, error_cb=heard)
         yield client
     finally:
         await client.close()
@@ -50,23 +51,23 @@ async def stored(broker: EmbeddedBroker) -> list[bytes | None]:
         return [(await stream.get_msg("LOG", seq)).data for seq in range(1, count + 1)]
 
 
-async def test_a_client_with_the_token_is_let_in_and_may_send_eight_mebibytes(broker: EmbeddedBroker) -> None:
+async def test_a_client_with_the_password_is_let_in_and_may_send_eight_mebibytes(broker: EmbeddedBroker) -> None:
     async with connected(broker) as client:
         assert client.max_payload == 8 * 1024 * 1024
 
 
-@pytest.mark.parametrize("token", [None, "wrong"])
-async def test_a_client_without_the_token_is_refused(broker: EmbeddedBroker, token: str | None) -> None:
+@pytest.mark.parametrize("password", [None, "wrong", PASSWORDS["gateway"]])
+async def test_a_client_without_the_password_is_refused(broker: EmbeddedBroker, password: str | None) -> None:
     with pytest.raises(nats.errors.Error):
-        async with connected(broker, token):
+        async with connected(broker, password):
             pass
 
 
-def test_the_file_that_holds_the_token_is_private_and_the_command_line_is_clean(broker: EmbeddedBroker) -> None:
+def test_the_file_that_holds_the_passwords_is_private_and_the_command_line_is_clean(broker: EmbeddedBroker) -> None:
     assert stat.S_IMODE((broker.store_dir / "nats.conf").stat().st_mode) == 0o600
     if sys.platform.startswith("linux"):
-        assert TOKEN.encode() not in Path(f"/proc/{broker.pid}/cmdline").read_bytes()
-        assert TOKEN.encode() not in Path(f"/proc/{broker.pid}/environ").read_bytes()
+        shown = b"".join(Path(f"/proc/{broker.pid}/{file}").read_bytes() for file in ("cmdline", "environ"))
+        assert [] == [user for user, password in PASSWORDS.items() if password.encode() in shown]
 
 
 def test_a_folder_in_use_is_refused_to_a_second_broker(broker: EmbeddedBroker) -> None:
@@ -116,7 +117,7 @@ async def test_a_second_broker_finds_the_data_of_the_first(broker: EmbeddedBroke
     await store(broker, 2)
     broker.stop()
 
-    with EmbeddedBroker(broker.store_dir, token=TOKEN) as second:
+    with EmbeddedBroker(broker.store_dir, passwords=PASSWORDS) as second:
         assert await stored(second) == [b"0", b"1"]
 
 

@@ -9,6 +9,7 @@ from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts.configuration import Configuration
 from decopilot.kit.settings import Settings
 from decopilot_command.app import build
+from support.brokers import as_user
 from support.gateways import ORG, Gateway, make_token, running_gateway
 from support.services import running
 from support.stack import free_port
@@ -81,7 +82,7 @@ async def test_what_may_not_be_chosen_is_refused_by_a_code_of_its_own(own_broker
         body(agent={"id": "support"}),
     ]
     async with (
-        running(build(Settings(nats_url=own_broker.url, health_port=port), CONFIGURATION), port),
+        running(build(as_user(Settings(nats_url=own_broker.url, health_port=port), "command"), CONFIGURATION), port),
         running_gateway(own_broker.url, CONFIGURATION) as gateway,
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {make_token(orgs={ORG: 'member'})}"}) as session,
     ):

@@ -14,6 +14,7 @@ from decopilot.contracts import subjects
 from decopilot.contracts.commands import SEND_MESSAGE, Accepted
 from decopilot.contracts.ids import MessageId, RunId, ThreadId
 from decopilot.log.store import Store
+from support.brokers import login_environment
 from support.gateways import ORG, Run, gateway_process, read_run, running_gateway, until
 from support.viewer import Viewer
 
@@ -161,7 +162,7 @@ async def _slow_command(store: Store) -> asyncio.Event:
 
 async def _provision(url: str) -> None:
     command = [sys.executable, "-m", "decopilot.cli", "provision"]
-    ran = await asyncio.create_subprocess_exec(*command, env=os.environ | {"DECOPILOT_NATS_URL": url})
+    ran = await asyncio.create_subprocess_exec(*command, env=os.environ | login_environment(url, "provision"))
     assert 0 == await ran.wait()
 
 

@@ -17,6 +17,7 @@ from decopilot.contracts.problems import PROBLEMS
 from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
 from decopilot_command.app import build as build_command
+from support.brokers import as_user
 from support.gateways import Gateway, make_token, running_gateway
 from support.services import running
 from support.stack import free_port
@@ -163,7 +164,7 @@ async def test_whatever_is_sent_is_never_our_fault_and_appends_nothing(
     own_broker: EmbeddedBroker, store: Store
 ) -> None:
     port = free_port()
-    command = build_command(Settings(nats_url=own_broker.url, health_port=port))
+    command = build_command(as_user(Settings(nats_url=own_broker.url, health_port=port), "command"))
     # What is good is refused by `command`, because a viewer sends it.
     viewer = make_token(orgs={"acme": "viewer"})
     async with running(command, port), running_gateway(own_broker.url) as gateway:

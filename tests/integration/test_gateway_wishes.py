@@ -19,6 +19,7 @@ from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.views import Views
 from decopilot_command.app import build
+from support.brokers import as_user
 from support.gateways import ORG, Gateway, make_token, running_gateway
 from support.services import Record, running
 from support.stack import free_port
@@ -116,7 +117,9 @@ async def doors(settings: Settings, *, count: int = 1) -> AsyncIterator[list[Doo
         found = []
         for _ in range(count):
             port = free_port()
-            await stack.enter_async_context(running(build(settings.model_copy(update={"health_port": port})), port))
+            await stack.enter_async_context(
+                running(build(as_user(settings.model_copy(update={"health_port": port}), "command")), port)
+            )
             found.append(await Door.of(await stack.enter_async_context(running_gateway(settings.nats_url))))
         yield found
 

@@ -33,6 +33,7 @@ from decopilot_reactor.reacting import Reactor
 from decopilot_reactor.settings import ReactorSettings
 from decopilot_reactor.telling import Teller
 from support.agents import text
+from support.brokers import login
 from support.reactors import ByHand
 from support.services import ORG, USER, Record, Services, running, until
 from support.stack import free_port
@@ -49,7 +50,7 @@ def record(store: Store) -> Record:
 @asynccontextmanager
 async def reactor(settings: Settings, **more: object) -> AsyncIterator[None]:
     port = free_port()
-    told = {"nats_url": settings.nats_url, "health_port": port} | more
+    told = {"nats_url": settings.nats_url, "health_port": port} | login("reactor") | more
     async with running(build(ReactorSettings.model_validate(told)), port):
         yield
 

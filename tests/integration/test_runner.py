@@ -24,6 +24,7 @@ from decopilot.log.store import Store
 from decopilot_runner.app import build
 from decopilot_runner.settings import RunnerSettings
 from support import agents
+from support.brokers import login
 from support.freezing import freeze
 from support.services import ORG, Record, running, until
 from support.stack import free_port
@@ -46,7 +47,7 @@ def record(store: Store) -> Record:
 async def runner(settings: Settings, **more: object) -> AsyncIterator[str]:
     """A runner in this process; yields its id."""
     port, instance = free_port(), f"runner-{next(_names)}"
-    told = {"nats_url": settings.nats_url, "instance": instance, "health_port": port}
+    told = {"nats_url": settings.nats_url, "instance": instance, "health_port": port} | login("runner")
     program = build(RunnerSettings.model_validate(told | more), Configuration(agent="support.agents:obey"))
     async with running(program, port):
         yield instance

@@ -14,6 +14,7 @@ from decopilot.kit.holding import SETTLED_S, Gaps
 from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
 from decopilot_runner.holding import Holding
+from support.brokers import as_user
 from support.freezing import freeze
 from support.services import until
 
@@ -23,7 +24,7 @@ ORG, RUN = OrgId("acme"), RunId("run-1")
 @asynccontextmanager
 async def a_runner(settings: Settings) -> AsyncIterator[Holding]:
     gaps = Gaps(ago_s=SETTLED_S)
-    async with connected(settings, "runner", on_gap=gaps.note) as nc:
+    async with connected(as_user(settings, "runner"), "runner", on_gap=gaps.note) as nc:
         yield Holding(nc, "runner", gaps)
 
 
@@ -59,7 +60,7 @@ async def test_a_runner_that_has_just_come_gives_holders_time_to_find_the_broker
     settings: Settings, store: Store
 ) -> None:
     assert store.nc.is_connected
-    async with connected(settings, "runner") as nc:
+    async with connected(as_user(settings, "runner"), "runner") as nc:
         newcomer = Holding(nc, "runner", Gaps())
 
         async def is_lost() -> bool:
@@ -90,7 +91,7 @@ async def test_after_the_brokers_return_holders_are_given_time_to_come_back(
     own_broker: EmbeddedBroker, settings: Settings, store: Store
 ) -> None:
     gaps = Gaps(ago_s=SETTLED_S)
-    async with connected(settings, "runner", on_gap=gaps.note) as nc:
+    async with connected(as_user(settings, "runner"), "runner", on_gap=gaps.note) as nc:
         asking = Holding(nc, "runner", gaps)
 
         async def is_back() -> bool:

@@ -19,6 +19,7 @@ from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
 from decopilot_runner.app import build
 from decopilot_runner.settings import RunnerSettings
+from support.brokers import login
 from support.driven import noted
 from support.services import Record, Services, running, until
 from support.stack import free_port
@@ -41,7 +42,7 @@ async def runner(settings: Settings, folder: Path) -> AsyncIterator[None]:
     """A runner with the demo model in this process, whose tools write into the folder."""
     port = free_port()
     told = {"nats_url": settings.nats_url, "instance": "modes-1", "health_port": port, "demo_delay_ms": 0}
-    program = build(RunnerSettings.model_validate(told | {"demo_dir": folder}), Configuration())
+    program = build(RunnerSettings.model_validate(told | login("runner") | {"demo_dir": folder}), Configuration())
     async with running(program, port):
         yield
 

@@ -26,6 +26,7 @@ from decopilot.log.store import Store
 from decopilot.log.views import Views
 from decopilot_runner import titling
 from decopilot_runner.titling import FindTitle, Titler
+from support.brokers import as_user
 from support.services import ORG, USER, Record, Services, running, until
 from support.stack import free_port
 
@@ -73,7 +74,7 @@ class Provider:
 def program(settings: Settings, find: FindTitle | None) -> tuple[FastStream, int]:
     """Make a program that does nothing but title, as the runner does beside its runs."""
     port = free_port()
-    told = settings.model_copy(update={"health_port": port, "instance": f"titler-{next(_names)}"})
+    told = as_user(settings.model_copy(update={"health_port": port, "instance": f"titler-{next(_names)}"}), "runner")
     messaging = Messaging(told, "titler")
     titlers: list[Titler] = []
 

@@ -19,6 +19,7 @@ from decopilot.log.store import Store
 from decopilot_runner.app import build
 from decopilot_runner.settings import RunnerSettings
 from support import own_tools
+from support.brokers import login
 from support.services import ORG, Record, running
 from support.stack import free_port
 
@@ -41,7 +42,7 @@ def record(store: Store) -> Record:
 @asynccontextmanager
 async def runner(settings: Settings, folder: Path, *, timeout_s: float = 60.0) -> AsyncIterator[None]:
     port = free_port()
-    told = {"nats_url": settings.nats_url, "instance": f"runner-{next(_names)}", "health_port": port}
+    told = {"nats_url": settings.nats_url, "instance": f"runner-{next(_names)}", "health_port": port} | login("runner")
     entry = AgentEntry(tools=tuple(f"support.own_tools:{name}" for name in TOOLS), tool_timeout_s=timeout_s)
     program = build(
         RunnerSettings.model_validate({**told, "demo_delay_ms": 0, "demo_dir": folder}),

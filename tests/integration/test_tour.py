@@ -23,6 +23,7 @@ from decopilot_reactor.app import build as build_reactor
 from decopilot_reactor.settings import ReactorSettings
 from decopilot_runner.app import build as build_runner
 from decopilot_runner.settings import RunnerSettings
+from support.brokers import login
 from support.viewer import Api, Viewer
 
 ROOT = Path(__file__).parents[2]
@@ -41,12 +42,13 @@ async def all_services(settings: Settings) -> AsyncIterator[str]:
     common = {"nats_url": settings.nats_url, "instance": "tour"}
     async with AsyncExitStack() as stack:
         for app in (
-            build_command(Settings.model_validate(common)),
-            build_runner(RunnerSettings.model_validate(common)),
-            build_reactor(ReactorSettings.model_validate(common)),
+            build_command(Settings.model_validate(common | login("command"))),
+            build_runner(RunnerSettings.model_validate(common | login("runner"))),
+            build_reactor(ReactorSettings.model_validate(common | login("reactor"))),
         ):
             await stack.enter_async_context(_running(app))
-        gateway = GatewaySettings.model_validate(common | {"jwt_secret": SecretStr(SECRET), "http_port": 0})
+        own = {"jwt_secret": SecretStr(SECRET), "http_port": 0}
+        gateway = GatewaySettings.model_validate(common | login("gateway") | own)
         url = f"http://127.0.0.1:{await stack.enter_async_context(listening(gateway))}"
         await _until_ready(url)
         yield url

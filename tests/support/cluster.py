@@ -8,6 +8,7 @@ from pathlib import Path
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.log.store import UNCERTAIN, Store
+from support.brokers import embedded
 from support.stack import free_port
 
 NODES = 3
@@ -60,5 +61,5 @@ def clustered(folder: Path) -> Iterator[Cluster]:
                     "routes": [f"nats://127.0.0.1:{other}" for other in routes if other != port],
                 },
             }
-            nodes[f"n{number}"] = stack.enter_context(EmbeddedBroker(folder / f"n{number}", config=config))
+            nodes[f"n{number}"] = stack.enter_context(embedded(folder / f"n{number}", config=config))
         yield Cluster(nodes)

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from decopilot.contracts.events import Recorded, ThreadTitled
 from decopilot.contracts.ids import OrgId, ThreadId
 from decopilot.kit.connection import connected
-from decopilot.kit.settings import Settings
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
@@ -16,8 +15,7 @@ from support.stack import Stack
 
 @asynccontextmanager
 async def _store(stack: Stack) -> AsyncIterator[Store]:
-    settings = Settings.model_validate({"nats_url": stack.nats_url, "nats_token": stack.nats_token})
-    async with connected(settings, "test") as nc, Store(nc) as store:
+    async with connected(stack.operator, "test") as nc, Store(nc) as store:
         yield store
 
 

@@ -32,6 +32,7 @@ from decopilot.log.store import Store
 from decopilot.log.views import Views
 from decopilot_gateway.app import listening
 from decopilot_gateway.settings import GatewaySettings
+from support.brokers import login, login_environment
 from support.stack import free_port
 from support.viewer import Api, Chunk, Viewer
 
@@ -48,7 +49,8 @@ def make_token(*, secret: str = SECRET, algorithm: str = "HS256", **claims: obje
 
 def gateway_settings(nats_url: str, **more: object) -> GatewaySettings:
     """Settings of a gateway on a free port."""
-    given = {"nats_url": nats_url, "jwt_secret": SECRET, "http_port": 0, "instance": "test", "jwt_leeway_s": 0} | more
+    given = {"nats_url": nats_url, "jwt_secret": SECRET, "http_port": 0, "instance": "test", "jwt_leeway_s": 0}
+    given |= login("gateway") | more
     return GatewaySettings.model_validate(given)
 
 
@@ -123,13 +125,16 @@ async def gateway_process(
     """Run a gateway as a process, alive but perhaps not ready; it is killed at the end if it still runs."""
     port = port or free_port()
     log = folder / f"gateway-{port}.log"
-    environment = {
-        "DECOPILOT_NATS_URL": nats_url,
-        "DECOPILOT_JWT_SECRET": SECRET,
-        "DECOPILOT_JWT_LEEWAY_S": "0",
-        "DECOPILOT_HTTP_PORT": str(port),
-        "DECOPILOT_LOG_LEVEL": "debug",
-    } | {f"DECOPILOT_{name.upper()}": str(value) for name, value in more.items()}
+    environment = (
+        login_environment(nats_url, "gateway")
+        | {
+            "DECOPILOT_JWT_SECRET": SECRET,
+            "DECOPILOT_JWT_LEEWAY_S": "0",
+            "DECOPILOT_HTTP_PORT": str(port),
+            "DECOPILOT_LOG_LEVEL": "debug",
+        }
+        | {f"DECOPILOT_{name.upper()}": str(value) for name, value in more.items()}
+    )
     process = _spawn(environment, log)
     try:
         gateway = GatewayProcess(f"http://127.0.0.1:{port}", process, log)

@@ -16,6 +16,7 @@ from decopilot.kit.settings import Settings
 from decopilot.log.pump import Pump
 from decopilot_reactor.app import build
 from decopilot_reactor.settings import ReactorSettings
+from support.brokers import login
 from support.services import ORG, USER, Record, running
 from support.stack import free_port
 
@@ -29,7 +30,7 @@ async def reactors(settings: Settings, copies: int = 2, **more: object) -> Async
     async with AsyncExitStack() as stack:
         for _ in range(copies):
             port = free_port()
-            told = {"nats_url": settings.nats_url, "health_port": port, "look_s": 0.5} | more
+            told = {"nats_url": settings.nats_url, "health_port": port, "look_s": 0.5} | login("reactor") | more
             await stack.enter_async_context(running(build(ReactorSettings.model_validate(told)), port))
         yield
 

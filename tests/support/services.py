@@ -32,6 +32,7 @@ from decopilot.log.chunklog import ChunkLog
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.views import Views
+from support.brokers import login
 from support.freezing import freeze
 from support.stack import free_port
 
@@ -156,6 +157,7 @@ class Services:
         told = (
             {"nats_url": self.nats_url, "health_port": port, "instance": instance, "titles": False}
             | UNLIMITED
+            | login(name)
             | settings
         )
         environ = {f"DECOPILOT_{key.upper()}": str(value) for key, value in told.items()}

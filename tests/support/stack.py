@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from decopilot.kit.settings import Settings
+from decopilot.log.permissions import OPERATOR
 from support.freezing import freeze
 
 READY_S = 60.0
@@ -46,9 +48,10 @@ class Stack:
         return f"nats://127.0.0.1:{next(row['port'] for row in self.ps() if row['service'] == 'nats')}"
 
     @property
-    def nats_token(self) -> str:
-        """What the embedded broker asks for."""
-        return (self.data_dir / "nats-token").read_text().strip()
+    def operator(self) -> Settings:
+        """Settings that lead to the embedded broker, as the one who may do everything there."""
+        password = (self.data_dir / f"nats-{OPERATOR}").read_text().strip()
+        return Settings.model_validate({"nats_url": self.nats_url, "nats_user": OPERATOR, "nats_password": password})
 
     def supervisor_pid(self) -> int:
         """The process id of `up` itself."""
@@ -119,3 +122,4 @@ def running_stack(
             up.kill()
             up.wait()
             raise
+    assert "nats_forbidden" not in stack.log.read_text()

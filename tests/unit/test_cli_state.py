@@ -10,6 +10,7 @@ import pytest
 from decopilot.cli.errors import CliError
 from decopilot.cli.ports import FIRST, LAST, is_free, next_port, random_port
 from decopilot.cli.state import DataFolder, FolderTakenError, ProcessInfo, RunInfo, write_private
+from decopilot.log.permissions import USERS
 
 INFO = RunInfo(
     pid=1,
@@ -44,21 +45,23 @@ def test_a_folder_that_can_not_be_made_is_refused_with_the_reason(tmp_path: Path
 
 
 def test_secrets_are_long_private_different_and_kept(folder: DataFolder) -> None:
-    token, secret = folder.nats_token(), folder.jwt_secret({})
+    secret, passwords = folder.jwt_secret({}), folder.nats_passwords(USERS)
 
-    assert len(token) >= 43
-    assert token != secret
-    assert mode(folder.path / "nats-token") == mode(folder.path / "jwt-secret") == 0o600
-    assert (token, secret) == (DataFolder(folder.path).nats_token(), DataFolder(folder.path).jwt_secret({}))
+    assert set(USERS) == set(passwords)
+    assert len({secret, *passwords.values()}) == 1 + len(USERS)
+    assert min(map(len, (secret, *passwords.values()))) >= 43
+    assert {0o600} == {mode(folder.path / name) for name in ("jwt-secret", *(f"nats-{user}" for user in USERS))}
+    again = DataFolder(folder.path)
+    assert (secret, passwords) == (again.jwt_secret({}), again.nats_passwords(USERS))
 
 
 def test_a_secret_that_others_could_read_is_closed_to_them(folder: DataFolder) -> None:
-    folder.nats_token()
-    (folder.path / "nats-token").chmod(0o644)
+    folder.jwt_secret({})
+    (folder.path / "jwt-secret").chmod(0o644)
 
-    folder.nats_token()
+    folder.jwt_secret({})
 
-    assert mode(folder.path / "nats-token") == 0o600
+    assert mode(folder.path / "jwt-secret") == 0o600
 
 
 def test_two_that_make_the_secret_at_once_get_the_same_one(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import typer
 from decopilot.cli.automations import automations
 from decopilot.cli.bench import bench
 from decopilot.cli.errors import CliError
+from decopilot.cli.nats_config import nats_config
 from decopilot.cli.tokens import Role
 from decopilot.cli.usage import (
     DEFAULT_DATA_DIR,
@@ -42,6 +43,7 @@ app.add_typer(automations, rich_help_panel=ONE_MACHINE)
 app.add_typer(bench, rich_help_panel=ONE_MACHINE)
 config = typer.Typer(no_args_is_help=True, help="Check what `decopilot.toml` says, or write one to begin with.")
 app.add_typer(config, name="config", rich_help_panel=ONE_MACHINE)
+app.command(name="nats-config", rich_help_panel=ONE_SERVICE)(nats_config)
 
 
 def main() -> None:
@@ -347,7 +349,8 @@ def gateway() -> None:
 def provision() -> None:
     """Create or update all streams, buckets and consumers in NATS; safe to repeat.
 
-    DECOPILOT_NATS_URL and DECOPILOT_NATS_TOKEN say where, DECOPILOT_REPLICAS how many copies the cluster keeps.
+    DECOPILOT_NATS_URL says where, DECOPILOT_NATS_USER and DECOPILOT_NATS_PASSWORD who asks (`provision` or `operator`),
+    DECOPILOT_REPLICAS how many copies the cluster keeps.
     """
     from decopilot.cli.provision import run  # noqa: PLC0415 - `--help` must not wait for it
 

@@ -17,6 +17,7 @@ from decopilot.cli.nats_binary import find_binary
 from decopilot.cli.ports import HOST, random_port
 from decopilot.cli.spawn import bound_to_parent
 from decopilot.cli.state import try_lock, write_private
+from decopilot.log import permissions
 
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
 READY_TIMEOUT_S = 20.0
@@ -29,9 +30,10 @@ HEALTH_PATH = "/healthz?js-enabled-only=true"
 
 
 class EmbeddedBroker:
-    """A nats-server with JetStream; keeps its port, its token and its data over any number of restarts.
+    """A nats-server with JetStream; keeps its port, its users and its data over any number of restarts.
 
-    `port` 0 takes a free one. `token` None lets everybody in. `sync_interval` "always" acknowledges only what is on
+    `port` 0 takes a free one. `passwords` are those of its users, each of whom may do what `log/permissions.py` says;
+    None lets everybody in. `sync_interval` "always" acknowledges only what is on
     the disk, None leaves the server's default (2 min). `config` is merged into the server's configuration.
 
     `start`, `stop`, `kill` and `restart` are for programs that want a broker and nothing else; `up` calls `prepare`
@@ -43,7 +45,7 @@ class EmbeddedBroker:
         store_dir: Path,
         *,
         port: int = 0,
-        token: str | None = None,
+        passwords: Mapping[str, str] | None = None,
         sync_interval: str | None = "always",
         config: Mapping[str, object] | None = None,
     ) -> None:
@@ -52,14 +54,14 @@ class EmbeddedBroker:
         self.monitor_port = 0
         self.lock_descriptor: int | None = None
         self._any_port = port == 0
-        self._token = token
+        self._passwords = passwords
         self._sync_interval = sync_interval
         self._config = dict(config or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """Where clients connect; the token is not in it."""
+        """Where clients connect; no password is in it."""
         return f"nats://{HOST}:{self.port}"
 
     @property
@@ -87,10 +89,9 @@ class EmbeddedBroker:
         self.port = self.port or random_port()
         self.monitor_port = self.monitor_port or random_port({self.port})
         path = self.store_dir / "nats.conf"
-        # JSON without its braces is NATS configuration, with every string quoted as it must be. The file holds the
-        # token, so it is private: neither the command line nor the environment of the server shows it.
-        body = json.dumps(self._configuration(), indent=1, ensure_ascii=False).strip()[1:-1]
-        write_private(path, body + "\n")
+        # The file holds the passwords, so it is private: neither the command line nor the environment of the server
+        # shows them.
+        write_private(path, configuration_text(self._configuration()))
         return (str(find_binary()), "-c", str(path))
 
     def release(self) -> None:
@@ -169,8 +170,8 @@ class EmbeddedBroker:
             "max_payload": MAX_PAYLOAD_BYTES,
             "jetstream": jetstream,
         }
-        if self._token is not None:
-            ours["authorization"] = {"token": self._token}
+        if self._passwords is not None:
+            ours["authorization"] = {"users": permissions.users(self._passwords)}
         return _merged(ours, self._config)
 
     def _launch(self) -> None:
@@ -214,6 +215,16 @@ class EmbeddedBroker:
 
     def _last_words(self) -> str:
         return (self.store_dir / "nats.log").read_text(errors="replace")[-LOG_TAIL_CHARS:].strip()
+
+
+def broker_environment(url: str, user: str, password: str) -> dict[str, str]:
+    """Tell a process by its environment where the broker is, and who it is there."""
+    return {"DECOPILOT_NATS_URL": url, "DECOPILOT_NATS_USER": user, "DECOPILOT_NATS_PASSWORD": password}
+
+
+def configuration_text(configuration: Mapping[str, object]) -> str:
+    """Write a server's configuration: JSON without its braces is one, with every string quoted as it must be."""
+    return json.dumps(configuration, indent=1, ensure_ascii=False)[1:-1].lstrip("\n")
 
 
 def _merged(ours: Mapping[str, object], theirs: Mapping[str, object]) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Which services `up` runs, in how many copies, on which ports."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from decopilot.cli.errors import CliError
@@ -13,13 +13,19 @@ MAX_COPIES = 64
 
 
 def service_programs(
-    scale: Mapping[str, int], web_port: int, taken: AbstractSet[int], environment: Mapping[str, str]
+    scale: Mapping[str, int],
+    web_port: int,
+    taken: AbstractSet[int],
+    environment: Callable[[str], Mapping[str, str]],
 ) -> list[Program]:
-    """Return every copy of every service; the first gateway listens on `web_port`, further ones on the next free."""
+    """Return every copy of every service; the first gateway listens on `web_port`, further ones on the next free.
+
+    `environment` tells what a service is told beside its port.
+    """
     used = set(taken)
-    shared = {key: value for key, value in environment.items() if key != "DECOPILOT_HEALTH_PORT"}
     programs = []
     for service in SERVICES:
+        shared = {key: value for key, value in environment(service).items() if key != "DECOPILOT_HEALTH_PORT"}
         for index in range(1, scale.get(service, 1) + 1):
             if service == "gateway":
                 port = web_port if index == 1 else next_port(web_port + 1, used)

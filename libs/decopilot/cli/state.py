@@ -7,7 +7,7 @@ import secrets
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -102,9 +102,9 @@ class DataFolder:
         with lock:
             return None if try_lock(lock.fileno(), fcntl.LOCK_SH) else self._locker()
 
-    def nats_token(self) -> str:
-        """Return the token that every client of the embedded NATS server shows; made at the first call."""
-        return self._secret("nats-token")
+    def nats_passwords(self, users: Iterable[str]) -> dict[str, str]:
+        """Return the password of each user of the embedded NATS server, each in a file; made at the first call."""
+        return {user: self._secret(f"nats-{user}") for user in users}
 
     def jwt_secret(self, environment: Mapping[str, str]) -> str:
         """Return what signs tokens: DECOPILOT_JWT_SECRET, else a file made at the first call."""

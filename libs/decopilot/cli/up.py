@@ -15,7 +15,7 @@ from pathlib import Path
 import typer
 from rich.status import Status
 
-from decopilot.cli.broker import EmbeddedBroker
+from decopilot.cli.broker import EmbeddedBroker, broker_environment
 from decopilot.cli.configuring import ensure_usable
 from decopilot.cli.crew import Crew
 from decopilot.cli.errors import CliError
@@ -25,6 +25,7 @@ from decopilot.cli.ports import HOST, is_free, next_port
 from decopilot.cli.processes import Child, Program
 from decopilot.cli.state import DataFolder, ProcessInfo, RunInfo, write_private
 from decopilot.cli.tokens import Role, issue_token
+from decopilot.log.permissions import USERS
 
 ORG, USER = "local", "me"
 LINK_HOURS = 30 * 24
@@ -38,6 +39,8 @@ UNLIMITED = {
 """Nobody is kept from what they do on their own machine, unless they say so."""
 # Programs such as `timeout` send their signal twice, to the process and to its group: that is one wish.
 SAME_SIGNAL_S = 0.5
+NOT_HANDED_ON = ("DECOPILOT_NATS_", "DECOPILOT_JWT_SECRET")
+"""How the variables begin that each child is told anew, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,8 @@ class Up:
         self._link_token = issue_token(
             self._jwt_secret, org=ORG, user=USER, role=Role.OWNER, hours=LINK_HOURS, now=datetime.now(UTC)
         )
-        self._nats_token = folder.nats_token()
-        self._broker = EmbeddedBroker(folder.nats_store, token=self._nats_token)
+        self._nats_passwords = folder.nats_passwords(USERS)
+        self._broker = EmbeddedBroker(folder.nats_store, passwords=self._nats_passwords)
         self._web_url = ""
         self._journal = Journal()
         self._status: Status | None = None
@@ -121,7 +124,7 @@ class Up:
         await crew.ready([crew.start(nats)], timeout_s)
         await self._provision()
         taken = {self._broker.port, self._broker.monitor_port}
-        programs = service_programs(self._options.scale, web_port, taken, self._child_environment())
+        programs = service_programs(self._options.scale, web_port, taken, self._child_environment)
         await crew.ready([crew.start(program) for program in programs], timeout_s)
 
     async def _choose_web_port(self) -> int:
@@ -141,7 +144,7 @@ class Up:
 
     async def _provision(self) -> None:
         program = Program(
-            "provision", 1, (sys.executable, "-m", "decopilot.cli", "provision"), self._child_environment()
+            "provision", 1, (sys.executable, "-m", "decopilot.cli", "provision"), self._child_environment("provision")
         )
         child = Child(program, self._journal)
         self._waits_for("NATS to be provisioned")
@@ -155,17 +158,18 @@ class Up:
             message = f"Provisioning failed with exit code {code}; the lines above say why."
             raise CliError(message)
 
-    def _child_environment(self) -> dict[str, str]:
-        ours = {
-            "DECOPILOT_NATS_URL": self._broker.url,
-            "DECOPILOT_NATS_TOKEN": self._nats_token,
-            "DECOPILOT_JWT_SECRET": self._jwt_secret,
+    def _child_environment(self, service: str) -> dict[str, str]:
+        """Return what a service is told: of the secrets, its own. A runner's tools could read whatever it has."""
+        given = {key: value for key, value in self._environment.items() if not key.startswith(NOT_HANDED_ON)}
+        ours = broker_environment(self._broker.url, service, self._nats_passwords[service]) | {
             "DECOPILOT_LOG_FORMAT": "json",
             "PYTHONUNBUFFERED": "1",  # a line printed by a user's agent shows when it is printed
         }
+        if service == "gateway":
+            ours["DECOPILOT_JWT_SECRET"] = self._jwt_secret
         # The demo model's notes are nobody else's, and go with the rest of the data.
         defaults = UNLIMITED | {"DECOPILOT_DEMO_DIR": str(self._folder.path / "demo")}
-        return defaults | dict(self._environment) | ours
+        return defaults | given | ours
 
     def _announce(self, link: str) -> None:
         took_s = time.monotonic() - self._began

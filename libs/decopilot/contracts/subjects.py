@@ -118,9 +118,24 @@ def signal(org: OrgId, run: RunId) -> str:
     return f"decopilot.signal.{org}.{run}"
 
 
+def every_signal() -> str:
+    """Filter over the signals of all runs."""
+    return "decopilot.signal.*.*"
+
+
 def track(org: OrgId, name: str) -> str:
     """Product analytics, at most once: for whoever cares to subscribe."""
     return f"decopilot.track.{org}.{name}"
+
+
+def every_track() -> str:
+    """Filter over the product analytics of all orgs."""
+    return "decopilot.track.*.*"
+
+
+def inbox(user: str) -> str:
+    """Prefix of the subjects on which one user of the broker is answered, and nobody else may listen."""
+    return f"_INBOX_{user}"
 
 
 def thread_key(org: OrgId, thread: ThreadId) -> str:

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -10,11 +12,13 @@ import structlog
 from nats.aio.client import Client
 from nats.errors import SlowConsumerError
 
+from decopilot.contracts import subjects
 from decopilot.kit.settings import Settings
 
 SERVER_FLOOR = (2, 12)
 _ABANDONED = 70
 _PERSISTENCE_S = 0.1
+_FORBIDDEN = re.compile(r'permissions violation for (\w+) to "?([^\s"]+)')
 _ODD_SPACES = (b" :", b"  ", b" \r", b"\t")
 """Where a header has none of these, one space follows each name's colon and nothing is to be stripped."""
 
@@ -44,11 +48,38 @@ class Lifeline:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options for nats-py's `connect`, and for FastStream's broker, which takes the same names."""
-        token = self._settings.nats_token
+        """Options for nats-py's `connect`.
+
+        Raises:
+            OSError: a file with a password or a certificate can't be read.
+
+        """
+        return self.security | self.manners
+
+    @property
+    def security(self) -> dict[str, Any]:
+        """Who connects, and how the broker is known; FastStream takes these as one object."""
+        told: dict[str, Any] = {"user": self._settings.nats_user, "password": self._settings.nats_secret}
+        if self._settings.nats_uses_tls:
+            context = ssl.create_default_context(cafile=self._settings.nats_tls_ca)
+            if self._settings.nats_tls_cert is not None:
+                context.load_cert_chain(self._settings.nats_tls_cert, self._settings.nats_tls_key)
+            # Else nats-py asks whether to encrypt before it knows the server: whoever stands between could say no.
+            told |= {"tls": context, "tls_handshake_first": True}
+        return told
+
+    @property
+    def inbox_prefix(self) -> str:
+        """Where answers come: other users can't listen there."""
+        user = self._settings.nats_user
+        return "_INBOX" if user is None else subjects.inbox(user)
+
+    @property
+    def manners(self) -> dict[str, Any]:
+        """How it holds on to the broker, by names that nats-py and FastStream share."""
         return {
             "name": self._name,
-            "token": None if token is None else token.get_secret_value(),
+            "inbox_prefix": self.inbox_prefix,
             "allow_reconnect": True,
             "max_reconnect_attempts": -1,
             "reconnect_time_wait": 0.25,
@@ -66,6 +97,10 @@ class Lifeline:
         self._leaving = True
 
     async def _failed(self, error: Exception) -> None:
+        if refused := _FORBIDDEN.search(str(error)):
+            # All that shows besides is an answer that never comes. nats-py tells the subject in small letters.
+            log.error("nats_forbidden", connection=self._name, action=refused[1], subject=refused[2])
+            return
         said, self._said = self._said, repr(error)
         # An outage fails four times a second in the same words; once is enough.
         if self._said != said or not isinstance(error, OSError):

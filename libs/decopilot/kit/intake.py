@@ -91,7 +91,15 @@ class Queue:
     """Works a durable consumer off: pulls for those who are free, so that nothing waits here while others are idle."""
 
     def __init__(
-        self, broker: NatsBroker, stream: str, consumer: str, subject: str, *, handler: Handler, workers: int
+        self,
+        broker: NatsBroker,
+        stream: str,
+        consumer: str,
+        subject: str,
+        inbox_prefix: str,
+        *,
+        handler: Handler,
+        workers: int,
     ) -> None:
         # FastStream must not declare: it would rewrite the stream and drop what it does not know, RePublish too.
         # It pulls one when asked. Its own loop fetches before anybody is free, where no heartbeat keeps the item,
@@ -102,6 +110,8 @@ class Queue:
             durable=consumer,
             pull_sub=PullSub(1),
             ack_policy=AckPolicy.MANUAL,
+            # The broker's own is not asked for.
+            inbox_prefix=f"{inbox_prefix}.".encode(),
         )
         self._broker = broker
         self._stream, self._consumer = stream, consumer

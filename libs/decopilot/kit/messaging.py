@@ -1,6 +1,7 @@
 """FastStream where messages are handled: requests are answered, queues worked off, nothing is ever declared."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -9,6 +10,7 @@ import structlog
 from faststream import FastStream
 from faststream.message import StreamMessage
 from faststream.nats import NatsBroker
+from faststream.nats.security import NatsSecurity, NatsUserPassword
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
@@ -30,7 +32,13 @@ class Messaging:
         self._settings = settings
         self._lifeline = Lifeline(settings, f"{name}-messaging")
         # Bodies are decoded by their handlers, which say what is wrong with them; FastStream would answer nothing.
-        self.broker = NatsBroker(settings.nats_servers, logger=None, decoder=_undecoded, **self._lifeline.options)
+        self.broker = NatsBroker(
+            settings.nats_servers,
+            logger=None,
+            decoder=_undecoded,
+            security=_security(**self._lifeline.security),
+            **self._lifeline.manners,
+        )
         self._intakes: list[Desk | Queue] = []
         self._started = False
 
@@ -83,7 +91,16 @@ class Messaging:
 
     def consume(self, stream: str, consumer: str, subject: str, handler: Handler, *, workers: int) -> None:
         """Hand a durable consumer's messages to a handler that acknowledges by itself; up to `workers` at once."""
-        self._intakes.append(Queue(self.broker, stream, consumer, subject, handler=handler, workers=workers))
+        inbox = self._lifeline.inbox_prefix
+        self._intakes.append(Queue(self.broker, stream, consumer, subject, inbox, handler=handler, workers=workers))
+
+
+def _security(
+    user: str | None, password: str | None, tls: ssl.SSLContext | None = None, *, tls_handshake_first: bool = False
+) -> NatsSecurity:
+    if user is None or password is None:
+        return NatsSecurity(ssl_context=tls, tls_handshake_first=tls_handshake_first)
+    return NatsUserPassword(user, password, ssl_context=tls, tls_handshake_first=tls_handshake_first)
 
 
 async def _undecoded(message: StreamMessage[Any]) -> bytes:

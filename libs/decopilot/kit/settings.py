@@ -2,9 +2,9 @@
 
 import os
 import socket
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, FilePath, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -14,7 +14,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DECOPILOT_", extra="ignore", frozen=True)
 
     nats_url: str = "nats://127.0.0.1:4222"
-    nats_token: SecretStr | None = None
+    nats_user: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]+$")
+    nats_password: SecretStr | None = None
+    nats_password_file: FilePath | None = None
+    nats_tls_ca: FilePath | None = None
+    nats_tls_cert: FilePath | None = None
+    nats_tls_key: FilePath | None = None
     replicas: int = Field(default=1, ge=1, le=5)
     instance: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
     health_host: str = "127.0.0.1"
@@ -26,3 +31,37 @@ class Settings(BaseSettings):
     def nats_servers(self) -> list[str]:
         """The servers of the broker: `nats_url` may name several, joined by commas."""
         return [server.strip() for server in self.nats_url.split(",") if server.strip()]
+
+    @property
+    def nats_secret(self) -> str | None:
+        """The password, wherever it is; a file's without what ends its line.
+
+        Raises:
+            OSError: the file can't be read.
+
+        """
+        if self.nats_password_file is not None:
+            return self.nats_password_file.read_text().rstrip("\r\n")
+        return None if self.nats_password is None else self.nats_password.get_secret_value()
+
+    @property
+    def nats_uses_tls(self) -> bool:
+        """Whether the broker must prove who it is: where there is a CA to judge it by, or a `tls://` address."""
+        return self.nats_tls_ca is not None or any(url.startswith("tls://") for url in self.nats_servers)
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.nats_password is not None and self.nats_password_file is not None:
+            msg = "DECOPILOT_NATS_PASSWORD and DECOPILOT_NATS_PASSWORD_FILE exclude each other"
+            raise ValueError(msg)
+        has_password = self.nats_password is not None or self.nats_password_file is not None
+        if has_password != (self.nats_user is not None):
+            msg = "DECOPILOT_NATS_USER and DECOPILOT_NATS_PASSWORD (or DECOPILOT_NATS_PASSWORD_FILE) go together"
+            raise ValueError(msg)
+        if (self.nats_tls_cert is None) != (self.nats_tls_key is None):
+            msg = "DECOPILOT_NATS_TLS_CERT and DECOPILOT_NATS_TLS_KEY go together"
+            raise ValueError(msg)
+        if self.nats_tls_cert is not None and not self.nats_uses_tls:
+            msg = "DECOPILOT_NATS_TLS_CERT needs DECOPILOT_NATS_TLS_CA, or a tls:// address"
+            raise ValueError(msg)
+        return self

@@ -27,13 +27,14 @@ class DirectGet:
 
     def __init__(self, nc: Client) -> None:
         self._nc = nc
-        self._inbox = nc.new_inbox()
+        self._inbox = ""
         self._answers: dict[str, asyncio.Queue[Msg]] = {}
         self._numbers = itertools.count()
         self._subscription: Subscription | None = None
 
     async def open(self) -> None:
-        """Listen for answers."""
+        """Listen for answers, on a connection that is there: before, it does not know whose inbox is its own."""
+        self._inbox = self._nc.new_inbox()
         self._subscription = await self._nc.subscribe(f"{self._inbox}.*", cb=self._answered)
 
     async def close(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from decopilot.cli.bench.pinning import Cores
 from decopilot.cli.bench.progress import Progress
 from decopilot.cli.bench.telling import Telling, crowd
 from decopilot.cli.bench.writing import ORG, USER
-from decopilot.cli.broker import EmbeddedBroker
+from decopilot.cli.broker import EmbeddedBroker, broker_environment
 from decopilot.cli.errors import CliError
 from decopilot.cli.logs import readable
 from decopilot.cli.plan import service_programs
@@ -28,6 +28,7 @@ from decopilot.cli.processes import Child, Program
 from decopilot.cli.tokens import Role, issue_token
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
+from decopilot.log.permissions import OPERATOR, USERS
 from decopilot.log.store import Store
 from decopilot.log.topology import provision
 
@@ -69,14 +70,12 @@ class Ground:
     crowd: Telling
     progress: Progress
     secret: str
-    nats_token: str
+    passwords: Mapping[str, str]
 
     @asynccontextmanager
     async def gateway(self) -> AsyncIterator[Server]:
         """Hold a fresh gateway while the context is open: a real one, as `up` starts it."""
-        ours = {
-            "DECOPILOT_NATS_URL": self.broker.url,
-            "DECOPILOT_NATS_TOKEN": self.nats_token,
+        ours = broker_environment(self.broker.url, "gateway", self.passwords["gateway"]) | {
             "DECOPILOT_JWT_SECRET": self.secret,
             "DECOPILOT_PATH_PREFIX": "",
             "DECOPILOT_LOG_FORMAT": "json",
@@ -85,7 +84,7 @@ class Ground:
             "DECOPILOT_STREAMS_PER_ORG": UNLIMITED,
         }
         alone = {"command": 0, "runner": 0, "reactor": 0}
-        (program,) = service_programs(alone, random_port(), set(), dict(os.environ) | ours)
+        (program,) = service_programs(alone, random_port(), set(), lambda _: dict(os.environ) | ours)
         token = issue_token(self.secret, org=ORG, user=USER, role=Role.OWNER, hours=HOURS, now=datetime.now(UTC))
         async with self._running(program) as child:
             yield Server(_pid(child), Door(port=program.port, token=token))
@@ -146,18 +145,19 @@ def _last_lines(child: Child) -> list[str]:
 async def prepared(folder: Path, cores: Cores, progress: Progress) -> AsyncIterator[Ground]:
     """Hold the ground while the context is open; its data is in the folder."""
     progress.step("Starting the broker")
-    nats_token = secrets.token_urlsafe(32)
-    broker = EmbeddedBroker(folder / "nats", token=nats_token)
+    passwords = {user: secrets.token_urlsafe(32) for user in USERS}
+    broker = EmbeddedBroker(folder / "nats", passwords=passwords)
     try:
         broker.start()
         pid = broker.pid
         if pid is None:
             message = "nats-server ended at once."
             raise CliError(message)
-        settings = Settings.model_validate({"nats_url": broker.url, "nats_token": nats_token})
+        login = {"nats_user": OPERATOR, "nats_password": passwords[OPERATOR]}
+        settings = Settings.model_validate({"nats_url": broker.url} | login)
         async with connected(settings, "bench") as nc, Store(nc) as store, crowd() as told:
             await provision(nc)
-            yield Ground(folder, cores, broker, pid, nc, store, told, progress, secrets.token_urlsafe(32), nats_token)
+            yield Ground(folder, cores, broker, pid, nc, store, told, progress, secrets.token_urlsafe(32), passwords)
     finally:
         broker.stop()
 
