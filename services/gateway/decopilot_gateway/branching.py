@@ -31,6 +31,7 @@ class ForkBody(BaseModel):
 
     message_id: Message | None = Field(default=None, alias="messageId")
     thread_id: Thread | None = Field(default=None, alias="threadId")
+    visibility: Visibility | None = None
 
 
 class Branching:
@@ -64,6 +65,7 @@ class Branching:
             role=caller.role,
             source=source,
             message_id=body.message_id,
+            visibility=body.visibility,
         )
         forked = await self._commander.ask(FORK_THREAD, wish, Forked)
         told = {
