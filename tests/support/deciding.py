@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from decopilot.contracts.commands import OnConflict
+from decopilot.contracts.commands import OnConflict, Role, Visibility
 from decopilot.contracts.events import Event
 from decopilot.contracts.frames import Cursor, Outcome
 from decopilot.contracts.ids import MessageId, RunId, ThreadId, UserId
@@ -25,6 +25,7 @@ from decopilot.domain.commands import (
     Resolve,
     Retitle,
     Send,
+    SetVisibility,
     StaleError,
     Start,
     Title,
@@ -61,7 +62,7 @@ def send(
     run: str = "r1",
     *,
     user: str = OWNER,
-    owner_of_org: bool = False,
+    role: Role = "member",
     said: str = "Hello",
     on_conflict: OnConflict = "queue",
 ) -> Send:
@@ -69,7 +70,7 @@ def send(
     return Send(
         now=NOW,
         user_id=UserId(user),
-        role="owner" if owner_of_org else "member",
+        role=role,
         message=text(message, said=said),
         message_hash=f"hash of {said}",
         config=RunConfig(agent_id="helper"),
@@ -157,6 +158,11 @@ def retitle(title: str = "Love", *, user: str = OWNER) -> Retitle:
 def archive(*, archived: bool = True, user: str = OWNER) -> Archive:
     """Wish for the thread to be put aside, or taken back."""
     return Archive(now=NOW, user_id=UserId(user), role="member", archived=archived)
+
+
+def set_visibility(visibility: Visibility, *, user: str = OWNER, role: Role = "member") -> SetVisibility:
+    """Wish for the thread to be read by all of the org, or not."""
+    return SetVisibility(now=NOW, user_id=UserId(user), role=role, visibility=visibility)
 
 
 def delete(*, user: str = OWNER) -> Delete:

@@ -6,7 +6,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from decopilot.contracts.commands import FORK_THREAD, REGENERATE_ANSWER, Accepted, Forked, ForkThread
+from decopilot.contracts.commands import FORK_THREAD, REGENERATE_ANSWER, Accepted, Forked, ForkThread, Visibility
 from decopilot.contracts.ids import Message, RunId, Thread, ThreadId
 from decopilot_gateway.auth import Doorman, thread_in_path
 from decopilot_gateway.bodies import read_body_if_any
