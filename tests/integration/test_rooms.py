@@ -236,7 +236,7 @@ async def test_watchers_hear_of_a_private_thread_only_where_they_may_read_it(hou
             ("thread.titled", {}),
             ("thread.deleted", {}),
         ]
-        seen = {name: [] for name in ("ann", "olga", "bob", "sam")}
+        seen: dict[str, list[tuple[str, object]]] = {name: [] for name in ("ann", "olga", "bob", "sam")}
         for name, watcher in zip(seen, (ann, olga, bob, sam), strict=True):
             while (told := await watcher.next()).data["subject"] != "t2":
                 seen[name].append((told.name.removeprefix("decopilot."), told.data["data"]))
@@ -293,20 +293,20 @@ def heard(viewer: Viewer) -> bytes:
     return bytes(viewer.raw).replace(b": keepalive\n\n", b"")
 
 
-async def run_by_hand(house: House, thread: str, who: str = "ann", **more: object) -> tuple[Run, dict[str, Any]]:
-    """Have somebody post, and write the run that was requested."""
-    status, posted = await house.api(who).post(thread, "Hello", **more)
+async def run_by_hand(house: House, thread: str, visibility: str = "org") -> Run:
+    """Have ann post, and write the run that was requested."""
+    status, posted = await house.api("ann").post(thread, "Hello", visibility=visibility)
     assert 202 == status, posted
     state = await house.threads.state(thread)
     assert state.active is not None
-    return Run(house.store, thread, previous=state.last_frame, requested=state.active.requested), posted
+    return Run(house.store, thread, previous=state.last_frame, requested=state.active.requested)
 
 
 async def test_who_came_before_a_private_thread_was_begun_gets_nothing_of_it(house: House) -> None:
     bob, sam, ann, olga = (house.viewer(who, "t1") for who in ("bob", "sam", "ann", "olga"))
     nobody = house.viewer("bob", "t2")
     async with attached(bob) as bobs, attached(sam), attached(ann), attached(olga), attached(nobody):
-        run, _ = await run_by_hand(house, "t1", visibility="private")
+        run = await run_by_hand(house, "t1", "private")
         async with run:
             await run.start("Secret.")
             await run.finish()
@@ -316,14 +316,14 @@ async def test_who_came_before_a_private_thread_was_begun_gets_nothing_of_it(hou
         late, back = house.viewer("bob", "t1"), house.viewer("bob", "t1", ann.cursor)
         none = house.viewer("bob", "t2", ann.cursor)
         async with attached(late), attached(back), attached(none):
-            run, _ = await run_by_hand(house, "t1", "ann")
+            run = await run_by_hand(house, "t1")
             async with run:
                 await run.start("More.")
                 await seen(ann, "More.")
                 await run.finish()
                 await run.record_end("More.")
             await house.shows("t1", "org")
-            run, _ = await run_by_hand(house, "t1", "ann")
+            run = await run_by_hand(house, "t1")
             async with run:
                 await run.start("For all.")
                 for viewer in (bob, sam, late, back):
@@ -338,7 +338,7 @@ async def test_who_came_before_a_private_thread_was_begun_gets_nothing_of_it(hou
 async def test_a_thread_that_becomes_private_ends_the_streams_of_others_and_comes_back_to_them_with_a_run(
     house: House,
 ) -> None:
-    run, _ = await run_by_hand(house, "t1")
+    run = await run_by_hand(house, "t1")
     bob, ann = house.viewer("bob", "t1"), house.viewer("ann", "t1")
     async with run, attached(ann):
         async with attached(bob) as bobs:
@@ -365,7 +365,7 @@ async def test_a_thread_that_becomes_private_ends_the_streams_of_others_and_come
             assert ["data-thread-reset"] == [chunk["type"] for chunk in again.chunks]
             assert "0-0" == again.cursor
             await house.shows("t1", "org")
-            run2, _ = await run_by_hand(house, "t1")
+            run2 = await run_by_hand(house, "t1")
             async with run2:
                 await run2.start("For all again.")
                 await seen(again, "For all again.")
@@ -382,7 +382,7 @@ async def test_a_thread_of_many_viewers_is_looked_up_a_few_times_for_all(house: 
         loads += args[1] == ThreadId("t1")
         return await load(self, *args, **more)
 
-    run, _ = await run_by_hand(house, "t1")
+    run = await run_by_hand(house, "t1")
     viewers = [house.viewer("bob", "t1", "0-0") for _ in range(20)]
     async with run, attached(viewers[0]):
         with pytest.MonkeyPatch.context() as patch:

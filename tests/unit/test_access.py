@@ -70,12 +70,13 @@ def refusal(state: ThreadState, role: Role, user: str, *, writes: bool) -> str |
 def test_what_is_hidden_is_refused_in_the_very_words_of_what_is_not_there() -> None:
     private = thread_after(send(), set_visibility("private"))
     gone = thread_after(send(), set_visibility("private"), delete())
-    for role in ("member", "service", "viewer"):
+    readers: tuple[Role, ...] = ("member", "service", "viewer")
+    for role in readers:
         assert refusal(INITIAL, role, "bob", writes=False) == refusal(private, role, "bob", writes=False) is not None
         assert refusal(INITIAL, role, "bob", writes=False) == refusal(gone, role, "bob", writes=False)
     # A new thread is anybody's to begin, so an id that is taken is as one of a deleted thread.
     deleted = thread_after(send(), delete())
-    for role in ("member", "service"):
+    for role in readers[:2]:
         assert refusal(deleted, role, "bob", writes=True) == refusal(private, role, "bob", writes=True) is not None
         assert refusal(deleted, role, "bob", writes=True) == refusal(gone, role, "bob", writes=True)
 

@@ -78,9 +78,7 @@ def _shown(plan: Plan, ledger: Ledger, now: datetime, *, names_threads: bool) ->
         "isActive": plan.automation.is_active,
         "nextDueAt": _time(plan.next_due(now)),
         "visibility": plan.automation.visibility,
-        "lastFired": None
-        if fired is None
-        else {"at": _time(fired.at), "taskId": fired.thread if names_threads else None},
+        "lastFired": None if fired is None or not names_threads else {"at": _time(fired.at), "taskId": fired.thread},
         "lastSkipped": None if skipped is None else {"dueAt": _time(skipped.due), "reason": skipped.reason},
         "threads": [claim.thread for claim in ledger.claims] if names_threads else [],
     }

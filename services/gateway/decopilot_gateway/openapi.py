@@ -126,7 +126,12 @@ def _schemas() -> dict[str, Any]:
     cursor = {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}
     summary: dict[str, Any] = dict.fromkeys(("id", "title", "agentId", "createdBy", "createdAt", "updatedAt"), text)
     visibility = {"enum": [*get_args(Visibility)]}
-    summary |= {"archived": flag, "visibility": visibility, "status": status, "failureReason": {"enum": [*get_args(FailureReason), None]}}
+    summary |= {
+        "archived": flag,
+        "visibility": visibility,
+        "status": status,
+        "failureReason": {"enum": [*get_args(FailureReason), None]},
+    }
     time, maybe_time = {"type": "string", "format": "date-time"}, {"type": ["string", "null"], "format": "date-time"}
     run: dict[str, Any] = {
         "runId": text,
@@ -259,7 +264,7 @@ def _schemas() -> dict[str, Any]:
             "lastSkipped": {"anyOf": [_ref("Skipped"), {"type": "null"}]},
             "threads": {"type": "array", "items": text, "description": "Those of its runs that go on."},
         },
-        "Fired": {"at": text, "taskId": maybe_text},
+        "Fired": {"at": text, "taskId": text},
         "Skipped": {"dueAt": text, "reason": text},
         "Health": {"status": text},
         "Problem": {
