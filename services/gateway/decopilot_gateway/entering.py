@@ -55,10 +55,6 @@ class Known(NamedTuple):
         """Tell whether it lets a caller in."""
         return may_read(caller.role, caller.user, self.private_to)
 
-    def is_settled(self, caller: Caller) -> bool:
-        """Tell whether it lets a caller in for good, whatever becomes of the thread."""
-        return caller.role == "owner" or (self.room is not None and self.room.owner == caller.user)
-
 
 class Gate:
     """What is known of who may enter one thread: `known` is None where that is in doubt."""
@@ -146,8 +142,10 @@ class Visit:
 
     def __init__(self, gate: Gate, caller: Caller) -> None:
         self.is_outside = False
+        self.is_settled = caller.role == "owner"
+        """Whether they are inside for good: nothing is to be asked any more."""
         self._caller = caller
-        self._gate: Gate | None = gate
+        self._gate = gate
         self._known: Known | None = None
         self._run: RunId | None = None
         self._was_let_in = False
@@ -160,8 +158,7 @@ class Visit:
         nowhere: Callable[[], Awaitable[StartT]],
     ) -> StartT:
         """Find where the caller's stream begins: as on a thread that there is not, where they may not enter."""
-        if self._caller.role == "owner":
-            self._gate = None
+        if self.is_settled:
             return await locate()
         while True:
             known = await self.ask(feed)
@@ -185,12 +182,8 @@ class Visit:
             nats.errors.Error, TimeoutError: the broker does not answer.
 
         """
-        if self._gate is None:
-            msg = "who may enter for good has nothing to ask"
-            raise ValueError(msg)
         known = await self._gate.ask(feed)
-        if known.is_settled(self._caller):
-            self._gate = None
+        self.is_settled = known.room is not None and known.room.owner == self._caller.user
         return known
 
     def may_have(self, block: Block[Stretch]) -> bool:
@@ -201,10 +194,9 @@ class Visit:
             ShutOutError: it is not any more.
 
         """
-        gate, run = self._gate, block.kind.run
-        if gate is None or (run == self._run and gate.known is self._known):
+        known, run = self._gate.known, block.kind.run
+        if run == self._run and known is self._known:
             return not self.is_outside
-        known = gate.known
         if known is None or (run != self._run and block.previous >= known.head):
             raise UnknownRoomError(run)
         if not known.lets_in(self._caller):

@@ -91,7 +91,7 @@ class Viewer:
 
         """
         run, void = block.kind.run, block.kind.void
-        if not self._visit.may_have(block):
+        if not self._visit.is_settled and not self._visit.may_have(block):
             self.position = block.sequence
             return b""
         if not block.follows(self.position):
