@@ -16,13 +16,16 @@ from decopilot.contracts.commands import (
     RegenerateAnswer,
     ResolveInteractions,
     RetitleThread,
+    Role,
     SendMessage,
+    SetVisibility,
     WithdrawMessage,
 )
 from decopilot.contracts.events import Event, RunQueued, RunRequested
 from decopilot.contracts.ids import MessageId, RunId, UserId
 from decopilot.contracts.messages import RunConfig
-from decopilot.domain.commands import RefusedError, Regenerate, Send, UserCommand
+from decopilot.domain.access import check_changer, check_reader, may_begin
+from decopilot.domain.commands import Fork, RefusedError, Regenerate, Send, UserCommand
 from decopilot.domain.quotas import who_asks
 from decopilot.domain.thread import ThreadState
 from decopilot.log.capacity import Capacity
@@ -40,6 +43,7 @@ Request = (
     | WithdrawMessage
     | RetitleThread
     | ArchiveThread
+    | SetVisibility
     | ForkThread
     | DeleteThread
 )
@@ -50,12 +54,12 @@ class Wisher(TypedDict):
 
     now: datetime
     user_id: UserId
-    may_write_all: bool
+    role: Role
 
 
 def wisher(request: Request) -> Wisher:
     """Tell who wishes, now."""
-    return Wisher(now=datetime.now(UTC), user_id=request.user, may_write_all=request.role == "owner")
+    return Wisher(now=datetime.now(UTC), user_id=request.user, role=request.role)
 
 
 class Executor:
@@ -78,9 +82,12 @@ class Executor:
             TimeoutError, nats.errors.Error: unknown whether it was appended; the same request may be sent again.
 
         """
-        if request.role == "viewer":
-            raise RefusedError("forbidden", "Viewers read; they change nothing.")
+        check_changer(request.role)
         async with asyncio.timeout(DEADLINE_S), self._limiter.admitting(request.org, request.thread) as admission:
+            known = None
+            if isinstance(command, Send | Fork) and not may_begin(request.user, request.thread):
+                known = await self._journal.load(request.org, request.thread)
+                check_reader(known.state, request.role, request.user)
             if isinstance(command, Send | Regenerate):
                 admission.begin(who_asks(request.role, request.user), command.run_id)
 
@@ -92,7 +99,7 @@ class Executor:
                         raise RefusedError("storage_full", "The chunk log has no room for new runs at the moment.")
                     await admission.admit(event)
 
-            executed = await self._journal.execute(request.org, request.thread, command, before=admit)
+            executed = await self._journal.execute(request.org, request.thread, command, known=known, before=admit)
             await admission.settle(executed)
             return executed
 
