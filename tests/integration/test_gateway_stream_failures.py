@@ -1,6 +1,7 @@
 """What goes wrong in mid-stream ends the connection; nothing but events is ever written to it."""
 
 import asyncio
+import math
 
 import aiohttp
 import pytest
@@ -8,7 +9,7 @@ from aiohttp import web
 
 from decopilot_gateway import sse
 from decopilot_gateway.problems import problems
-from decopilot_gateway.streaming import Channel, Leaving, Pulse, stream
+from decopilot_gateway.streaming import Channel, Lease, Leaving, Pulse, stream
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), TimeoutError(), ValueError("no frame")])
@@ -18,7 +19,7 @@ async def test_an_error_in_mid_stream_cuts_the_connection_and_says_nothing_more(
             channel.write(sse.event(b"1", id_="1-0"))
             raise error
 
-        return await stream(request, Leaving([]), Pulse(15), write)
+        return await stream(request, Leaving([]), Pulse(15), Lease(math.inf), write)
 
     app = web.Application(middlewares=[problems])
     app.router.add_get("/", handle)

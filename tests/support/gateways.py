@@ -48,7 +48,7 @@ def make_token(*, secret: str = SECRET, algorithm: str = "HS256", **claims: obje
 
 def gateway_settings(nats_url: str, **more: object) -> GatewaySettings:
     """Settings of a gateway on a free port."""
-    given = {"nats_url": nats_url, "jwt_secret": SECRET, "http_port": 0, "instance": "test"} | more
+    given = {"nats_url": nats_url, "jwt_secret": SECRET, "http_port": 0, "instance": "test", "jwt_leeway_s": 0} | more
     return GatewaySettings.model_validate(given)
 
 
@@ -126,6 +126,7 @@ async def gateway_process(
     environment = {
         "DECOPILOT_NATS_URL": nats_url,
         "DECOPILOT_JWT_SECRET": SECRET,
+        "DECOPILOT_JWT_LEEWAY_S": "0",
         "DECOPILOT_HTTP_PORT": str(port),
         "DECOPILOT_LOG_LEVEL": "debug",
     } | {f"DECOPILOT_{name.upper()}": str(value) for name, value in more.items()}

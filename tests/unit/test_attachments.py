@@ -13,7 +13,7 @@ from decopilot_gateway.attachments import Data, given_in
 from decopilot_gateway.auth import Caller
 from decopilot_gateway.problems import ProblemError
 
-ANN = Caller(OrgId("acme"), UserId("ann"), "member")
+ANN = Caller(OrgId("acme"), UserId("ann"), "member", 4e9)
 JSON = st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text(), max_size=2)
 URLS = (
     JSON | st.from_regex(r"(data|DATA|https?|javascript|blob):.{0,40}") | st.from_regex(r"/?/\w*/decopilot/threads/.*")

@@ -56,7 +56,7 @@ async def test_every_endpoint_that_asks_who_one_is_declares_what_it_says_to_stra
     "room", [decopilot_gateway, decopilot_command, decopilot.domain], ids=lambda room: room.__name__
 )
 def test_every_problem_code_that_is_written_anywhere_is_in_the_table(room: ModuleType) -> None:
-    used = {code for path in Path(room.__path__[0]).glob("*.py") for code in _codes(path)}
+    used = {code for path in Path(room.__path__[0]).rglob("*.py") for code in _codes(path)}
     assert used
     assert set() == used - PROBLEMS.keys()
 

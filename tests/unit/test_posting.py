@@ -10,7 +10,7 @@ from decopilot_gateway.auth import Caller
 from decopilot_gateway.posting import MessagesBody
 from decopilot_gateway.problems import ProblemError, problem_response
 
-CALLER = Caller(OrgId("acme"), UserId("ann"), "member")
+CALLER = Caller(OrgId("acme"), UserId("ann"), "member", 4e9)
 THREAD = ThreadId("t1")
 QUESTION = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Why?"}]}
 

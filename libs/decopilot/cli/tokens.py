@@ -16,6 +16,7 @@ class Role(StrEnum):
     OWNER = "owner"
     MEMBER = "member"
     VIEWER = "viewer"
+    SERVICE = "service"
 
 
 def issue_token(secret: str, *, org: str, user: str, role: Role, hours: int, now: datetime) -> str:

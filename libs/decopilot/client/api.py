@@ -32,6 +32,7 @@ from decopilot.client.models import (
     Accepted,
     Agent,
     AllowedModels,
+    AttachToken,
     Automation,
     File,
     Fork,
@@ -287,6 +288,14 @@ class Client:
         path = f"{_path(thread)}/files/{checked_id(file, 'file')}/link"
         link = _read(Link, await self._caller.call("POST", path))
         return link.model_copy(update={"url": urljoin(self._caller.url, link.url)})
+
+    async def attach_token(self, thread: str) -> AttachToken:
+        """Make a token for a browser to begin a stream of this thread with, and for nothing else.
+
+        The stream brings the next one itself, as the chunk `data-attach-token` (docs/protocol.md, 63).
+        """
+        made = _read(AttachToken, await self._caller.call("POST", f"{_path(thread)}/attach-token"))
+        return made.model_copy(update={"url": urljoin(self._caller.url, made.url)})
 
     async def allowed_models(self) -> AllowedModels:
         """Read which models the caller's role may use, and which of them stands behind each tier."""

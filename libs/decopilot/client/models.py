@@ -213,6 +213,14 @@ class Link(_Answer):
     expires_at: str
 
 
+class AttachToken(_Answer):
+    """A token that begins a stream of one thread until it expires, and the address with it."""
+
+    token: str
+    expires_at: str
+    url: str
+
+
 class TierModel(_Answer):
     """The model behind a tier, and whether the caller's role may use it."""
 

@@ -16,6 +16,8 @@ MCP_UNAVAILABLE = "data-mcp-unavailable"
 RETRY = "data-retry"
 """Said by an agent that waits before it asks its model again: `{attempt, delayMs, category}`."""
 RESET = "data-thread-reset"
+ATTACH_TOKEN = "data-attach-token"  # noqa: S105  a name
+"""The next token to attach with, on a stream that began by one: `{token, expiresAt}`."""
 MESSAGES_DROPPED = "data-messages-dropped"
 RUN = "data-run"
 RUN_REWIND = "data-run-rewind"

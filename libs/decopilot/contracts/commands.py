@@ -23,7 +23,7 @@ TITLE_MAX = 200
 ThreadStatus = Literal["in_progress", "requires_action", "completed", "failed"]
 RunStatus = Literal["queued", "in_progress", "requires_action", "completed", "failed", "withdrawn"]
 OnConflict = Literal["queue", "interrupt", "reject"]
-Role = Literal["owner", "member", "viewer"]
+Role = Literal["owner", "member", "viewer", "service"]
 
 
 class _Request(Frozen):

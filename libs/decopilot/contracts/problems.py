@@ -50,5 +50,6 @@ PROBLEMS: dict[str, Problem] = {
     "internal": Problem(500, "The server failed"),
     "broker_unavailable": Problem(503, "The broker can't be reached"),
     "command_unavailable": Problem(503, "No command service answers"),
+    "keys_unavailable": Problem(503, "The keys that sign tokens can't be had"),
     "storage_full": Problem(503, "The chunk log is nearly full"),
 }

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import structlog
 import uvloop
 from pydantic import ValidationError
+from pydantic_settings.exceptions import SettingsError
 
 from decopilot.kit import logging, telemetry
 from decopilot.kit.exits import CANNOT_RUN
@@ -50,8 +51,13 @@ def _read(settings_type: type[SettingsT]) -> SettingsT:
     except ValidationError as error:
         prefix = settings_type.model_config.get("env_prefix", "")
         for entry in error.errors(include_url=False, include_context=False, include_input=False):
+            # What several settings together break names them itself.
             name = "_".join(map(str, entry["loc"])).upper()
-            sys.stderr.write(f"{prefix}{name}: {entry['msg']}\n")
+            said = entry["msg"].removeprefix("Value error, ")
+            sys.stderr.write(f"{prefix}{name}: {said}\n" if name else f"{said}\n")
+        sys.exit(CANNOT_RUN)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}: a table is given as JSON\n")
         sys.exit(CANNOT_RUN)
 
 

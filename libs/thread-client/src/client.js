@@ -80,6 +80,16 @@ export class DecopilotClient {
   }
 
   /**
+   * A token that begins a stream of this thread, and does nothing else, for a few minutes: for an `EventSource`, which
+   * sends no header. The stream brings the next one by itself (`data-attach-token`, docs/protocol.md 63).
+   * @param {string} thread
+   * @returns {Promise<{token: string, expiresAt: string, url: string}>} `url` may be without scheme and host
+   */
+  attachToken(thread) {
+    return this.request(`${threadPath(thread)}/attach-token`, { method: "POST" });
+  }
+
+  /**
    * The response whose body is the org's stream of events.
    * @param {Query} query
    * @param {AbortSignal} [signal]

@@ -89,6 +89,8 @@ export class ThreadReader {
    */
   async #take({ id, data }, signal) {
     const chunk = parse(data);
+    // For who attached by such a token, which is whoever made the connection: no part of the thread.
+    if (chunk.type === "data-attach-token") return false;
     const answering = this.#conversation.growing?.id;
     const effect = this.#conversation.accept(id, chunk);
     if (effect === "deleted") this.#told.onDeleted();

@@ -125,6 +125,7 @@ export class Turn {
       },
       onEvent: async ({ id, data }, signal) => {
         const chunk = parse(data);
+        if (chunk?.type === "data-attach-token") return;
         const isOfThread = chunk !== undefined && THREAD_CHUNKS.has(chunk.type);
         if (chunk !== undefined && !isOfThread) this.#unplaced.push(chunk);
         // What has no place of its own comes again, after a drop, until the next that has one has come.

@@ -113,6 +113,39 @@ test("a fresh token is asked for once", async () => {
   await expired.close();
 });
 
+test("a stream that ends with its token goes on with a fresh one, behind what was read", async () => {
+  const cursors = [];
+  const token = ({ fresh = false }) => (fresh ? "new" : "old");
+  const { attempts, chat, states, close } = await serve(
+    (request, response, attempt) => {
+      cursors.push(new URL(request.url, "http://gateway/").searchParams.get("cursor"));
+      if (attempt === 1) {
+        live(response, '{"type":"start","messageId":"a1"}', '{"type":"text-start","id":"t"}');
+        response.end("data: [DONE]\n\n");
+      } else if (request.headers.authorization === "Bearer old") refuse(response, 401);
+      else live(response);
+    },
+    { token },
+  );
+  await until(() => attempts.length === 3 && chat.getSnapshot().connection.state === "live", "the connection");
+  assert.deepEqual(attempts.map((one) => one.token), ["Bearer old", "Bearer old", "Bearer new"]);
+  assert.deepEqual(cursors, ["0-0", "1-1", "1-1"]);
+  assert.ok(!states.includes("expired") && !states.includes("refused"), states.join());
+  await close();
+});
+
+test("a token for the next connection is no chunk of the thread", async () => {
+  const { chat, close } = await serve((_, response) => {
+    live(response, '{"type":"start","messageId":"a1"}', '{"type":"text-start","id":"t"}');
+    response.write('data: {"type":"data-attach-token","data":{"token":"x","expiresAt":"y"},"transient":true}\n\n');
+    response.write('id: 1-2\ndata: {"type":"text-delta","id":"t","delta":"a"}\n\n');
+  });
+  const text = () => chat.getSnapshot().messages.at(-1)?.parts.find(({ type }) => type === "text")?.text;
+  await until(() => text() === "a", "the text");
+  assert.deepEqual(chat.getSnapshot().messages.at(-1).parts.map(({ type }) => type), ["text"]);
+  await close();
+});
+
 test("an answer that is no stream is asked for again", async () => {
   const { chat, close } = await serve((_, response, attempt) => (attempt === 1 ? response.writeHead(204).end() : live(response)));
   await until(() => chat.getSnapshot().connection.state === "live", "the connection");

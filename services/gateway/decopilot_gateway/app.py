@@ -34,6 +34,7 @@ from decopilot_gateway.branching import Branching
 from decopilot_gateway.choices import Choices
 from decopilot_gateway.commanding import Commander
 from decopilot_gateway.endpoints import endpoints
+from decopilot_gateway.granting import IssueAttachToken
 from decopilot_gateway.inspecting import Inspecting
 from decopilot_gateway.links import Links
 from decopilot_gateway.listing import Listing
@@ -87,8 +88,8 @@ async def build(
         watch_tails: Tails[Stored, str] = Tails(store, memory, linger_s=settings.linger_s)
         followed += [frame_tails, watch_tails]
         leaving, pulse = Leaving(followed), Pulse(settings.keepalive_s)
-        doorman = Doorman(settings.jwt_secret.get_secret_value())
         prefix = settings.path_prefix
+        doorman = Doorman(settings, prefix)
 
         async def ready() -> bool:
             return found_broker.is_set() and not leaving.started and await broker_answers(nc)
@@ -98,7 +99,7 @@ async def build(
         )
         commander = Commander(nc)
         blobs, writers = Blobs(store), Writers(journal)
-        links = Links(settings.jwt_secret.get_secret_value(), prefix, lasts_s=settings.file_link_s)
+        links = Links(settings.own_secret, prefix, lasts_s=settings.file_link_s)
         table = endpoints(
             posting=Posting(doorman, commander, Attachments(writers, blobs, links)),
             uploading=Uploading(doorman, writers, blobs, links, limit_bytes=settings.file_limit_bytes),
@@ -120,11 +121,13 @@ async def build(
             listing=Listing(doorman, views),
             reading=Reading(doorman, journal, Histories(journal, views)),
             choices=Choices(doorman, configuration),
+            attach_tokens=IssueAttachToken(doorman, settings.public_url, prefix),
             page=Page(doorman, prefix),
             ready=ready,
             prefix=prefix,
         )
-        app = web.Application(middlewares=[tracing, problems], client_max_size=settings.body_limit_bytes)
+        middlewares = [tracing, problems, *([doorman.knowing_keys] if doorman.issuer else [])]
+        app = web.Application(middlewares=middlewares, client_max_size=settings.body_limit_bytes)
         app.on_response_prepare.append(harden)
         app.add_routes([route(endpoint, prefix, found_broker) for endpoint in table])
         app.router.add_get(f"{prefix}/web/{{path:.+}}", Files({"": WEB, "client/": CLIENT}).handle)
@@ -138,9 +141,12 @@ async def build(
                     checks.create_task(tails.keep_checking())
 
         async with asyncio.TaskGroup() as group:
-            following = group.create_task(follow())
+            tasks = [group.create_task(follow())]
+            if doorman.issuer is not None:
+                tasks.append(group.create_task(doorman.issuer.keep()))
             yield app, leaving
-            following.cancel()
+            for task in tasks:
+                task.cancel()
 
 
 @asynccontextmanager

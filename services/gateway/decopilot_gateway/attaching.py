@@ -10,6 +10,7 @@ from decopilot_gateway.admitting import Admission
 from decopilot_gateway.announcing import Announcer
 from decopilot_gateway.auth import Doorman, thread_in_path
 from decopilot_gateway.following import follow
+from decopilot_gateway.granting import lease_of
 from decopilot_gateway.locating import Locators
 from decopilot_gateway.problems import ProblemError
 from decopilot_gateway.replaying import form_of
@@ -41,7 +42,7 @@ class Attach:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Stream the thread's chunks."""
-        caller = self._doorman.caller(request)
+        caller, attach_token = self._doorman.attaching(request)
         org, thread = caller.org, thread_in_path(request)
         cursor, form = _cursor(request), form_of(request)
         with self._admission.admit(caller):
@@ -55,7 +56,8 @@ class Attach:
                     channel.write(viewer.opening())
                     await follow(feed, viewer, channel, self._leaving)
 
-                return await stream(request, self._leaving, self._pulse, write)
+                lease = lease_of(caller, thread, attach_token, self._doorman.attach_tokens)
+                return await stream(request, self._leaving, self._pulse, lease, write)
 
 
 def _cursor(request: web.Request) -> Cursor | None:

@@ -13,6 +13,7 @@ from decopilot_gateway.attaching import Attach
 from decopilot_gateway.automating import Automating
 from decopilot_gateway.branching import Branching
 from decopilot_gateway.choices import Choices
+from decopilot_gateway.granting import IssueAttachToken
 from decopilot_gateway.inspecting import CHUNKS, CHUNKS_MAX, Inspecting
 from decopilot_gateway.inspecting import LIMIT as RUNS
 from decopilot_gateway.inspecting import LIMIT_MAX as RUNS_MAX
@@ -27,7 +28,7 @@ from decopilot_gateway.uploading import Uploading
 from decopilot_gateway.watching import Watch
 from decopilot_gateway.wishing import Wishing
 
-_WHO = ("unauthenticated", "forbidden", "invalid_id", "internal")
+_WHO = ("unauthenticated", "forbidden", "invalid_id", "internal", "keys_unavailable")
 _READ = (*_WHO, "broker_unavailable")
 _WISH = (*_READ, "command_unavailable", "thread_not_found")
 _BODY = ("invalid_json", "invalid_body", "body_too_large", "unsupported_media_type")
@@ -54,6 +55,7 @@ def endpoints(
     listing: Listing,
     reading: Reading,
     choices: Choices,
+    attach_tokens: IssueAttachToken,
     page: Page,
     ready: Check,
     prefix: str,
@@ -179,7 +181,17 @@ def endpoints(
                 "replay": {"enum": [*get_args(Replay)], "default": "full"},
                 "rewind": {"type": "boolean", "default": False},
                 "sdk": {"enum": ["5", "6", "7"], "default": "6"},
+                "token": {"type": "string", "description": "An attach token, in the place of any other."},
             },
+        ),
+        Endpoint(
+            "POST",
+            f"{_THREAD}/attach-token",
+            "makeAttachToken",
+            "Make a token that begins a stream of this thread, and does nothing else, for a few minutes.",
+            attach_tokens.handle,
+            {201: ("The token, and the address with it.", "AttachToken")},
+            _WHO,
         ),
         Endpoint(
             "GET",
@@ -362,7 +374,7 @@ def endpoints(
                 303: ("The token was taken into a cookie.", None),
                 401: ("No valid token.", "text/html"),
             },
-            ("forbidden", "internal"),
+            ("forbidden", "internal", "keys_unavailable"),
             query={"token": {"type": "string"}, "org": {"type": "string"}},
         ),
     ]

@@ -246,6 +246,7 @@ def _schemas() -> dict[str, Any]:
             "toolApprovalLevel": {"enum": [*get_args(ApprovalLevel)]},
         },
         "File": {"id": text, "url": text, "mediaType": text, "size": number, "filename": maybe_text},
+        "AttachToken": {"token": text, "expiresAt": {"type": "string", "format": "date-time"}, "url": text},
         "FileLink": {"url": text, "expiresAt": {"type": "string", "format": "date-time"}},
         "Automations": {"automations": _list_of("Automation")},
         "Automation": {

@@ -2,14 +2,13 @@
 
 import html
 import re
-import time
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
 from aiohttp import hdrs, web
 
-from decopilot_gateway.auth import Doorman, cookie_name
+from decopilot_gateway.auth import Doorman
 from decopilot_gateway.problems import ProblemError
 
 WEB = Path(str(files("decopilot_gateway"))) / "web"
@@ -76,30 +75,19 @@ class Page:
                 return self._let_in(request, request.query["token"])
             claims = self._doorman.claims(request)
         except ProblemError as problem:
+            if problem.code != "unauthenticated":
+                raise
             body = _NO_ENTRY.format(detail=html.escape(problem.detail), prefix=self._prefix)
             return web.Response(status=401, text=body, content_type="text/html")
         org = request.query.get("org") or next(iter(claims.orgs), "")
         if org not in claims.orgs:
             raise ProblemError("forbidden", "The token is for other orgs.")
-        said = {"__ORG__": org, "__USER__": claims.sub}
+        said = {"__ORG__": org, "__USER__": claims.user}
         page = _PLACEHOLDER.sub(lambda found: html.escape(said[found[0]]), self._index)
         return web.Response(text=page, content_type="text/html", headers=_REVALIDATED)
 
     def _let_in(self, request: web.Request, token: str) -> web.Response:
         claims = self._doorman.read(token)
         response = web.Response(status=303, headers={"Location": f"{self._prefix}/"})
-        response.set_cookie(
-            cookie_name(request),
-            token,
-            expires=None,
-            max_age=_seconds_left(claims.exp),
-            path=f"{self._prefix}/",
-            httponly=True,
-            samesite="Strict",
-            secure=request.secure,
-        )
+        self._doorman.cookies.give(request, response, token, claims)
         return response
-
-
-def _seconds_left(expiry: float) -> int:
-    return max(0, int(expiry) - int(time.time()))

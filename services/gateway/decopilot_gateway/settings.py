@@ -2,16 +2,16 @@
 
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 
-from decopilot.kit.settings import Settings
+from decopilot_gateway.auth.settings import AuthSettings
 
 TRACE_ID = "{trace_id}"
 """What stands for the trace's id in `trace_url`."""
 
 
-class GatewaySettings(Settings):
-    """Settings of the gateway. `jwt_secret` signs the tokens it accepts (HS256, at least 32 characters).
+class GatewaySettings(AuthSettings):
+    """Settings of the gateway, beside those of its door.
 
     `memory_bytes` is what may be remembered of threads and orgs that are followed, and of those that were until
     `linger_s` ago; `streams`, in all, per org and per
@@ -20,7 +20,6 @@ class GatewaySettings(Settings):
     trace can be looked at, with `{trace_id}` in the place of its id.
     """
 
-    jwt_secret: SecretStr = Field(min_length=32)
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8080, ge=0, le=65535)
     path_prefix: str = Field(default="", pattern=r"^(/[A-Za-z0-9_-]+)*$")

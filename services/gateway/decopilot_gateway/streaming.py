@@ -1,9 +1,12 @@
 """Streaming: an SSE response that begins at once, stays within its budget, and ends cleanly when the gateway leaves."""
 
 import asyncio
+import math
 import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -15,6 +18,9 @@ RETRY_MS = 1_000
 LEAVING_RETRY_MS = (500, 5_000)
 BUDGET_BYTES = 256 * 1024
 """What may wait for one client to read it; beyond that it reads on from memory or the store, when it does."""
+LAST_S = 5.0
+"""What is on its way when a stream's lease ends may take so long; it comes again behind the cursor."""
+_LOOK_S = 0.1
 _LOW_BYTES = BUDGET_BYTES // 4
 _SMALL_BYTES = 4_096
 
@@ -96,42 +102,81 @@ class Channel:
             self._draining.cancel()
             await asyncio.wait((self._draining,))
 
+    async def empties(self, within_s: float) -> bool:
+        """Wait until everything has been sent to the client, for so long; tell whether it has."""
+        until = self._clock() + within_s
+        while self._transport.get_write_buffer_size():
+            if self._clock() >= until:
+                return False
+            await asyncio.sleep(_LOOK_S)
+        return True
+
     def keep_alive(self, silent_since: float) -> None:
         """Say that nothing is new, if nothing was said since, and nothing is on its way."""
         if self.written_at <= silent_since and not self._transport.get_write_buffer_size():
             self.write(sse.KEEPALIVE)
 
 
+Renew = Callable[[], tuple[bytes, float]]
+"""Makes what a stream is told in time, and says when the next of that is due (unix seconds)."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """Until when a stream may go on (unix seconds), and what it is told before that, from `renew_at` on."""
+
+    expires_at: float
+    renew_at: float = math.inf
+    renew: Renew | None = None
+
+    def write(self, channel: Channel, now: float) -> bool:
+        """Write what is due; tell whether the stream goes on."""
+        if now >= self.expires_at:
+            return False
+        if self.renew is not None and now >= self.renew_at:
+            event, self.renew_at = self.renew()
+            channel.write(event)
+        return True
+
+
 class Pulse:
-    """Keeps all channels of this gateway alive: one timer for all, so that an idle one costs next to nothing."""
+    """Keeps all channels of this gateway alive, and ends them when their leases do.
+
+    One timer for all, so that an idle one costs next to nothing.
+    """
 
     def __init__(self, keepalive_s: float) -> None:
         self._keepalive_s = keepalive_s
-        self._channels: set[Channel] = set()
+        self._channels: dict[Channel, tuple[Lease, asyncio.Timeout]] = {}
 
     @contextmanager
-    def keeping(self, channel: Channel) -> Iterator[None]:
-        """Keep a channel alive while the context is open."""
-        self._channels.add(channel)
+    def keeping(self, channel: Channel, lease: Lease, ending: asyncio.Timeout) -> Iterator[None]:
+        """Keep a channel alive while the context is open; at the end of the lease `ending` is made to expire."""
+        self._channels[channel] = lease, ending
         try:
             yield
         finally:
-            self._channels.discard(channel)
+            self._channels.pop(channel, None)
 
     async def beat(self) -> None:
         """Go round until cancelled."""
         clock = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(min(1.0, self._keepalive_s / 4))
-            silent_since = clock() - self._keepalive_s
-            for channel in self._channels:
+            silent_since, now = clock() - self._keepalive_s, time.time()
+            over: list[Channel] = []
+            for channel, (lease, _) in self._channels.items():
                 channel.keep_alive(silent_since)
+                if not lease.write(channel, now):
+                    over.append(channel)
+            for channel in over:
+                self._channels.pop(channel)[1].reschedule(clock())
 
 
 async def stream(
-    request: web.Request, leaving: Leaving, pulse: Pulse, write: Callable[[Channel], Awaitable[None]]
+    request: web.Request, leaving: Leaving, pulse: Pulse, lease: Lease, write: Callable[[Channel], Awaitable[None]]
 ) -> web.StreamResponse:
-    """Answer with an event stream that `write` fills.
+    """Answer with an event stream that `write` fills, until the lease ends.
 
     A reader that went away ends it silently; a leaving gateway spreads its readers. What goes wrong once it has begun
     can't be told on this connection any more, so that is cut: the reader comes back with its cursor.
@@ -147,14 +192,18 @@ async def stream(
         channel = Channel(request.transport, writer.drain, is_chunked=is_chunked)
         channel.write(sse.retry(RETRY_MS))
         try:
-            with pulse.keeping(channel):
-                await write(channel)
+            is_over = not await _write(channel, pulse, lease, write)
         finally:
             await channel.release()
         if leaving.started:
             # Not all of them at the same moment at the door of the other gateways.
             spread = sse.retry(random.randint(*LEAVING_RETRY_MS))  # noqa: S311  no secret
             channel.write(spread + sse.DONE)
+        elif is_over:
+            channel.write(sse.DONE)
+            if not await channel.empties(LAST_S):
+                # Nobody counts it among the open ones any more: it must not go on to hold what it holds.
+                request.transport.abort()
     except ConnectionResetError:
         pass
     except Exception:
@@ -162,3 +211,16 @@ async def stream(
         if request.transport is not None:
             request.transport.abort()
     return response
+
+
+async def _write(channel: Channel, pulse: Pulse, lease: Lease, write: Callable[[Channel], Awaitable[None]]) -> bool:
+    """Have a channel filled; tell whether that ended by itself, and not because the lease did."""
+    try:
+        async with asyncio.timeout(None) as ending:
+            with pulse.keeping(channel, lease, ending):
+                await write(channel)
+    except TimeoutError:
+        if not ending.expired():
+            raise
+        return False
+    return True

@@ -16,7 +16,7 @@ from decopilot_gateway.admitting import Admission
 from decopilot_gateway.auth import Doorman
 from decopilot_gateway.following import OddError, follow
 from decopilot_gateway.problems import ProblemError
-from decopilot_gateway.streaming import Channel, Leaving, Pulse, stream
+from decopilot_gateway.streaming import Channel, Lease, Leaving, Pulse, stream
 
 PATTERNS, TYPES = 32, 64
 _MAX_DIGITS = 18
@@ -71,7 +71,7 @@ class Watch:
                     watcher = Watcher(position, patterns)
                     await follow(feed, watcher, channel, self._leaving)
 
-                return await stream(request, self._leaving, self._pulse, write)
+                return await stream(request, self._leaving, self._pulse, Lease(caller.expires_at), write)
 
     async def _is_held(self, org: OrgId, cursor: int | None) -> bool:
         # Events expire from the oldest on: while this one is there, everything behind it is.

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pydantic_core import to_json
 
 from decopilot.contracts.chunks import (
+    ATTACH_TOKEN,
     MESSAGES_DROPPED,
     RESET,
     RUN,
@@ -72,7 +73,7 @@ _FIELDS: Mapping[str, tuple[_Kinds, _Kinds]] = {
 }
 _DATA: tuple[_Kinds, _Kinds] = ({"data": _ANY}, {"id": str, "transient": bool})
 _DATA_TYPE = re.compile(r"data-.+", re.DOTALL)
-_OURS = frozenset({MESSAGES_DROPPED, RESET, RUN, RUN_END, RUN_REWIND, THREAD_DELETED, USER_MESSAGE})
+_OURS = frozenset({ATTACH_TOKEN, MESSAGES_DROPPED, RESET, RUN, RUN_END, RUN_REWIND, THREAD_DELETED, USER_MESSAGE})
 _SHOWN = 64
 _IDS = ("toolCallId", "approvalId")
 ID_LENGTH = 256

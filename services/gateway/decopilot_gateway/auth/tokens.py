@@ -1,0 +1,106 @@
+"""Tokens: JWTs (RFC 7519), checked once and remembered until they expire."""
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import jwt
+
+from decopilot_gateway.auth.caller import Claims
+from decopilot_gateway.auth.claims import ClaimsMap, UnknownRoleError
+from decopilot_gateway.auth.keys import Keys
+from decopilot_gateway.problems import ProblemError
+
+LENGTH_MAX = 8_192
+"""Nothing is made of a longer one."""
+TOKENS_REMEMBERED = 4_096
+"""To check one takes as long as all else about a viewer who comes back."""
+MALFORMED = (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError, NotImplementedError)
+"""PyJWT lets some of what it trips over through: half characters, headers nested a thousand deep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Whose a token must be, and for whom; empty where anything will do. Clocks may be wrong by `leeway_s`."""
+
+    issuer: str = ""
+    audience: str = ""
+    leeway_s: float = 0.0
+
+
+class Tokens:
+    """Checks tokens."""
+
+    def __init__(self, keys: Keys, rules: Rules, claims_map: ClaimsMap) -> None:
+        self._keys = keys
+        self._rules = rules
+        self._map = claims_map
+        self._checked = lru_cache(TOKENS_REMEMBERED)(self._check)
+
+    def forget(self) -> None:
+        """Check anew what was checked before: keys have changed."""
+        self._checked.cache_clear()
+
+    def read(self, token: str) -> Claims:
+        """Check a token; one that was good is until it expires.
+
+        Raises:
+            ProblemError: it is not ours, has expired, or says nothing useful; or the keys can't be had.
+
+        """
+        if len(token) > LENGTH_MAX:
+            raise ProblemError("unauthenticated", f"The token is longer than {LENGTH_MAX} characters.")
+        claims = self._checked(token)
+        if time.time() >= claims.expires_at:
+            raise ProblemError("unauthenticated", _TOLD[jwt.ExpiredSignatureError])
+        return claims
+
+    def _check(self, token: str) -> Claims:
+        try:
+            key = self._keys.key_of(jwt.get_unverified_header(token))
+            rules = self._rules
+            said: dict[str, Any] = jwt.decode(
+                token,
+                key.key,
+                algorithms=key.algorithms,
+                issuer=rules.issuer or None,
+                audience=rules.audience or None,
+                leeway=rules.leeway_s,
+                options={"require": ["exp"]},
+            )
+            expires_at = float(int(said["exp"])) + rules.leeway_s
+            return Claims(self._map.user_in(said), self._map.orgs_in(said), expires_at)
+        except MALFORMED as error:
+            raise ProblemError("unauthenticated", _detail(error)) from error
+
+
+_TOLD: dict[type[Exception], str] = {
+    jwt.ExpiredSignatureError: "The token has expired.",
+    jwt.ImmatureSignatureError: "The token is not valid yet.",
+    jwt.InvalidIssuerError: "The token is of another issuer.",
+    jwt.InvalidAudienceError: "The token is for another audience.",
+    UnknownRoleError: "The token names no role that is known here.",
+}
+
+
+def _detail(error: Exception) -> str:
+    return _TOLD.get(type(error), "The token is invalid.")
+
+
+def kid_of(token: str) -> str | None:
+    """Tell the id of the key that a token says it is signed with.
+
+    Raises:
+        ValueError: it is malformed.
+
+    """
+    if len(token) > LENGTH_MAX:
+        msg = "too long"
+        raise ValueError(msg)
+    try:
+        kid = jwt.get_unverified_header(token).get("kid")
+    except MALFORMED as error:
+        msg = "no header can be read"
+        raise ValueError(msg) from error
+    return kid if isinstance(kid, str) else None
