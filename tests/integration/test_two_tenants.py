@@ -70,7 +70,9 @@ async def compare(tenants: Tenants) -> None:
     theirs = "only-theirs"
     message = {"role": "user", "parts": [{"type": "text", "text": "hello"}]}
     path = f"/bolt/decopilot/threads/{theirs}/messages"
-    status = await tenants.ask("bolt", "post", "POST", path, {"json": {"messages": [message]}}, tenants.tokens["bolt"][0])
+    status = await tenants.ask(
+        "bolt", "post", "POST", path, {"json": {"messages": [message]}}, tenants.tokens["bolt"][0]
+    )
     assert 202 == status
     times: dict[str, list[float]] = {theirs: [], "only-nobody": []}
     bodies: dict[str, set[str]] = {thread: set() for thread in times}

@@ -24,9 +24,16 @@ THREADS = [f"t{number}" for number in range(24)]
 MESSAGES = [f"m{number}" for number in range(6)]
 STREAM_S = 0.15
 """So long a stream is read that is one of the calls."""
-DIRECTIVES = ("", "", "", "/ask Which one?", "/count 3")
+DIRECTIVES = ("", "", "", "/ask Which one?", "/count 40 100")
+"""Some ask back, some take their time, so that messages wait."""
 
-NONE = {"run": "t0/none", "call": "t0/none", "file": "/acme/decopilot/threads/t0/files/none", "link": "/bolt/decopilot/threads/t0/files/none?expires=1&signature=x"}
+NONE = {
+    "attach": "/acme/decopilot/attach/t0?token=x",
+    "run": "t0/none",
+    "call": "t0/none",
+    "file": "/acme/decopilot/threads/t0/files/none",
+    "link": "/bolt/decopilot/threads/t0/files/none?expires=1&signature=x",
+}
 
 Sent = dict[str, Any]
 
@@ -69,9 +76,7 @@ class Tenants:
 
     def __post_init__(self) -> None:
         self.tokens = {
-            org: [
-                make_token(sub=f"{role}{number}-{canary}", orgs={org: role}) for number, role in enumerate(ROLES)
-            ]
+            org: [make_token(sub=f"{role}{number}-{canary}", orgs={org: role}) for number, role in enumerate(ROLES)]
             for org, canary in CANARIES.items()
         }
 
@@ -99,7 +104,9 @@ class Tenants:
         named = OTHER[org] if self.chance.random() < 0.1 else org
         await self.ask(org, name, method, path.format(org=named), sent)
 
-    async def ask(self, org: str, name: str, method: str, path: str, sent: Sent, token: str | None = None) -> int:
+    async def ask(  # noqa: PLR0917  a request is that wide
+        self, org: str, name: str, method: str, path: str, sent: Sent, token: str | None = None
+    ) -> int:
         """Ask as somebody of an org, and listen to the answer; returns its status."""
         said = {"Authorization": f"Bearer {token or self.chance.choice(self.tokens[org])}"}
         headers = said if not sent.pop("anonymous", False) else {}
@@ -183,6 +190,8 @@ def _ids(told: object) -> list[tuple[str, str]]:
                     found.append((_KEPT[name], value))
                 elif name == "url" and "/files/" in value:
                     found.append(("link" if "?" in value else "file", value))
+                elif name == "url" and "/attach/" in value:
+                    found.append(("attach", value))
             else:
                 found += _ids(value)
     return found
@@ -243,7 +252,11 @@ def _message(tenants: Tenants, org: str) -> Sent:
 
 def _upload(_: Tenants, org: str) -> Sent:
     canary = CANARIES[org]
-    return {"data": f"bytes of {canary}", "params": {"filename": f"{canary}.txt"}, "headers": {"Content-Type": "text/plain"}}
+    return {
+        "data": f"bytes of {canary}",
+        "params": {"filename": f"{canary}.txt"},
+        "headers": {"Content-Type": "text/plain"},
+    }
 
 
 def _resolve(tenants: Tenants, org: str) -> tuple[str, str, Sent]:
@@ -253,7 +266,8 @@ def _resolve(tenants: Tenants, org: str) -> tuple[str, str, Sent]:
 
 
 def _fork(tenants: Tenants, _: str) -> Sent:
-    return {"json": {"threadId": tenants.chance.choice(THREADS), "messageId": tenants.chance.choice(MESSAGES)}}
+    chance = tenants.chance
+    return {"json": chance.choice([{}, {"threadId": chance.choice(THREADS)}, {"messageId": chance.choice(MESSAGES)}])}
 
 
 def _linked(tenants: Tenants, org: str) -> tuple[str, str, Sent]:
@@ -272,13 +286,28 @@ def _attach(tenants: Tenants, _: str) -> tuple[str, str, Sent]:
     return "GET", path, {}
 
 
+def _attach_by_token(tenants: Tenants, org: str) -> tuple[str, str, Sent]:
+    """Attach by a token that one of both was given, to a thread of one's own."""
+    return "GET", f"/{org}/{tenants.known('attach').split('/', 2)[2]}", {"anonymous": True}
+
+
 def _watch(tenants: Tenants, _: str) -> tuple[str, str, Sent]:
-    return "GET", "/{org}/watch" + tenants.chance.choice(["", "?cursor=1", f"?cursor={tenants.chance.randrange(5_000)}"]), {}
+    return (
+        "GET",
+        "/{org}/watch" + tenants.chance.choice(["", "?cursor=1", f"?cursor={tenants.chance.randrange(5_000)}"]),
+        {},
+    )
 
 
 def _list(tenants: Tenants, org: str) -> tuple[str, str, Sent]:
     params = tenants.chance.choice(
-        [{}, {"q": "hello"}, {"q": CANARIES[org]}, {"archived": "all", "limit": "5"}, {"before": tenants.known("cursor")}]
+        [
+            {},
+            {"q": "hello"},
+            {"q": CANARIES[org]},
+            {"archived": "all", "limit": "5"},
+            {"before": tenants.known("cursor")},
+        ]
     )
     return "GET", "/{org}/decopilot/threads", {"params": params}
 
@@ -304,10 +333,12 @@ CALLS: dict[str, tuple[float, Making]] = {
     "chunks behind": (3, _on_run("/chunks?from={cursor}")),
     "list": (6, _list),
     "attach": (6, _attach),
+    "attach token": (2, _on_thread("POST", "/attach-token")),
+    "attach by token": (2, _attach_by_token),
     "watch": (3, _watch),
     "title": (3, _on_thread("PATCH", "", _title)),
     "resolve": (3, _resolve),
-    "withdraw": (1, _on_thread("DELETE", "/queue/{message}")),
+    "withdraw": (2, _on_thread("DELETE", "/queue/{message}")),
     "regenerate": (1, _on_thread("POST", "/regenerate")),
     "fork": (2, _on_thread("POST", "/fork", _fork)),
     "delete": (0.2, _on_thread("DELETE", "")),

@@ -57,8 +57,8 @@ async def whole(nats_url: str, store: Store, folder: Path, automations: Automati
     try:
         async with gateway_process(nats_url, folder, config=config, log_level="info") as gateway:
             for name in ("command", "runner", "reactor"):
-                services.start(name, config=config, demo_delay_ms=0)
-            await asyncio.gather(*(service.ready() for service in services.started))
+                # One after the other: each takes a core for as long as it begins.
+                await services.start(name, config=config, demo_delay_ms=0).ready()
             await holds(lambda: gateway.answers(200))
             yield Whole(gateway, Record.of(store), services)
     finally:
