@@ -71,7 +71,7 @@ class Fuzzer:
         assert accepted or self.head == head, f"{case.method} {response.url} was {response.status_code} and appended"
         self.head = head
 
-    def _check(self, case: schemathesis.Case, name: str, response: requests.Response) -> None:
+    def _check(self, case: Case, name: str, response: requests.Response) -> None:
         status = response.status_code
         assert status < 500, f"{case.method} {response.url} {case.body!r:.2000}: {status} {response.text[:500]}"
         if name in STREAMS and response.ok:

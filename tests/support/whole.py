@@ -1,6 +1,5 @@
 """The whole of it as processes: gateway, command, runner and reactor over a broker, and what its streams hold."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
