@@ -286,7 +286,7 @@ async def test_nobody_is_told_of_runs_that_are_not_there_or_not_theirs(door: Doo
     for path in (RUN, CHUNKS):
         assert (404, "run_not_found") == await door.code(path, run="run_9")
         assert (400, "invalid_id") == await door.code(path, run="a.b")
-    wish = Delete(now=datetime.now(UTC), user_id=UserId("ann"), may_write_all=False)
+    wish = Delete(now=datetime.now(UTC), user_id=UserId("ann"), role="member")
     await journal_of(store).execute(OrgId(ORG), THREAD, wish)
     for path in (RUNS, RUN, CHUNKS):
         assert (404, "thread_not_found") == await door.code(path)

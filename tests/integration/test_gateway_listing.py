@@ -51,6 +51,7 @@ async def test_a_list_tells_of_each_thread_what_a_row_of_it_shows(gateway: Gatew
         "failureReason": "crashed",
         "agentId": "helper",
         "createdBy": "ann",
+        "visibility": "org",
         "createdAt": "2026-01-02T03:04:00+00:00",
         "updatedAt": "2026-01-02T03:04:00+00:00",
     }

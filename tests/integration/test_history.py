@@ -37,7 +37,7 @@ async def ask(journal: Journal, number: int) -> None:
         Send(
             now=NOW,
             user_id=UserId("ann"),
-            may_write_all=False,
+            role="member",
             message=message,
             message_hash=message.id,
             config=RunConfig(),

@@ -35,7 +35,7 @@ def send(message: str = "m1", run: str = "r1", said: str = "Hello", user: str = 
     return Send(
         now=NOW,
         user_id=UserId(user),
-        may_write_all=False,
+        role="member",
         message=UIMessage.model_validate(body),
         message_hash=said,
         config=RunConfig(),

@@ -103,7 +103,7 @@ async def test_what_is_archived_is_told_and_listed_as_such_until_a_message_comes
     async with reactor(settings):
         await a_run(record)
         for archived in (True, False, True):
-            wish = Archive(now=datetime.now(UTC), user_id=USER, may_write_all=False, archived=archived)
+            wish = Archive(now=datetime.now(UTC), user_id=USER, role="member", archived=archived)
             await record.journal.execute(ORG, T1, wish)
         await record.drained("reactor")
         assert [True] == [entry.archived async for entry in record.views.threads(ORG)]

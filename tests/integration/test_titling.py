@@ -133,7 +133,7 @@ async def test_who_titles_a_thread_meanwhile_has_the_last_word(settings: Setting
     async with titlers(settings, provider.find):
         await record.send("t1", "rivers")
         await provider.is_asked()
-        mine = Retitle(now=datetime.now(UTC), user_id=USER, may_write_all=False, title="Mine")
+        mine = Retitle(now=datetime.now(UTC), user_id=USER, role="member", title="Mine")
         await record.journal.execute(ORG, ThreadId("t1"), mine)
         provider.go_on.set()
         await record.drained("titler")
@@ -145,7 +145,7 @@ async def test_a_thread_that_is_deleted_meanwhile_is_left_alone(settings: Settin
     async with titlers(settings, provider.find):
         await record.send("t1", "rivers")
         await provider.is_asked()
-        delete = Delete(now=datetime.now(UTC), user_id=USER, may_write_all=False)
+        delete = Delete(now=datetime.now(UTC), user_id=USER, role="member")
         await record.journal.execute(ORG, ThreadId("t1"), delete)
         provider.go_on.set()
         await record.drained("titler")

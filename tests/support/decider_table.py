@@ -27,6 +27,7 @@ from support.deciding import (
     resolve,
     retitle,
     send,
+    set_visibility,
     start,
     step,
     thread_after,
@@ -74,6 +75,7 @@ STATES: dict[str, dict[str, tuple[Command, ...]]] = {
         "turn": (*_QUEUED, end()),
         "made anew": (*_AGAIN, start(), end()),
         "archived": (*_COMPLETED, archive()),
+        "private": (*_COMPLETED, set_visibility("private")),
     },
     "Busy": {
         "requested": _REQUESTED,
@@ -99,6 +101,7 @@ STATES: dict[str, dict[str, tuple[Command, ...]]] = {
     "Deleted": {
         "ending": (*_QUEUED, delete()),
         "deleted": (*_COMPLETED, delete()),
+        "private, deleted": (*_COMPLETED, set_visibility("private"), delete()),
     },
 }
 MEANINGS = {
@@ -109,6 +112,7 @@ MEANINGS = {
     "turn": "the run ended, and a queued message has its turn but did not get it yet",
     "made anew": "the run answered `m1` anew, whose first answer was `answer-r7`",
     "archived": "the run ended well, and the thread was put aside",
+    "private": "the run ended well, and the thread was made private",
     "requested": "nobody took the run up yet",
     "started": "its first attempt is at work",
     "cancelling": "the run's end was asked for",
@@ -126,12 +130,15 @@ MEANINGS = {
     "fork, answered": "a message was sent to it, and its run ended well",
     "ending": "the thread was deleted while the run was at work and a message waited",
     "deleted": "the thread was deleted",
+    "private, deleted": "the thread was private, and deleted",
 }
 
 _AT_REST = ("completed", "failed", "denied")
 _BUSY = tuple(STATES["Busy"])
 _ASKED = tuple(STATES["Waiting for a person"])
 _GONE = tuple(STATES["Deleted"])
+_HIDDEN = ("private",)
+"""States in which only the thread's owner and the org's owners know of it."""
 _FORKS = tuple(STATES["Forked"])
 _ALIEN = ("no thread", *_FORKS)
 """States without what else is told of all of them: `r0` and `m9`."""
@@ -159,6 +166,11 @@ class Row:
 def _users(wish: str, command: Command, otherwise: str, but: dict[str, tuple[str, ...]] | None = None) -> Row:
     """Make the row of a wish about a thread that must be there."""
     return Row(wish, command, otherwise, (but or {}) | {NO_THREAD: ("no thread", *_GONE)})
+
+
+def _strangers(wish: str, command: Command) -> Row:
+    """Make the row of a wish about a thread that must be there, by somebody who may not write to it."""
+    return Row(wish, command, FORBIDDEN, {NO_THREAD: ("no thread", *_HIDDEN, *_GONE)})
 
 
 def _sent(wish: str, command: Command, otherwise: str, but: dict[str, tuple[str, ...]] | None = None) -> Row:
@@ -215,7 +227,25 @@ _SENDS = (
         "run_requested",
         {CONFLICT: _FORKS, "run_queued": (*_BUSY, "turn")},
     ),
-    _sent("Send, by a stranger", send("m5", "r5", user="bob"), FORBIDDEN, {"run_requested": ("no thread",)}),
+    Row(
+        "Send, by a stranger",
+        send("m5", "r5", user="bob"),
+        FORBIDDEN,
+        {"run_requested": ("no thread",), NO_THREAD: (*_HIDDEN, *_GONE)},
+    ),
+    Row(
+        "Send, by a service",
+        send("m5", "r5", user="bob", role="service"),
+        "run_requested",
+        {"run_queued": (*_BUSY, "turn"), NO_THREAD: (*_HIDDEN, *_GONE)},
+    ),
+    _sent(
+        "Send, by an owner of the org",
+        send("m5", "r5", user="bob", role="owner"),
+        "run_requested",
+        {"run_queued": (*_BUSY, "turn")},
+    ),
+    Row("Send, by the thread's owner who only views by now", send("m5", "r5", role="viewer"), FORBIDDEN, {}),
 )
 _RESOLVES = (
     _users(
@@ -262,7 +292,7 @@ _RESOLVES = (
         },
     ),
     _users("Resolve, what nobody asked for", resolve(approve("a7")), UNKNOWN),
-    _users("Resolve, by a stranger", resolve(approve(), user="bob"), FORBIDDEN),
+    _strangers("Resolve, by a stranger", resolve(approve(), user="bob")),
 )
 _CANCELS = (
     _users(
@@ -286,21 +316,36 @@ _CANCELS = (
     _users("Cancel, the queued run", cancel("r2"), NOTHING, {"run_withdrawn": _LINED}),
     _users("Cancel, an earlier run", cancel("r0"), NOTHING),
     _users("Cancel, an unknown run", cancel("r99"), NOTHING),
-    _users("Cancel, by a stranger", cancel(user="bob"), FORBIDDEN),
+    _strangers("Cancel, by a stranger", cancel(user="bob")),
 )
 _OTHERS = (
     _users("Withdraw, the queued message", withdraw("m2"), NOT_QUEUED, {"run_withdrawn": _LINED}),
     _users("Withdraw, the run's message", withdraw("m1"), BEGUN, {NOT_QUEUED: ("fork",)}),
     _users("Withdraw, the withdrawn message again", withdraw("m9"), NOTHING, {NOT_QUEUED: _FORKS}),
-    _users("Withdraw, by a stranger", withdraw("m2", user="bob"), FORBIDDEN),
+    _strangers("Withdraw, by a stranger", withdraw("m2", user="bob")),
     _users("Retitle", retitle(), "thread_titled"),
     _users("Retitle, to its title", retitle("Hello"), "thread_titled"),
-    _users("Retitle, by a stranger", retitle(user="bob"), FORBIDDEN),
+    _strangers("Retitle, by a stranger", retitle(user="bob")),
     _users("Archive", archive(), "thread_archived", {NOTHING: ("archived",)}),
     _users("Take back out of the archive", archive(archived=False), NOTHING, {"thread_archived": ("archived",)}),
-    _users("Archive, by a stranger", archive(user="bob"), FORBIDDEN),
+    _strangers("Archive, by a stranger", archive(user="bob")),
     Row("Delete", delete(), "thread_deleted", {NO_THREAD: ("no thread",), NOTHING: _GONE}),
-    Row("Delete, by a stranger", delete(user="bob"), FORBIDDEN, {NO_THREAD: ("no thread",), NOTHING: _GONE}),
+    Row(
+        "Delete, by a stranger",
+        delete(user="bob"),
+        FORBIDDEN,
+        {NO_THREAD: ("no thread", *_HIDDEN, "private, deleted"), NOTHING: ("ending", "deleted")},
+    ),
+    _users("Make private", set_visibility("private"), "thread_visibility_set", {NOTHING: _HIDDEN}),
+    _users("Show to the org", set_visibility("org"), NOTHING, {"thread_visibility_set": _HIDDEN}),
+    _users(
+        "Show to the org, by an owner of it",
+        set_visibility("org", user="bob", role="owner"),
+        NOTHING,
+        {"thread_visibility_set": _HIDDEN},
+    ),
+    _strangers("Make private, by a stranger", set_visibility("private", user="bob")),
+    _strangers("Make private, by a service", set_visibility("private", user="bob", role="service")),
 )
 _BRANCHES = (
     _users(
@@ -346,11 +391,16 @@ _BRANCHES = (
         NOT_FOUND,
         {ACTIVE: (*_BUSY, "turn")},
     ),
-    _users("Regenerate, by a stranger", regenerate(user="bob"), FORBIDDEN),
+    _strangers("Regenerate, by a stranger", regenerate(user="bob")),
     _forked("Fork another thread into this one", fork(), {NOTHING: _FORKS}),
     _forked("Fork it up to a message that was not named before", fork("f2"), {}),
     _forked("Fork yet another thread into this one", fork(source="nowhere"), {}),
-    Row("Fork, by a stranger", fork(user="bob"), FORBIDDEN, {"thread_forked": ("no thread",), NO_THREAD: _GONE}),
+    Row(
+        "Fork, by a stranger",
+        fork(user="bob"),
+        FORBIDDEN,
+        {"thread_forked": ("no thread",), NO_THREAD: (*_HIDDEN, *_GONE)},
+    ),
 )
 _AT_WORK = tuple(state for state in _BUSY if state != "requested")
 _PRESENT = (*_BUSY, "ending")

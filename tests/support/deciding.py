@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from decopilot.contracts.commands import OnConflict
+from decopilot.contracts.commands import OnConflict, Role, Visibility
 from decopilot.contracts.events import Event
 from decopilot.contracts.frames import Cursor, Outcome
 from decopilot.contracts.ids import MessageId, RunId, ThreadId, UserId
@@ -25,6 +25,7 @@ from decopilot.domain.commands import (
     Resolve,
     Retitle,
     Send,
+    SetVisibility,
     StaleError,
     Start,
     Title,
@@ -61,7 +62,7 @@ def send(
     run: str = "r1",
     *,
     user: str = OWNER,
-    owner_of_org: bool = False,
+    role: Role = "member",
     said: str = "Hello",
     on_conflict: OnConflict = "queue",
 ) -> Send:
@@ -69,7 +70,7 @@ def send(
     return Send(
         now=NOW,
         user_id=UserId(user),
-        may_write_all=owner_of_org,
+        role=role,
         message=text(message, said=said),
         message_hash=f"hash of {said}",
         config=RunConfig(agent_id="helper"),
@@ -95,7 +96,7 @@ def regenerate(message: str | None = None, run: str = "r6", *, user: str = OWNER
     return Regenerate(
         now=NOW,
         user_id=UserId(user),
-        may_write_all=False,
+        role="member",
         message_id=None if message is None else MessageId(message),
         config=RunConfig(agent_id="helper"),
         run_id=RunId(run),
@@ -109,7 +110,7 @@ def fork(until: str | None = None, *, source: str = "elsewhere", user: str = OWN
     return Fork(
         now=NOW,
         user_id=UserId(user),
-        may_write_all=False,
+        role="member",
         source=ThreadId(source),
         asked_until=None if until is None else MessageId(until),
         messages=(text("f1"), text("f2", "assistant", "Hi")),
@@ -130,7 +131,7 @@ def resolve(
     return Resolve(
         now=NOW,
         user_id=UserId(user),
-        may_write_all=False,
+        role="member",
         resolutions=resolutions,
         run_id=RunId(run),
         message_id=None if message is None else MessageId(message),
@@ -141,27 +142,32 @@ def resolve(
 
 def cancel(run: str | None = None, *, user: str = OWNER) -> Cancel:
     """Wish for a run's end."""
-    return Cancel(now=NOW, user_id=UserId(user), may_write_all=False, run_id=None if run is None else RunId(run))
+    return Cancel(now=NOW, user_id=UserId(user), role="member", run_id=None if run is None else RunId(run))
 
 
 def withdraw(message: str, *, user: str = OWNER) -> Withdraw:
     """Wish to have a message back."""
-    return Withdraw(now=NOW, user_id=UserId(user), may_write_all=False, message_id=MessageId(message))
+    return Withdraw(now=NOW, user_id=UserId(user), role="member", message_id=MessageId(message))
 
 
 def retitle(title: str = "Love", *, user: str = OWNER) -> Retitle:
     """Wish for another title."""
-    return Retitle(now=NOW, user_id=UserId(user), may_write_all=False, title=title)
+    return Retitle(now=NOW, user_id=UserId(user), role="member", title=title)
 
 
 def archive(*, archived: bool = True, user: str = OWNER) -> Archive:
     """Wish for the thread to be put aside, or taken back."""
-    return Archive(now=NOW, user_id=UserId(user), may_write_all=False, archived=archived)
+    return Archive(now=NOW, user_id=UserId(user), role="member", archived=archived)
+
+
+def set_visibility(visibility: Visibility, *, user: str = OWNER, role: Role = "member") -> SetVisibility:
+    """Wish for the thread to be read by all of the org, or not."""
+    return SetVisibility(now=NOW, user_id=UserId(user), role=role, visibility=visibility)
 
 
 def delete(*, user: str = OWNER) -> Delete:
     """Wish for the thread's end."""
-    return Delete(now=NOW, user_id=UserId(user), may_write_all=False)
+    return Delete(now=NOW, user_id=UserId(user), role="member")
 
 
 def start(run: str = "r1", attempt: int = 1) -> Start:

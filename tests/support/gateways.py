@@ -158,7 +158,8 @@ async def until(holds: Callable[[], object], *, deadline_s: float = 10) -> None:
 class Run:
     """A run that the test writes, frame by frame, attempt by attempt, and the events around it if they matter.
 
-    With `continues` it goes on with the answer of the run of that number, which stands as this message.
+    With `continues` it goes on with the answer of the run of that number, which stands as this message. `requested` is
+    the one that `command` requested, where it did.
     """
 
     def __init__(
@@ -170,12 +171,13 @@ class Run:
         previous: int = 0,
         continues: int | None = None,
         base: UIMessage | None = None,
+        requested: RunRequested | None = None,
     ) -> None:
-        self.run_id = RunId(f"run_{number}")
+        self.run_id = RunId(f"run_{number}") if requested is None else requested.run_id
         self._thread = ThreadId(thread)
         self._base = base
         asked = UIMessage(id=MessageId(f"u{number}"), role="user", parts=[])
-        self.requested = RunRequested(
+        self.requested = requested or RunRequested(
             at=datetime.now(UTC),
             run_id=self.run_id,
             user_id=UserId("ann"),

@@ -50,7 +50,7 @@ class ByHand:
         command = Send(
             now=now(),
             user_id=USER,
-            may_write_all=False,
+            role="member",
             message=UIMessage(
                 id=MessageId(message), role="user", parts=[{"type": "text", "text": f"secret of {message}"}]
             ),
@@ -64,12 +64,12 @@ class ByHand:
         return command.run_id
 
     async def cancel(self, run: RunId | None = None) -> None:
-        command = Cancel(now=now(), user_id=USER, may_write_all=False, run_id=run)
+        command = Cancel(now=now(), user_id=USER, role="member", run_id=run)
         await self.record.journal.execute(ORG, self.thread, command)
 
     async def delete(self) -> int:
         """Delete the thread; returns its tombstone's sequence."""
-        command = Delete(now=now(), user_id=USER, may_write_all=False)
+        command = Delete(now=now(), user_id=USER, role="member")
         executed = await self.record.journal.execute(ORG, self.thread, command)
         assert executed.appended is not None
         return executed.sequence

@@ -201,7 +201,7 @@ class Record:
         command = Send(
             now=datetime.now(UTC),
             user_id=USER,
-            may_write_all=False,
+            role="member",
             message=UIMessage(id=MessageId(message), role="user", parts=[{"type": "text", "text": text}]),
             message_hash=text,
             config=config or RunConfig(),
@@ -218,7 +218,7 @@ class Record:
         command = Regenerate(
             now=datetime.now(UTC),
             user_id=USER,
-            may_write_all=False,
+            role="member",
             message_id=None if message is None else MessageId(message),
             config=RunConfig(),
             run_id=RunId(f"run-{thread}-{run}"),
@@ -230,7 +230,7 @@ class Record:
 
     async def cancel(self, thread: str, run: RunId | None = None) -> None:
         """Ask for a run's end as `command` does, without the signal that would wake its runner."""
-        command = Cancel(now=datetime.now(UTC), user_id=USER, may_write_all=False, run_id=run)
+        command = Cancel(now=datetime.now(UTC), user_id=USER, role="member", run_id=run)
         await self.journal.execute(ORG, ThreadId(thread), command)
 
     async def wake(self, run: RunId) -> None:
@@ -242,7 +242,7 @@ class Record:
         command = Resolve(
             now=datetime.now(UTC),
             user_id=USER,
-            may_write_all=False,
+            role="member",
             resolutions=resolutions,
             run_id=RunId(f"run-{thread}-{run}"),
         )

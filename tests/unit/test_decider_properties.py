@@ -1,11 +1,12 @@
 """What holds of a thread whatever was wished, in whatever order, by writers that race."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import get_args
 
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from decopilot.contracts.commands import OnConflict
+from decopilot.contracts.commands import OnConflict, Role, Visibility
 from decopilot.contracts.events import (
     Event,
     RunCancelRequested,
@@ -22,6 +23,7 @@ from decopilot.contracts.events import (
     ThreadDeleted,
     ThreadForked,
     ThreadTitled,
+    ThreadVisibilitySet,
     decode_event,
 )
 from decopilot.contracts.frames import Outcome
@@ -51,6 +53,7 @@ from support.deciding import (
     resolve,
     retitle,
     send,
+    set_visibility,
     start,
     step,
     title,
@@ -84,10 +87,8 @@ def attempt_of(state: ThreadState, newer: int) -> int:
     return max(1, newer + (0 if state.active is None else state.active.attempt))
 
 
-def sending(message: str, user: str, said: str, on_conflict: OnConflict, *, owner_of_org: bool) -> Wish:
-    return lambda _, number: send(
-        message, f"r{number}", user=user, said=said, on_conflict=on_conflict, owner_of_org=owner_of_org
-    )
+def sending(message: str, user: str, said: str, on_conflict: OnConflict, *, role: Role) -> Wish:
+    return lambda _, number: send(message, f"r{number}", user=user, said=said, on_conflict=on_conflict, role=role)
 
 
 def resolving(facts: list[Resolution], user: str, *, whole: bool) -> Wish:
@@ -123,7 +124,7 @@ SENDS = st.builds(
     USERS,
     st.sampled_from(["Hello", "Hello", "Bye"]),
     st.sampled_from(["queue", "queue", "interrupt", "reject"]),
-    owner_of_org=st.booleans(),
+    role=st.sampled_from(get_args(Role)),
 )
 STARTS = st.builds(
     lambda role, newer: lambda state, _: start(run_of(role, state), attempt_of(state, 1 - newer)), ROLES, NEWER
@@ -142,6 +143,11 @@ ONE_WISH: st.SearchStrategy[Wish] = st.one_of(
     st.builds(lambda message, user: lambda _, __: withdraw(message, user=user), MESSAGES, USERS),
     st.builds(lambda title, user: lambda _, __: retitle(title, user=user), st.sampled_from(["Love", "Hate"]), USERS),
     st.builds(lambda archived, user: lambda _, __: archive(archived=archived, user=user), st.booleans(), USERS),
+    st.builds(
+        lambda visibility, user: lambda _, __: set_visibility(visibility, user=user),
+        st.sampled_from(get_args(Visibility)),
+        USERS,
+    ),
     REGENERATIONS,
     st.builds(
         lambda source, until, user: lambda _, __: fork(until, source=source, user=user),
@@ -164,8 +170,8 @@ ONE_WISH: st.SearchStrategy[Wish] = st.one_of(
     ENDS,
     ENDS,
 )
-SENT = sending("m1", "ann", "Hello", "queue", owner_of_org=False)
-QUEUED = sending("m2", "ann", "Hello", "queue", owner_of_org=False)
+SENT = sending("m1", "ann", "Hello", "queue", role="member")
+QUEUED = sending("m2", "ann", "Hello", "queue", role="member")
 STARTED: Wish = lambda state, _: start(run_of("present", state), attempt_of(state, 1))  # noqa: E731  as all its like
 WAITED = ending("present", 0, WAITING, [ASKS, OPEN], spoken=True)
 FORKED: Wish = lambda _, __: fork()  # noqa: E731
@@ -231,6 +237,7 @@ class Witness:
         self.messages: list[str] = []
         self.gone: list[str] = []
         self.is_titled = self.is_archived = self.is_deleted = False
+        self.visibility = "org"
 
     def see(self, event: Event) -> None:  # noqa: C901, PLR0912, PLR0915  one case per event
         if self.is_deleted:
@@ -290,6 +297,9 @@ class Witness:
             case ThreadTitled():
                 assert not (event.automatic and self.is_titled)
                 self.is_titled = True
+            case ThreadVisibilitySet():
+                assert event.visibility != self.visibility
+                self.visibility = event.visibility
             case ThreadArchived():
                 assert event.archived != self.is_archived
                 self.is_archived = event.archived
@@ -304,6 +314,7 @@ class Witness:
         assert self.active == (None if active is None else active.run_id)
         assert self.queue == [queued.run_id for queued in state.queue]
         assert self.is_deleted == state.is_deleted
+        assert self.is_deleted or self.visibility == state.visibility
         assert (active is not None) == (state.status == "in_progress")
         if active is not None:
             assert (self.attempt, self.steps, self.let_go == self.attempt > 0) == (

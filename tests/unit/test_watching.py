@@ -60,6 +60,13 @@ TOLD: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, object]]]]] = [
     (of_user("interactions_denied"), [("decopilot.thread.status", {"status": "completed"})]),
     (of_user("thread_titled", ', "title": "Love"'), [("decopilot.thread.titled", {})]),
     (of_user("thread_archived", ', "archived": true'), [("decopilot.thread.archived", {"archived": True})]),
+    *(
+        (
+            of_user("thread_visibility_set", f', "visibility": "{visibility}"'),
+            [("decopilot.thread.visibility", {"visibility": visibility})],
+        )
+        for visibility in ("org", "private")
+    ),
     (
         of_user(
             "thread_forked",

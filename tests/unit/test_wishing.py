@@ -152,7 +152,7 @@ def test_only_its_owner_and_the_orgs_owners_write_to_a_thread(given: Sequence[Co
 
 
 def test_an_owner_of_the_org_writes_to_a_thread_that_stays_its_owners() -> None:
-    state = thread_after(*ENDED, send("m2", "r2", user="bob", owner_of_org=True))
+    state = thread_after(*ENDED, send("m2", "r2", user="bob", role="owner"))
     assert "ann" == state.owner
     assert state.active is not None
     assert "bob" == state.active.requested.user_id

@@ -21,6 +21,7 @@ from decopilot.cli.usage import (
     OnConflict,
     OneLineUsage,
     Org,
+    Private,
     Tier,
     Timeout,
     Token,
@@ -207,6 +208,7 @@ def run(
     mode: Annotated[
         Mode, typer.Option(help="Just do it, propose a plan before anything is changed, or search the web first.")
     ] = Mode.DEFAULT,
+    private: Private = False,
     as_json: AsJson = False,
     timeout: Timeout = None,
     org: Org = "local",
@@ -235,6 +237,7 @@ def run(
         agent,
         None if tier is None else tier.value,
         file or (),
+        private,
     )
     terms = Terms(data_dir, org, thread, url, token, as_json, timeout)
     raise typer.Exit(ask(question, terms, os.environ))
@@ -300,6 +303,7 @@ def chat(
         bool, typer.Option("--ask-first", help="Be asked before a tool changes anything, whatever the agent says.")
     ] = False,
     file: Files = None,
+    private: Private = False,
     org: Org = "local",
     url: Url = None,
     token: Token = None,
@@ -315,7 +319,7 @@ def chat(
     from decopilot.cli.chat.session import Choice  # noqa: PLC0415 - as above
     from decopilot.cli.following import Terms  # noqa: PLC0415 - as above
 
-    choice = Choice(agent, None if tier is None else tier.value, mode.value, ask_first, file or ())
+    choice = Choice(agent, None if tier is None else tier.value, mode.value, ask_first, file or (), private)
     talk(choice, Terms(data_dir, org, thread, url, token), os.environ)
 
 

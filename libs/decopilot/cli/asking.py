@@ -35,6 +35,7 @@ class Question:
     agent: str | None = None
     tier: Literal["fast", "smart", "thinking", "image", "web_research"] | None = None
     files: Sequence[Path] = ()
+    is_private: bool = False
 
     async def message(self, client: Client, thread: str, text: str) -> str | UIMessage:
         """Make the message, whose files are uploaded first."""
@@ -74,6 +75,8 @@ def ask(question: Question, terms: Terms, environment: Mapping[str, str]) -> Exi
             message = "There is nothing to ask: the text is empty."
             raise CliError(message)
         options: SendOptions = {"on_conflict": question.on_conflict, "mode": question.mode}
+        if question.is_private:
+            options["visibility"] = "private"
         if question.tool_approval is not None:
             options["tool_approval_level"] = question.tool_approval
         if question.agent is not None:

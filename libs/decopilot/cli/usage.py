@@ -25,6 +25,9 @@ Token = Annotated[
     str | None,
     typer.Option(envvar="DECOPILOT_TOKEN", show_default="made as `up` does", help="What opens the gateway."),
 ]
+Private = Annotated[
+    bool, typer.Option("--private", help="Only you and the org's owners read a conversation that begins with this.")
+]
 AsJson = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON object at the end: status, reason, detail, runId, message, pending."),

@@ -50,6 +50,7 @@ from decopilot.client.streaming import OnOpen, OnWait, Stream
 from decopilot.client.waiting import Waiter
 from decopilot.client.watching import Connected, WatchEvent
 from decopilot.contracts.chunks import Chunk
+from decopilot.contracts.commands import Visibility
 from decopilot.contracts.interactions import Resolution
 from decopilot.contracts.messages import UIMessage
 
@@ -143,11 +144,23 @@ class Client:
         body = regenerate_body(message_id, options)
         return await self._wait(partial(self._regenerate, thread, body), on_chunk, on_accepted, on_wait)
 
-    async def fork(self, thread: str, message_id: str | None = None, *, into: str | None = None) -> Fork:
-        """Begin another thread, of a new id or `into` this one, with what a thread holds up to a message of it."""
+    async def fork(
+        self,
+        thread: str,
+        message_id: str | None = None,
+        *,
+        into: str | None = None,
+        visibility: Visibility | None = None,
+    ) -> Fork:
+        """Begin another thread, of a new id or `into` this one, with what a thread holds up to a message of it.
+
+        It is as visible as that thread, unless told otherwise.
+        """
         body = {"threadId": checked_id(into or f"thrd_{uuid.uuid4().hex}", "thread")}
         if message_id is not None:
             body["messageId"] = message_id
+        if visibility is not None:
+            body["visibility"] = visibility
         return _read(Fork, await self._caller.call("POST", f"{_path(thread)}/fork", body))
 
     async def resolve(self, thread: str, resolutions: Iterable[Resolution]) -> Accepted:
@@ -348,6 +361,10 @@ class Client:
     async def archive(self, thread: str, archived: bool = True) -> Receipt:  # noqa: FBT001, FBT002  reads as a sentence
         """Put a thread aside, or take it back; a message that is sent to it takes it back, too."""
         return _read(Receipt, await self._caller.call("PATCH", _path(thread), {"archived": archived}))
+
+    async def set_visibility(self, thread: str, visibility: Visibility) -> Receipt:
+        """Say who reads a thread: all of its org, or its owner and the org's owners only."""
+        return _read(Receipt, await self._caller.call("PATCH", _path(thread), {"visibility": visibility}))
 
     async def delete(self, thread: str) -> Receipt:
         """Delete a thread and all that it holds."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, TypedDict
 
 from decopilot.client.errors import ArgumentError
-from decopilot.contracts.commands import OnConflict
+from decopilot.contracts.commands import OnConflict, Visibility
 from decopilot.contracts.ids import MessageId
 from decopilot.contracts.interactions import Approval, Resolution
 from decopilot.contracts.messages import UIMessage
@@ -30,6 +30,8 @@ class SendOptions(AnswerOptions, total=False):
 
     on_conflict: OnConflict
     """While another run goes on: wait behind it (`queue`), end it (`interrupt`), or be refused (`reject`)."""
+    visibility: Visibility
+    """Of a thread that begins with it: all of the org reads it (`org`), or its owner and the owners (`private`)."""
 
 
 def user_message(message: str | UIMessage, message_id: str | None) -> UIMessage:
@@ -54,6 +56,8 @@ def messages_body(message: UIMessage, options: SendOptions) -> dict[str, Any]:
     body["messages"] = [*body.get("messages", ()), message.model_dump(mode="json", exclude_none=True)]
     if (on_conflict := options.get("on_conflict")) is not None:
         body["onConflict"] = on_conflict
+    if (visibility := options.get("visibility")) is not None:
+        body["visibility"] = visibility
     return body
 
 

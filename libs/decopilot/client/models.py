@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel, to_snake
 
 from decopilot.contracts.chunks import FinishReason
-from decopilot.contracts.commands import RunStatus, ThreadStatus
+from decopilot.contracts.commands import RunStatus, ThreadStatus, Visibility
 from decopilot.contracts.events import FailureReason
 from decopilot.contracts.ids import MessageId, RunId, ThreadId
 from decopilot.contracts.interactions import Interaction
@@ -92,6 +92,7 @@ class ThreadSummary(_Answer):
     created_at: str
     updated_at: str
     archived: bool = False
+    visibility: Visibility = "org"
 
 
 class Thread(ThreadSummary):
@@ -279,6 +280,7 @@ class Automation(_Answer):
     schedule: str | None = None
     timezone: str
     is_active: bool
+    visibility: Visibility = "org"
     next_due_at: str | None = None
     last_fired: Fired | None = None
     last_skipped: Skipped | None = None

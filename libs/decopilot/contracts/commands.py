@@ -14,6 +14,7 @@ RESOLVE_INTERACTIONS = "resolve_interactions"
 WITHDRAW_MESSAGE = "withdraw_message"
 RETITLE_THREAD = "retitle_thread"
 ARCHIVE_THREAD = "archive_thread"
+SET_VISIBILITY = "set_visibility"
 DELETE_THREAD = "delete_thread"
 REGENERATE_ANSWER = "regenerate_answer"
 FORK_THREAD = "fork_thread"
@@ -21,6 +22,7 @@ FORK_THREAD = "fork_thread"
 TITLE_MAX = 200
 
 ThreadStatus = Literal["in_progress", "requires_action", "completed", "failed"]
+Visibility = Literal["org", "private"]
 RunStatus = Literal["queued", "in_progress", "requires_action", "completed", "failed", "withdrawn"]
 OnConflict = Literal["queue", "interrupt", "reject"]
 Role = Literal["owner", "member", "viewer", "service"]
@@ -36,13 +38,15 @@ class _Request(Frozen):
 class SendMessage(_Request):
     """Ask for a run that answers a user's message. The same message twice is one run.
 
-    `title` is that of a thread which begins with it. With `is_tracked` product analytics hears of a user's message.
+    `title` and `visibility` are those of a thread which begins with it. With `is_tracked` product
+    analytics hears of a user's message.
     """
 
     message: UIMessage
     config: AskedConfig
     on_conflict: OnConflict = "queue"
     title: str | None = None
+    visibility: Visibility = "org"
     is_tracked: bool = True
 
 
@@ -82,6 +86,12 @@ class ArchiveThread(_Request):
     archived: bool
 
 
+class SetVisibility(_Request):
+    """Say who may read a thread: all of the org, or its owner and the org's owners only."""
+
+    visibility: Visibility
+
+
 class DeleteThread(_Request):
     """Delete a thread and all that it holds."""
 
@@ -102,6 +112,8 @@ class ForkThread(_Request):
 
     source: Thread
     message_id: Message | None = None
+    visibility: Visibility | None = None
+    """None: as its source."""
 
 
 class Accepted(Frozen):
@@ -119,13 +131,16 @@ class Receipt(Frozen):
     """What came of a wish that starts no run: which run it was about, and how that one stands.
 
     `status` is a run's status, or `cancelling` (its end was asked for), `denied` (what it waited for was dropped),
-    `idle` (there was nothing to cancel), `titled`, `archived`, `unarchived`, `deleted`.
+    `idle` (there was nothing to cancel), `titled`, `archived`, `unarchived`, `org` and `private` (who reads it now),
+    `deleted`.
     """
 
     type: Literal["receipt"] = "receipt"
     thread: Thread
     run_id: Run | None = None
-    status: Literal[RunStatus, "cancelling", "denied", "idle", "titled", "archived", "unarchived", "deleted"]
+    status: Literal[
+        RunStatus, Visibility, "cancelling", "denied", "idle", "titled", "archived", "unarchived", "deleted"
+    ]
 
 
 class Forked(Frozen):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from decopilot.contracts.commands import Role
+from decopilot.contracts.commands import Role, Visibility
 from decopilot.contracts.ids import ID_PATTERN, Org
 from decopilot.contracts.messages import ApprovalLevel, Mode, Tier
 
@@ -134,6 +134,8 @@ class Automation(_Table):
     at_once: int = Field(default=3, ge=1, le=1_000)
     """So many of its runs at a time; one that would be more is skipped."""
     time_limit_s: float = Field(default=300.0, gt=0, le=86_400)
+    visibility: Visibility = "org"
+    """Who reads its threads: all of the org, or with `private` the org's owners only."""
     is_active: bool = Field(default=True, alias="active")
 
 

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, Field, TypeAdapter
 
 from decopilot.contracts.chunks import FinishReason
+from decopilot.contracts.commands import Visibility
 from decopilot.contracts.ids import Message, OrgId, Run, Thread, ThreadId, User
 from decopilot.contracts.interactions import Interaction, Resolution
 from decopilot.contracts.messages import Frozen, RunConfig, UIMessage, Usage
 
 FailureReason = Literal["cancelled", "error", "crashed", "timed_out", "superseded", "undeliverable"]
-Visibility = Literal["org", "private"]
 
 
 class ThreadCreated(Frozen):
@@ -188,6 +188,15 @@ class ThreadArchived(Frozen):
     archived: bool
 
 
+class ThreadVisibilitySet(Frozen):
+    """From now on the thread is read by all of its org, or by its owner and the org's owners only."""
+
+    type: Literal["thread_visibility_set"] = "thread_visibility_set"
+    at: AwareDatetime
+    user_id: User
+    visibility: Visibility
+
+
 class ThreadForked(Frozen):
     """A thread begins with what another one held, up to the message `until`; from here on each goes its own way.
 
@@ -205,11 +214,15 @@ class ThreadForked(Frozen):
 
 
 class ThreadDeleted(Frozen):
-    """The thread takes nothing any more, and what it held is being erased; this event stays in its place."""
+    """The thread takes nothing any more, and what it held is being erased; this event stays in its place.
+
+    `private_to` is the owner of a private one: nobody else is to learn that there was one.
+    """
 
     type: Literal["thread_deleted"] = "thread_deleted"
     at: AwareDatetime
     user_id: User
+    private_to: User | None = None
 
 
 Terminal = RunCompleted | RunRequiresAction | RunFailed
@@ -228,6 +241,7 @@ EVENTS = (
     InteractionsDenied,
     ThreadTitled,
     ThreadArchived,
+    ThreadVisibilitySet,
     ThreadForked,
     ThreadDeleted,
 )
@@ -246,9 +260,11 @@ Event = (
     | InteractionsDenied
     | ThreadTitled
     | ThreadArchived
+    | ThreadVisibilitySet
     | ThreadForked
     | ThreadDeleted
 )
+_OF_THREADS = ThreadTitled | ThreadArchived | ThreadVisibilitySet | ThreadForked | ThreadDeleted
 TERMINAL_TYPES = ("run_completed", "run_requires_action", "run_failed")
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
@@ -274,7 +290,7 @@ class Recorded:
 
 def run_of(event: Event) -> Run | None:
     """Tell which run an event is about; None for one about the thread."""
-    return None if isinstance(event, ThreadTitled | ThreadArchived | ThreadForked | ThreadDeleted) else event.run_id
+    return None if isinstance(event, _OF_THREADS) else event.run_id
 
 
 class UnknownEventError(Exception):

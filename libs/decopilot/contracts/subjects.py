@@ -79,6 +79,11 @@ def watchtail_of(org: OrgId) -> str:
     return f"{WATCHTAIL_PREFIX}.{org}.>"
 
 
+def watchtail_of_type(kind: str) -> str:
+    """Where the watch events of one kind are re-published, of all threads."""
+    return f"{WATCHTAIL_PREFIX}.*.*.{kind}"
+
+
 def command(name: str) -> str:
     """Subject on which `command` answers one kind of request."""
     return f"{COMMAND_PREFIX}.{name}"

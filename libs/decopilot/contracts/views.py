@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from decopilot.contracts.commands import RunStatus, ThreadStatus
+from decopilot.contracts.commands import RunStatus, ThreadStatus, Visibility
 from decopilot.contracts.events import FailureReason
 from decopilot.contracts.ids import MessageId, RunId, UserId
 from decopilot.contracts.messages import Frozen, Mode, Tier, UIMessage, Usage
@@ -28,6 +28,12 @@ class ThreadSummary(Frozen):
     updated_at: str
     first_title: str = ""
     archived: bool = False
+    visibility: Visibility = "org"
+
+    @property
+    def private_to(self) -> str | None:
+        """Who reads it beside the org's owners; None where all of the org do."""
+        return self.created_by if self.visibility == "private" else None
 
 
 class RunSummary(Frozen):

@@ -7,6 +7,8 @@ from pydantic import AwareDatetime
 from decopilot.contracts.messages import Frozen
 
 CAUSE = "Decopilot-Cause"
+PRIVATE_TO = "Decopilot-Private-To"
+"""Header of an event that is not for all of the org: who it is for beside the org's owners, percent-encoded."""
 
 THREAD_STATUS = "thread.status"
 STEP = "step"
@@ -16,6 +18,7 @@ THREAD_INTERACTIONS = "thread.interactions"
 THREAD_FORKED = "thread.forked"
 THREAD_TITLED = "thread.titled"
 THREAD_ARCHIVED = "thread.archived"
+THREAD_VISIBILITY = "thread.visibility"
 THREAD_DELETED = "thread.deleted"
 
 

@@ -10,6 +10,7 @@ from decopilot.contracts.commands import SendMessage
 from decopilot.contracts.configuration import Automation, Configuration
 from decopilot.contracts.ids import MessageId, OrgId, ThreadId, UserId
 from decopilot.contracts.messages import AskedConfig, UIMessage
+from decopilot.domain.access import AUTOMATED, Room, automation_user
 from decopilot.domain.commands import RefusedError
 from decopilot.domain.schedules import Schedule
 from decopilot.domain.thread import ThreadState
@@ -40,7 +41,12 @@ class Plan:
     @property
     def user(self) -> UserId:
         """Who owns its threads."""
-        return UserId(f"automation:{self.name}")
+        return UserId(automation_user(self.name))
+
+    @property
+    def room(self) -> Room:
+        """What decides who may enter its threads."""
+        return Room(self.user, self.automation.visibility)
 
     @property
     def rule(self) -> str | None:
@@ -62,7 +68,7 @@ class Plan:
         return self._thread(id_)
 
     def _thread(self, which: str) -> ThreadId:
-        return ThreadId(f"auto_{self.name}_{which}")
+        return ThreadId(f"{AUTOMATED}{self.name}_{which}")
 
     def message(self, thread: ThreadId, context: str = "") -> SendMessage:
         """Make the message that begins a thread: the same one whoever makes it, so that many are one."""
@@ -79,6 +85,7 @@ class Plan:
             config=self.config,
             on_conflict="reject",
             title=f"Automation: {self.name}",
+            visibility=self.automation.visibility,
             is_tracked=False,
         )
 

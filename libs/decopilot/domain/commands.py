@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from decopilot.contracts.commands import OnConflict
-from decopilot.contracts.events import Visibility
+from decopilot.contracts.commands import OnConflict, Role, Visibility
 from decopilot.contracts.frames import Cursor, Outcome
 from decopilot.contracts.ids import MessageId, RunId, ThreadId, UserId
 from decopilot.contracts.interactions import Resolution
@@ -17,7 +16,7 @@ class Send:
 
     now: datetime
     user_id: UserId
-    may_write_all: bool
+    role: Role
     message: UIMessage
     message_hash: str
     config: RunConfig
@@ -27,6 +26,8 @@ class Send:
     traceparent: str | None = None
     title: str | None = None
     """Of a thread that begins with it, in place of its first words."""
+    visibility: Visibility = "org"
+    """Of a thread that begins with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Resolve:
 
     now: datetime
     user_id: UserId
-    may_write_all: bool
+    role: Role
     resolutions: tuple[Resolution, ...]
     run_id: RunId
     message_id: MessageId | None = None
@@ -52,7 +53,7 @@ class Cancel:
 
     now: datetime
     user_id: UserId
-    may_write_all: bool
+    role: Role
     run_id: RunId | None = None
 
 
@@ -62,7 +63,7 @@ class Withdraw:
 
     now: datetime
     user_id: UserId
-    may_write_all: bool
+    role: Role
     message_id: MessageId
 
 
@@ -72,7 +73,7 @@ class Retitle:
 
     now: datetime
     user_id: UserId
-    may_write_all: bool
+    role: Role
     title: str
 
 
@@ -82,8 +83,18 @@ class Archive:
 
     now: datetime
     user_id: UserId
-    may_write_all: bool
+    role: Role
     archived: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetVisibility:
+    """Say who may read the thread."""
+
+    now: datetime
+    user_id: UserId
+    role: Role
+    visibility: Visibility
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +103,7 @@ class Regenerate:
 
     now: datetime
     user_id: UserId
-    may_write_all: bool
+    role: Role
     message_id: MessageId | None
     config: RunConfig
     run_id: RunId
@@ -109,7 +120,7 @@ class Fork:
 
     now: datetime
     user_id: UserId
-    may_write_all: bool
+    role: Role
     source: ThreadId
     asked_until: MessageId | None
     messages: tuple[UIMessage, ...]
@@ -132,7 +143,7 @@ class Delete:
 
     now: datetime
     user_id: UserId
-    may_write_all: bool
+    role: Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +196,7 @@ class End:
     end: Cursor
 
 
-UserCommand = Send | Regenerate | Resolve | Cancel | Withdraw | Retitle | Archive | Fork | Delete
+UserCommand = Send | Regenerate | Resolve | Cancel | Withdraw | Retitle | Archive | SetVisibility | Fork | Delete
 Command = UserCommand | Title | Promote | Start | HandBack | CompleteStep | End
 
 

@@ -4,7 +4,7 @@ from typing import Any, Literal, assert_never
 
 from pydantic import Field
 
-from decopilot.contracts.commands import RunStatus, ThreadStatus
+from decopilot.contracts.commands import RunStatus, ThreadStatus, Visibility
 from decopilot.contracts.events import (
     Event,
     FailureReason,
@@ -26,14 +26,15 @@ from decopilot.contracts.events import (
     ThreadDeleted,
     ThreadForked,
     ThreadTitled,
-    Visibility,
+    ThreadVisibilitySet,
 )
 from decopilot.contracts.frames import Cursor
 from decopilot.contracts.ids import MessageId, RunId, ThreadId, UserId
 from decopilot.contracts.interactions import Interaction, Resolution
 from decopilot.contracts.messages import Frozen, MessageRole, RunConfig, Usage
+from decopilot.domain.access import Room
 
-FOLD_VERSION = 4
+FOLD_VERSION = 5
 """Raised whenever `evolve` or the state's shape changes: snapshots of another version are ignored."""
 
 
@@ -157,6 +158,18 @@ class ThreadState(Frozen):
     last_frame: int = 0
     last_index: int = 0
     is_deleted: bool = False
+    was_private_to: str | None = None
+    """Whose private thread it was, of a deleted one."""
+
+    @property
+    def room(self) -> Room | None:
+        """What decides who may enter; None where there is no thread."""
+        return None if self.owner is None else Room(self.owner, self.visibility)
+
+    @property
+    def private_to(self) -> str | None:
+        """Who may know of it beside the org's owners; None where all of the org may."""
+        return self.was_private_to if self.room is None else self.room.private_to
 
     @property
     def cursor(self) -> Cursor:
@@ -215,13 +228,22 @@ def evolve(state: ThreadState, event: Event) -> ThreadState:  # noqa: C901, PLR0
             return state.model_copy(update=titled)
         case ThreadArchived():
             return state.model_copy(update={"is_archived": event.archived, "updated_at": event.at.isoformat()})
+        case ThreadVisibilitySet():
+            return state.model_copy(update={"visibility": event.visibility, "updated_at": event.at.isoformat()})
         case ThreadForked():
             return _forked(event)
         case ThreadDeleted():
             # What is active must be ended yet; of all else nothing stays.
             kept = state.model_dump(include={"last_frame", "last_index"})
             status: ThreadStatus = "completed" if state.active is None else "in_progress"
-            return ThreadState(is_deleted=True, status=status, active=state.active, runs=state.runs, **kept)
+            return ThreadState(
+                is_deleted=True,
+                was_private_to=event.private_to,
+                status=status,
+                active=state.active,
+                runs=state.runs,
+                **kept,
+            )
         case _:
             assert_never(event)
 

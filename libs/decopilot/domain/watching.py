@@ -20,6 +20,7 @@ from decopilot.contracts.events import (
     ThreadDeleted,
     ThreadForked,
     ThreadTitled,
+    ThreadVisibilitySet,
 )
 from decopilot.contracts.watch import (
     FINISH,
@@ -31,6 +32,7 @@ from decopilot.contracts.watch import (
     THREAD_QUEUE,
     THREAD_STATUS,
     THREAD_TITLED,
+    THREAD_VISIBILITY,
     WatchEvent,
 )
 
@@ -64,6 +66,8 @@ def watch_events_of(recorded: Recorded) -> list[tuple[str, WatchEvent]]:  # noqa
             told = [(THREAD_TITLED, {})]
         case ThreadArchived():
             told = [(THREAD_ARCHIVED, {"archived": event.archived})]
+        case ThreadVisibilitySet():
+            told = [(THREAD_VISIBILITY, {"visibility": event.visibility})]
         case ThreadForked():
             told = [(THREAD_FORKED, {"source": event.source, "messageId": event.until})]
         case ThreadDeleted():

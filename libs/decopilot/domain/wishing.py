@@ -14,10 +14,11 @@ from decopilot.contracts.events import (
     ThreadCreated,
     ThreadDeleted,
     ThreadTitled,
+    ThreadVisibilitySet,
 )
 from decopilot.contracts.ids import MessageId, RunId, UserId
 from decopilot.contracts.interactions import Resolution
-from decopilot.domain import branching
+from decopilot.domain import access, branching
 from decopilot.domain.commands import (
     Archive,
     Cancel,
@@ -28,6 +29,7 @@ from decopilot.domain.commands import (
     Resolve,
     Retitle,
     Send,
+    SetVisibility,
     UserCommand,
     Withdraw,
 )
@@ -71,33 +73,30 @@ def decide(command: UserCommand, state: ThreadState) -> Event | None:  # noqa: C
             if command.archived == state.is_archived:
                 return None
             return ThreadArchived(at=command.now, user_id=command.user_id, archived=command.archived)
+        case SetVisibility():
+            if command.visibility == state.visibility:
+                return None
+            return ThreadVisibilitySet(at=command.now, user_id=command.user_id, visibility=command.visibility)
         case Delete():
             if state.is_deleted:
                 return None
-            return ThreadDeleted(at=command.now, user_id=command.user_id)
+            private_to = None if state.private_to is None else UserId(state.private_to)
+            return ThreadDeleted(at=command.now, user_id=command.user_id, private_to=private_to)
         case _:
             assert_never(command)
 
 
 def _check_rights(command: UserCommand, state: ThreadState) -> None:
+    user, role = command.user_id, command.role
+    access.check_changer(role)
     if state.is_deleted and isinstance(command, Delete):
+        access.check_known(state, role, user)
         return
-    if state.owner is None and not isinstance(command, Send | Fork):
-        raise RefusedError("thread_not_found", "There is no such thread, or no more.")
-    check_writer(state, command.user_id, may_write_all=command.may_write_all)
-
-
-def check_writer(state: ThreadState, user: UserId, *, may_write_all: bool) -> None:
-    """Check that a user may write to a thread, or begin it.
-
-    Raises:
-        RefusedError: it is somebody else's, or deleted.
-
-    """
-    if state.is_deleted:
-        raise RefusedError("thread_not_found", "There is no such thread, or no more.")
-    if state.owner is not None and state.owner != user and not may_write_all:
-        raise RefusedError("forbidden", "Only the thread's owner and the org's owners write to it.")
+    if not isinstance(command, Send | Fork):
+        access.check_reader(state, role, user)
+    access.check_writer(state, role, user)
+    if isinstance(command, SetVisibility):
+        access.check_shower(state, role, user)
 
 
 def _send(command: Send, state: ThreadState) -> RunRequested | RunQueued | None:
@@ -118,6 +117,7 @@ def _send(command: Send, state: ThreadState) -> RunRequested | RunQueued | None:
             agent_id=command.config.agent_id,
             title=command.title or title_of(message.text),
             is_titled=command.title is not None,
+            visibility=command.visibility,
         )
     return RunRequested(
         at=command.now,

@@ -90,10 +90,13 @@ class Histories:
         org: OrgId,
         thread: ThreadId,
         *,
+        check: Callable[[ThreadState], None] = lambda _: None,
         limit: int | None = None,
         show: Callable[[UIMessage, ThreadState], UIMessage] = shown,
     ) -> History:
         """Read a thread's messages, the newest `limit` of them; none for a thread that does not exist.
+
+        `check` raises what speaks against reading them, before any is read.
 
         Raises:
             HistoryError: a listed message stays missing.
@@ -107,6 +110,7 @@ class Histories:
             for recorded in await self._journal.events(org, thread, after=sequence, until=until):
                 state = evolve(state, recorded.event)
                 newer |= {stored.message.id: stored for stored in messages_of(recorded)}
+            check(state)
             refs = state.messages if limit is None else state.messages[-limit:]
             messages: list[UIMessage] = []
             for some in range(0, len(refs), _AT_ONCE):

@@ -152,6 +152,7 @@ def summary(thread: ThreadId, state: ThreadState) -> ThreadSummary:
         updated_at=state.updated_at,
         first_title=state.first_title,
         archived=state.is_archived,
+        visibility=state.visibility,
     )
 
 

@@ -227,6 +227,13 @@ export class DecopilotClient {
    */
   archiveThread = (thread, archived) => this.request(threadPath(thread), sending("PATCH", { archived }));
 
+  /**
+   * Say who reads a thread: all of its org, or its owner and the org's owners only.
+   * @param {string} thread
+   * @param {"org" | "private"} visibility
+   */
+  setVisibility = (thread, visibility) => this.request(threadPath(thread), sending("PATCH", { visibility }));
+
   /** @param {string} thread */
   deleteThread = (thread) => this.request(threadPath(thread), { method: "DELETE" });
 

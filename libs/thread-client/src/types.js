@@ -32,7 +32,7 @@
 
 /** A line of the AI SDK, by the first number of its version. @typedef {5 | 6 | 7} SdkLine */
 
-/** How a run is to answer (docs/protocol.md 4). */
+/** How a run is to answer, and who reads a thread that begins with it (docs/protocol.md 4, 65). */
 /**
  * @typedef {{
  *   agent?: {id: string},
@@ -41,6 +41,7 @@
  *   toolApprovalLevel?: string,
  *   temperature?: number,
  *   memory?: {windowSize: number},
+ *   visibility?: "org" | "private",
  * }} RunOptions
  */
 

@@ -8,6 +8,7 @@ import structlog
 
 from decopilot.contracts.commands import Accepted, Forked, ForkThread, RegenerateAnswer
 from decopilot.contracts.ids import MessageId
+from decopilot.domain.access import check_changer, check_reader
 from decopilot.domain.branching import regenerating_run
 from decopilot.domain.commands import Fork, RefusedError, Regenerate
 from decopilot.domain.thread import INITIAL
@@ -50,6 +51,8 @@ class Brancher:
 
     async def fork(self, request: ForkThread) -> Forked:
         """Append the thread that begins as a fork, or find it there."""
+        # Before anything is read or copied.
+        check_changer(request.role)
         there = await self._executor.state(request)
         # Asked again it is found, whatever has become of its source.
         source = None if there.owner is not None else await self._source(request)
@@ -62,7 +65,7 @@ class Brancher:
             messages=tuple(messages),
             agent_id=state.agent_id,
             title=state.title,
-            visibility=state.visibility,
+            visibility=request.visibility or state.visibility,
         )
         executed = await self._executor.execute(request, command)
         forked = executed.state.forked
@@ -82,13 +85,16 @@ class Brancher:
         """Read what is to be copied: finished messages, which stay as they are, so that nothing guards them.
 
         Raises:
-            RefusedError: there is no such thread, or no such message in it that is finished.
+            RefusedError: to the user there is no such thread, or no such message in it that is finished.
 
         """
         async with asyncio.timeout(DEADLINE_S):
-            history = await self._histories.read(request.org, request.source, show=left_behind)
-        if history.state.owner is None:
-            raise RefusedError("thread_not_found", f"There is no thread {request.source}.")
+            history = await self._histories.read(
+                request.org,
+                request.source,
+                check=lambda state: check_reader(state, request.role, request.user),
+                show=left_behind,
+            )
         active = history.state.active
         # One that is being gone on with is not finished.
         messages = [one for one in history.messages if active is None or one.id != active.requested.assistant_id]

@@ -10,10 +10,12 @@ from decopilot.contracts.commands import (
     DeleteThread,
     Receipt,
     RetitleThread,
+    SetVisibility,
     WithdrawMessage,
 )
 from decopilot.contracts.events import InteractionsDenied
 from decopilot.contracts.ids import RunId
+from decopilot.domain import commands
 from decopilot.domain.commands import Archive, Cancel, Delete, Retitle, Withdraw
 from decopilot.domain.thread import ThreadState
 from decopilot.log.journal import Executed
@@ -24,7 +26,7 @@ log = structlog.get_logger()
 
 
 class Changer:
-    """Takes cancellations, withdrawals, titles, deletions, and the archive; all raise what `Executor.execute` does."""
+    """Takes wishes that start no run; all raise what `Executor.execute` does."""
 
     def __init__(self, executor: Executor, bell: Bell) -> None:
         self._executor = executor
@@ -59,6 +61,12 @@ class Changer:
         executed = await self._executor.execute(request, Archive(**wisher(request), archived=request.archived))
         status: Literal["archived", "unarchived"] = "archived" if request.archived else "unarchived"
         return _noted(request, Receipt(thread=request.thread, status=status), executed)
+
+    async def set_visibility(self, request: SetVisibility) -> Receipt:
+        """Say who may read the thread."""
+        wish = commands.SetVisibility(**wisher(request), visibility=request.visibility)
+        executed = await self._executor.execute(request, wish)
+        return _noted(request, Receipt(thread=request.thread, status=request.visibility), executed)
 
     async def delete(self, request: DeleteThread) -> Receipt:
         """Delete the thread; a run that is active in it is ended."""

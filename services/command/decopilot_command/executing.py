@@ -16,13 +16,16 @@ from decopilot.contracts.commands import (
     RegenerateAnswer,
     ResolveInteractions,
     RetitleThread,
+    Role,
     SendMessage,
+    SetVisibility,
     WithdrawMessage,
 )
 from decopilot.contracts.events import RunQueued, RunRequested
 from decopilot.contracts.ids import MessageId, RunId, UserId
 from decopilot.contracts.messages import RunConfig
-from decopilot.domain.commands import RefusedError, Regenerate, Resolve, Send, UserCommand
+from decopilot.domain.access import check_changer, check_reader, may_begin
+from decopilot.domain.commands import Fork, RefusedError, Regenerate, Resolve, Send, UserCommand
 from decopilot.domain.decider import decide
 from decopilot.domain.thread import ThreadState
 from decopilot.log.capacity import Capacity
@@ -39,6 +42,7 @@ Request = (
     | WithdrawMessage
     | RetitleThread
     | ArchiveThread
+    | SetVisibility
     | ForkThread
     | DeleteThread
 )
@@ -51,12 +55,12 @@ class Wisher(TypedDict):
 
     now: datetime
     user_id: UserId
-    may_write_all: bool
+    role: Role
 
 
 def wisher(request: Request) -> Wisher:
     """Tell who wishes, now."""
-    return Wisher(now=datetime.now(UTC), user_id=request.user, may_write_all=request.role == "owner")
+    return Wisher(now=datetime.now(UTC), user_id=request.user, role=request.role)
 
 
 class Executor:
@@ -78,16 +82,18 @@ class Executor:
             TimeoutError, nats.errors.Error: unknown whether it was appended; the same request may be sent again.
 
         """
-        if request.role == "viewer":
-            raise RefusedError("forbidden", "Viewers read; they change nothing.")
+        check_changer(request.role)
         known: Loaded | None = None
         async with asyncio.timeout(DEADLINE_S):
+            if isinstance(command, Send | Fork) and not may_begin(request.user, request.thread):
+                known = await self._journal.load(request.org, request.thread)
+                check_reader(known.state, request.role, request.user)
             if isinstance(command, Runs):
                 checks = [] if check is None else [check]
                 if await self._capacity.is_nearly_full():
                     checks.append(_no_room)
                 if checks:
-                    known = await self._journal.load(request.org, request.thread)
+                    known = known or await self._journal.load(request.org, request.thread)
                     _check_new_run(known.state, command, checks)
             return await self._journal.execute(request.org, request.thread, command, known=known)
 

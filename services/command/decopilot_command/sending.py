@@ -40,6 +40,7 @@ class Sender:
             on_conflict=request.on_conflict,
             traceparent=telemetry.inject({}).get("traceparent"),
             title=request.title,
+            visibility=request.visibility,
         )
         executed = await self._executor.execute(request, command, check=check)
         state = executed.state

@@ -13,6 +13,7 @@ from decopilot.contracts.commands import (
     RESOLVE_INTERACTIONS,
     RETITLE_THREAD,
     SEND_MESSAGE,
+    SET_VISIBILITY,
     WITHDRAW_MESSAGE,
     Accepted,
     ArchiveThread,
@@ -25,6 +26,7 @@ from decopilot.contracts.commands import (
     ResolveInteractions,
     RetitleThread,
     SendMessage,
+    SetVisibility,
     WithdrawMessage,
 )
 from decopilot_command.branching import Brancher
@@ -60,6 +62,7 @@ def wishes(executor: Executor, tracker: Tracker, bell: Bell, chooser: Chooser, b
         Wish(WITHDRAW_MESSAGE, WithdrawMessage, changer.withdraw),
         Wish(RETITLE_THREAD, RetitleThread, changer.retitle),
         Wish(ARCHIVE_THREAD, ArchiveThread, changer.archive),
+        Wish(SET_VISIBILITY, SetVisibility, changer.set_visibility),
         Wish(FORK_THREAD, ForkThread, brancher.fork),
         Wish(DELETE_THREAD, DeleteThread, changer.delete),
     ]

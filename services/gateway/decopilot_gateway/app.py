@@ -25,6 +25,7 @@ from decopilot.log.readers import Readers
 from decopilot.log.store import Store, Stored
 from decopilot.log.tail import Stretch, Tails
 from decopilot.log.views import Views
+from decopilot_gateway.access import Access
 from decopilot_gateway.admitting import Admission
 from decopilot_gateway.attaching import Attach
 from decopilot_gateway.attachments import Attachments
@@ -34,6 +35,7 @@ from decopilot_gateway.branching import Branching
 from decopilot_gateway.choices import Choices
 from decopilot_gateway.commanding import Commander
 from decopilot_gateway.endpoints import endpoints
+from decopilot_gateway.entering import Gates
 from decopilot_gateway.granting import IssueAttachToken
 from decopilot_gateway.inspecting import Inspecting
 from decopilot_gateway.links import Links
@@ -49,8 +51,8 @@ from decopilot_gateway.serving import Serving
 from decopilot_gateway.settings import GatewaySettings
 from decopilot_gateway.streaming import Leaving, Pulse
 from decopilot_gateway.tracing import tracing
-from decopilot_gateway.uploading import Uploading, Writers
-from decopilot_gateway.watching import Watch
+from decopilot_gateway.uploading import Uploading
+from decopilot_gateway.watching import Told, Watch
 from decopilot_gateway.wishing import Wishing
 
 DRAIN_S = 2.5
@@ -72,10 +74,11 @@ async def build(
     that of the environment.
     """
     configuration = configuration or read_configuration()
-    followed: list[Tails[Frame, Stretch] | Tails[Stored, str]] = []
+    followed: list[Tails[Frame, Stretch] | Tails[Stored, Told]] = []
     found_broker = asyncio.Event()
 
     async def check_tails() -> None:
+        gates.doubt()
         for tails in followed:
             await tails.check()
 
@@ -85,7 +88,7 @@ async def build(
         journal = Journal(store, views)
         memory = Memory(settings.memory_bytes)
         frame_tails: Tails[Frame, Stretch] = Tails(store, memory, linger_s=settings.linger_s)
-        watch_tails: Tails[Stored, str] = Tails(store, memory, linger_s=settings.linger_s)
+        watch_tails: Tails[Stored, Told] = Tails(store, memory, linger_s=settings.linger_s)
         followed += [frame_tails, watch_tails]
         leaving, pulse = Leaving(followed), Pulse(settings.keepalive_s)
         prefix = settings.path_prefix
@@ -98,12 +101,12 @@ async def build(
             per_user=settings.streams_per_user, per_org=settings.streams_per_org, in_all=settings.streams
         )
         commander = Commander(nc)
-        blobs, writers = Blobs(store), Writers(journal)
+        blobs, access, gates = Blobs(store), Access(doorman, journal), Gates(journal)
         links = Links(settings.own_secret, prefix, lasts_s=settings.file_link_s)
         table = endpoints(
-            posting=Posting(doorman, commander, Attachments(writers, blobs, links)),
-            uploading=Uploading(doorman, writers, blobs, links, limit_bytes=settings.file_limit_bytes),
-            serving=Serving(doorman, blobs, links),
+            posting=Posting(doorman, commander, Attachments(access, blobs, links)),
+            uploading=Uploading(doorman, access, blobs, links, limit_bytes=settings.file_limit_bytes),
+            serving=Serving(doorman, access, blobs, links),
             wishing=Wishing(doorman, commander),
             automating=Automating(doorman, commander, Automations(store, journal), plans(configuration)),
             branching=Branching(doorman, commander),
@@ -115,11 +118,12 @@ async def build(
                 tails=frame_tails,
                 locators=Locators(ChunkLog(store), journal, views),
                 readers=Readers(store),
+                gates=gates,
             ),
             watch=Watch(doorman, admission, leaving, pulse, tails=watch_tails, store=store),
-            inspecting=Inspecting(doorman, journal, Inspector(journal, ChunkLog(store)), trace_url=settings.trace_url),
+            inspecting=Inspecting(access, Inspector(journal, ChunkLog(store)), trace_url=settings.trace_url),
             listing=Listing(doorman, views),
-            reading=Reading(doorman, journal, Histories(journal, views)),
+            reading=Reading(doorman, access, Histories(journal, views)),
             choices=Choices(doorman, configuration),
             attach_tokens=IssueAttachToken(doorman, settings.public_url, prefix),
             page=Page(doorman, prefix),
@@ -135,6 +139,7 @@ async def build(
         async def follow() -> None:
             await connect()
             async with store, asyncio.TaskGroup() as checks:
+                await gates.listen(nc)
                 found_broker.set()
                 checks.create_task(pulse.beat())
                 for tails in followed:

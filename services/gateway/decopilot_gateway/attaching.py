@@ -9,6 +9,7 @@ from decopilot_gateway import sse
 from decopilot_gateway.admitting import Admission
 from decopilot_gateway.announcing import Announcer
 from decopilot_gateway.auth import Doorman, thread_in_path
+from decopilot_gateway.entering import Gates, Visit
 from decopilot_gateway.following import follow
 from decopilot_gateway.granting import lease_of
 from decopilot_gateway.locating import Locators
@@ -31,12 +32,14 @@ class Attach:
         tails: Tails[Frame, Stretch],
         locators: Locators,
         readers: Readers,
+        gates: Gates,
     ) -> None:
         self._doorman = doorman
         self._admission = admission
         self._tails = tails
         self._locators = locators
         self._readers = readers
+        self._gates = gates
         self._leaving = leaving
         self._pulse = pulse
 
@@ -50,7 +53,9 @@ class Attach:
                 # The feed listens before the start is looked up: nothing can fall between the two.
                 locator = self._locators.on(org, thread, feed)
                 announcer = Announcer(self._readers, org, thread)
-                viewer = Viewer(feed, await locator.locate(cursor, form), form, locator, announcer)
+                visit = Visit(self._gates.at(org, thread), caller)
+                start = await visit.begin(feed, lambda: locator.locate(cursor, form), lambda: locator.nowhere(cursor))
+                viewer = Viewer(feed, start, form, locator, announcer, visit=visit)
 
                 async def write(channel: Channel) -> None:
                     channel.write(viewer.opening())

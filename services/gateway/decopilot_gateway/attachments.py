@@ -13,10 +13,11 @@ from decopilot.contracts.files import FileRef, file_ref
 from decopilot.contracts.ids import ThreadId
 from decopilot.contracts.messages import Part, UIMessage
 from decopilot.log.blobs import Blob, Blobs
+from decopilot_gateway.access import Access
 from decopilot_gateway.auth import Caller
 from decopilot_gateway.links import Links
 from decopilot_gateway.problems import ProblemError
-from decopilot_gateway.uploading import Writers, filename, media_type
+from decopilot_gateway.uploading import filename, media_type
 
 _DATA = re.compile(
     r"data:(?P<type>[^;,]*)(;[^;,=]+=[^;,]*)*(?P<base64>;base64)?,(?P<data>.*)", re.IGNORECASE | re.DOTALL
@@ -42,8 +43,8 @@ class Data:
 class Attachments:
     """Makes a message's files the thread's own."""
 
-    def __init__(self, writers: Writers, blobs: Blobs, links: Links) -> None:
-        self._writers = writers
+    def __init__(self, access: Access, blobs: Blobs, links: Links) -> None:
+        self._access = access
         self._blobs = blobs
         self._links = links
 
@@ -54,17 +55,20 @@ class Attachments:
         gets its own. Where one file is refused, none that the message brings is stored.
 
         Raises:
-            ProblemError: a file is malformed, or not there; or the caller may not write to the thread.
+            ProblemError: a file is malformed, or not there for the caller.
+            RefusedError: the caller may not write to the thread.
 
         """
         given = [given_in(part, caller) if part.get("type") == "file" else None for part in message.parts]
         if not any(given):
             return message
-        await self._writers.check(caller, thread)
+        await self._access.check_writer(caller, thread)
         # All that may not be there is looked for before anything is stored.
         for one in given:
-            if isinstance(one, FileRef) and await self._blobs.info(*one) is None:
-                raise _missing(one)
+            if isinstance(one, FileRef):
+                is_known = await self._access.is_known(caller, one.thread)
+                if await self._blobs.info(*one) is None or not is_known:
+                    raise _missing(one)
         parts = [
             part if one is None else await self._own(part, one, caller, thread)
             for part, one in zip(message.parts, given, strict=True)

@@ -10,8 +10,8 @@ from pydantic import BaseModel, StringConstraints
 
 from decopilot.contracts.automations import Ledger
 from decopilot.contracts.commands import SEND_MESSAGE, Accepted
+from decopilot.domain.access import check_changer, may_read
 from decopilot.domain.automating import Plan
-from decopilot.domain.commands import RefusedError
 from decopilot.log.automations import Automations
 from decopilot_gateway.auth import Caller, Doorman, id_in_path
 from decopilot_gateway.bodies import read_body_if_any
@@ -42,25 +42,23 @@ class Automating:
 
     async def list(self, request: web.Request) -> web.Response:
         """List the org's automations, by name."""
-        org = self._doorman.caller(request).org
+        caller = self._doorman.caller(request)
         now = datetime.now(UTC)
-        plans = [plan for _, plan in sorted(self._plans.items()) if plan.org == org]
-        return web.json_response(
-            {"automations": [_shown(plan, await self._automations.show(plan, now), now) for plan in plans]}
-        )
+        shown = []
+        for _, plan in sorted(self._plans.items()):
+            if plan.org == caller.org:
+                enters = may_read(caller.role, caller.user, plan.room.private_to)
+                shown.append(_shown(plan, await self._automations.show(plan, now), now, names_threads=enters))
+        return web.json_response({"automations": shown})
 
     async def fire(self, request: web.Request) -> web.Response:
         """Have an automation begin now: 202 once its run is in the log. The same id twice is one run."""
         caller = self._doorman.caller(request)
         plan = self._plan(caller, id_in_path(request, "name"))
-        if caller.role == "viewer":
-            raise ProblemError("forbidden", "Viewers read; they change nothing.")
+        check_changer(caller.role)
         body = await read_body_if_any(request, FireBody) or FireBody()
         thread = plan.thread_fired(body.id or f"f{uuid.uuid4().hex[:24]}")
-        try:
-            await self._automations.claim(plan, thread, datetime.now(UTC))
-        except RefusedError as refusal:
-            raise ProblemError(refusal.code, refusal.detail, refusal.outcome) from refusal
+        await self._automations.claim(plan, thread, datetime.now(UTC))
         message = plan.message(thread, body.context)
         return accepted_response(await self._commander.ask(SEND_MESSAGE, message, Accepted))
 
@@ -71,7 +69,7 @@ class Automating:
         return plan
 
 
-def _shown(plan: Plan, ledger: Ledger, now: datetime) -> dict[str, Any]:
+def _shown(plan: Plan, ledger: Ledger, now: datetime, *, names_threads: bool) -> dict[str, Any]:
     skipped, fired = ledger.skipped, ledger.fired
     return {
         "name": plan.name,
@@ -79,9 +77,10 @@ def _shown(plan: Plan, ledger: Ledger, now: datetime) -> dict[str, Any]:
         "timezone": plan.automation.timezone,
         "isActive": plan.automation.is_active,
         "nextDueAt": _time(plan.next_due(now)),
-        "lastFired": None if fired is None else {"at": _time(fired.at), "taskId": fired.thread},
+        "visibility": plan.automation.visibility,
+        "lastFired": None if fired is None or not names_threads else {"at": _time(fired.at), "taskId": fired.thread},
         "lastSkipped": None if skipped is None else {"dueAt": _time(skipped.due), "reason": skipped.reason},
-        "threads": [claim.thread for claim in ledger.claims],
+        "threads": [claim.thread for claim in ledger.claims] if names_threads else [],
     }
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from decopilot.contracts.commands import FORK_THREAD, REGENERATE_ANSWER, Accepted, Forked, ForkThread
+from decopilot.contracts.commands import FORK_THREAD, REGENERATE_ANSWER, Accepted, Forked, ForkThread, Visibility
 from decopilot.contracts.ids import Message, RunId, Thread, ThreadId
 from decopilot_gateway.auth import Doorman, thread_in_path
 from decopilot_gateway.bodies import read_body_if_any
@@ -31,6 +31,7 @@ class ForkBody(BaseModel):
 
     message_id: Message | None = Field(default=None, alias="messageId")
     thread_id: Thread | None = Field(default=None, alias="threadId")
+    visibility: Visibility | None = None
 
 
 class Branching:
@@ -64,6 +65,7 @@ class Branching:
             role=caller.role,
             source=source,
             message_id=body.message_id,
+            visibility=body.visibility,
         )
         forked = await self._commander.ask(FORK_THREAD, wish, Forked)
         told = {

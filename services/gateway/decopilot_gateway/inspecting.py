@@ -7,12 +7,13 @@ from pydantic_core import to_json
 
 from decopilot.contracts.events import Recorded
 from decopilot.contracts.frames import Cursor
-from decopilot.contracts.ids import OrgId, RunId, ThreadId
+from decopilot.contracts.ids import RunId, ThreadId
 from decopilot.contracts.messages import Usage
 from decopilot.contracts.views import RunSummary
+from decopilot.domain.access import may_write
 from decopilot.log.inspection import InspectedChunk, InspectedFrame, Inspector, ToolChunk
-from decopilot.log.journal import Journal
-from decopilot_gateway.auth import Doorman, id_in_path, thread_in_path
+from decopilot_gateway.access import Access
+from decopilot_gateway.auth import id_in_path
 from decopilot_gateway.problems import ProblemError
 from decopilot_gateway.queries import number_in_query, sequence_in_query, text_in_query
 from decopilot_gateway.settings import TRACE_ID
@@ -25,17 +26,16 @@ _ENDED = ("completed", "requires_action", "failed")
 class Inspecting:
     """Handles `GET …/threads/{thread}/runs`, and what is below that; `trace_url` is where a trace is looked at."""
 
-    def __init__(self, doorman: Doorman, journal: Journal, inspector: Inspector, *, trace_url: str) -> None:
-        self._doorman = doorman
-        self._journal = journal
+    def __init__(self, access: Access, inspector: Inspector, *, trace_url: str) -> None:
+        self._access = access
         self._inspector = inspector
         self._trace_url = trace_url
 
     async def runs(self, request: web.Request) -> web.Response:
         """List a thread's runs, the newest first."""
-        org, thread = self._doorman.caller(request).org, thread_in_path(request)
         limit, before = number_in_query(request, "limit", LIMIT, LIMIT_MAX), text_in_query(request, "before")
-        found = await self._inspector.runs(org, thread)
+        caller, thread, _ = await self._access.reader(request)
+        found = await self._inspector.runs(caller.org, thread)
         if found is None:
             raise _no_thread(thread)
         begin = 0
@@ -49,12 +49,14 @@ class Inspecting:
 
     async def run(self, request: web.Request) -> web.Response:
         """Show a run: what is known of it, its events, and its frames behind a sequence."""
-        org, thread, run = self._named(request)
-        after = sequence_in_query(request, "after") or 0
+        run, after = _run_in_path(request), sequence_in_query(request, "after") or 0
+        caller, thread, state = await self._access.reader(request)
+        org = caller.org
         found = await self._inspector.run(org, thread, run)
         if found is None:
             raise _no_thread(thread)
         told, events = found
+        sees_all = state.room is not None and may_write(caller.role, caller.user, state.room)
         if told is None:
             raise _no_run(run)
         frames = await self._inspector.frames(org, thread, told, after=after)
@@ -62,7 +64,7 @@ class Inspecting:
             "trace": self._trace_json(told.trace_id),
             "chunks": frames.chunks,
             "chunksGone": frames.is_gone,
-            "events": [_event_json(recorded) for recorded in events],
+            "events": [_event_json(recorded, sees_all=sees_all) for recorded in events],
             "frames": [_frame_json(frame) for frame in frames.frames],
             "next": frames.following,
         }
@@ -70,17 +72,15 @@ class Inspecting:
 
     async def chunks(self, request: web.Request) -> web.Response:
         """Show a run's chunks behind a cursor, or those of one frame, a page at a time."""
-        org, thread, run = self._named(request)
+        run = _run_in_path(request)
         limit = number_in_query(request, "limit", CHUNKS, CHUNKS_MAX)
         behind, frame = _cursor(request), sequence_in_query(request, "frame")
-        state = (await self._journal.load(org, thread)).state
-        if state.owner is None:
-            raise _no_thread(thread)
+        caller, thread, state = await self._access.reader(request)
         record = state.runs.get(run)
         if record is None:
             raise _no_run(run)
         page = await self._inspector.chunks(
-            org, thread, run, behind=behind, limit=limit, frame=frame, has_ended=record.status in _ENDED
+            caller.org, thread, run, behind=behind, limit=limit, frame=frame, has_ended=record.status in _ENDED
         )
         body = {
             "chunks": [_chunk_json(chunk) for chunk in page.chunks],
@@ -88,9 +88,6 @@ class Inspecting:
             "chunksGone": page.is_gone,
         }
         return _json(body)
-
-    def _named(self, request: web.Request) -> tuple[OrgId, ThreadId, RunId]:
-        return self._doorman.caller(request).org, thread_in_path(request), RunId(id_in_path(request, "run"))
 
     def _trace_json(self, trace_id: str | None) -> dict[str, Any] | None:
         if trace_id is None:
@@ -131,8 +128,11 @@ def usage_json(used: Usage) -> dict[str, int]:
     }
 
 
-def _event_json(recorded: Recorded) -> dict[str, Any]:
+def _event_json(recorded: Recorded, *, sees_all: bool) -> dict[str, Any]:
     stored = recorded.event.model_dump(mode="json", exclude_none=True)
+    if not sees_all and "config" in stored:
+        # They are between whoever embeds this and the model: who only reads sees what came of them.
+        del stored["config"]["instructions"]
     return {"sequence": recorded.sequence, "storedAt": recorded.at} | stored
 
 
@@ -164,6 +164,10 @@ def _chunk_json(there: InspectedChunk) -> dict[str, Any]:
         "void": there.is_void,
         "chunk": there.chunk,
     }
+
+
+def _run_in_path(request: web.Request) -> RunId:
+    return RunId(id_in_path(request, "run"))
 
 
 def _cursor(request: web.Request) -> Cursor:

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from decopilot.contracts.commands import ThreadStatus
 from decopilot.contracts.ids import is_id
 from decopilot.contracts.views import ThreadSummary
+from decopilot.domain.access import may_read
 from decopilot.log.views import Views
 from decopilot_gateway.auth import Doorman
 from decopilot_gateway.problems import ProblemError
@@ -70,9 +71,13 @@ class Listing:
         self._views = views
 
     async def threads(self, request: web.Request) -> web.Response:
-        """List the org's threads, the one that changed last first."""
-        org, asked = self._doorman.caller(request).org, Asked.of(request)
-        found = [entry async for entry in self._views.threads(org) if asked.matches(entry)]
+        """List the org's threads that the caller may read, the one that changed last first."""
+        caller, asked = self._doorman.caller(request), Asked.of(request)
+        found = [
+            entry
+            async for entry in self._views.threads(caller.org)
+            if may_read(caller.role, caller.user, entry.private_to) and asked.matches(entry)
+        ]
         page, following = paged(found, asked)
         body = {
             "threads": [summary_json(entry) for entry in page],
@@ -99,6 +104,7 @@ def summary_json(entry: ThreadSummary) -> dict[str, Any]:
         "failureReason": entry.failure_reason,
         "agentId": entry.agent_id,
         "createdBy": entry.created_by,
+        "visibility": entry.visibility,
         "createdAt": entry.created_at,
         "updatedAt": entry.updated_at,
     }

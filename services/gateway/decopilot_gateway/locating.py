@@ -76,6 +76,17 @@ class Locator:
             return await self._present(last, form)
         return await self._behind(last, cursor, form)
 
+    async def nowhere(self, cursor: Cursor | None) -> Start:
+        """Begin as on a thread that nobody has begun, with the same questions, behind all that there is."""
+        if cursor is not None and cursor.sequence:
+            await self._parts.chunks.get(self._org, self._thread, cursor.sequence)
+        await self._state()
+        last, none = self._feed.last, Cursor(0, 0)
+        run = None if last is None else last.run
+        if cursor in {None, none}:
+            return Start(self._feed.head, run=run, cursor=none if cursor is None else None)
+        return Start(self._feed.head, sse.reset_event(none, "cursor"), run)
+
     async def _among_remains(self, last: Frame, cursor: Cursor | None) -> Start:
         """Go on from one of the frames that stand for the runs of a deleted thread, which come one by one."""
         if cursor is None or cursor == Cursor.behind(last.previous):

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic.json_schema import models_json_schema
 
-from decopilot.contracts.commands import Receipt, RunStatus, ThreadStatus
+from decopilot.contracts.commands import Receipt, RunStatus, ThreadStatus, Visibility
 from decopilot.contracts.configuration import TIERS
 from decopilot.contracts.events import FailureReason
 from decopilot.contracts.messages import ApprovalLevel, Mode, UIMessage
@@ -126,7 +126,13 @@ def _schemas() -> dict[str, Any]:
     status = {"enum": [*get_args(ThreadStatus)]}
     cursor = {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}
     summary: dict[str, Any] = dict.fromkeys(("id", "title", "agentId", "createdBy", "createdAt", "updatedAt"), text)
-    summary |= {"archived": flag, "status": status, "failureReason": {"enum": [*get_args(FailureReason), None]}}
+    visibility = {"enum": [*get_args(Visibility)]}
+    summary |= {
+        "archived": flag,
+        "visibility": visibility,
+        "status": status,
+        "failureReason": {"enum": [*get_args(FailureReason), None]},
+    }
     time, maybe_time = {"type": "string", "format": "date-time"}, {"type": ["string", "null"], "format": "date-time"}
     run: dict[str, Any] = {
         "runId": text,
@@ -255,6 +261,7 @@ def _schemas() -> dict[str, Any]:
             "timezone": text,
             "isActive": flag,
             "nextDueAt": maybe_text,
+            "visibility": visibility,
             "lastFired": {"anyOf": [_ref("Fired"), {"type": "null"}]},
             "lastSkipped": {"anyOf": [_ref("Skipped"), {"type": "null"}]},
             "threads": {"type": "array", "items": text, "description": "Those of its runs that go on."},

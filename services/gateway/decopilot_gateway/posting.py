@@ -15,6 +15,7 @@ from decopilot.contracts.commands import (
     RegenerateAnswer,
     ResolveInteractions,
     SendMessage,
+    Visibility,
 )
 from decopilot.contracts.ids import Message, MessageId, RunId, ThreadId
 from decopilot.contracts.messages import ApprovalLevel, AskedConfig, Mode, Tier, UIMessage
@@ -93,6 +94,7 @@ class MessagesBody(BaseModel):
     memory: PostedMemory = PostedMemory()
     on_conflict: OnConflict = Field(default="queue", alias="onConflict")
     thread_id: str | None = None
+    visibility: Visibility = "org"
     trigger: str | None = None
     message_id: Message | None = Field(default=None, alias="messageId")
 
@@ -128,6 +130,7 @@ class MessagesBody(BaseModel):
             ),
             config=self._config(),
             on_conflict=self.on_conflict,
+            visibility=self.visibility,
         )
 
     def to_regeneration(self, caller: Caller, thread: ThreadId) -> RegenerateAnswer:

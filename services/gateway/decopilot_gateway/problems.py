@@ -7,6 +7,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from decopilot.contracts.problems import PROBLEMS
+from decopilot.domain.commands import RefusedError
 from decopilot.log.store import UNCERTAIN
 
 RETRY_AFTER_S = 1
@@ -53,6 +54,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except ProblemError as problem:
         return problem_response(problem.code, problem.detail, problem.outcome)
+    except RefusedError as refused:
+        return problem_response(refused.code, refused.detail, refused.outcome)
     except web.HTTPException as error:
         if error.status not in _BY_STATUS:
             raise

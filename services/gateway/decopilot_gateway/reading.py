@@ -6,28 +6,27 @@ from aiohttp import web
 from pydantic_core import to_json
 
 from decopilot.contracts.events import RunQueued
-from decopilot.contracts.ids import ThreadId
+from decopilot.domain.access import check_reader
 from decopilot.domain.thread import ThreadState
 from decopilot.log.history import Histories
-from decopilot.log.journal import Journal
 from decopilot.log.views import summary
+from decopilot_gateway.access import Access
 from decopilot_gateway.auth import Doorman, thread_in_path
 from decopilot_gateway.inspecting import usage_json
 from decopilot_gateway.listing import summary_json
-from decopilot_gateway.problems import ProblemError
 
 
 class Reading:
     """Handles `GET …/threads/{thread}`, and `…/messages` and `…/queue` below that."""
 
-    def __init__(self, doorman: Doorman, journal: Journal, histories: Histories) -> None:
+    def __init__(self, doorman: Doorman, access: Access, histories: Histories) -> None:
         self._doorman = doorman
-        self._journal = journal
+        self._access = access
         self._histories = histories
 
     async def thread(self, request: web.Request) -> web.Response:
         """Show one thread as its log has it now."""
-        thread, state = await self._state(request)
+        _, thread, state = await self._access.reader(request)
         more = {
             "activeRun": _active_json(state),
             "pending": _pending_json(state),
@@ -39,15 +38,15 @@ class Reading:
 
     async def queue(self, request: web.Request) -> web.Response:
         """Show the messages that wait their turn, the next one first."""
-        _, state = await self._state(request)
+        state = (await self._access.reader(request)).state
         return _json({"queue": [_queued_json(queued) for queued in state.queue]})
 
     async def messages(self, request: web.Request) -> web.Response:
         """Show a thread's finished messages, with the cursor from which attaching goes on seamlessly."""
-        org, thread = self._doorman.caller(request).org, thread_in_path(request)
-        history = await self._histories.read(org, thread)
-        if history.state.owner is None:
-            raise ProblemError("thread_not_found", f"There is no thread {thread}.")
+        caller, thread = self._doorman.caller(request), thread_in_path(request)
+        history = await self._histories.read(
+            caller.org, thread, check=lambda state: check_reader(state, caller.role, caller.user)
+        )
         messages = [message.model_dump(mode="json", exclude_none=True) for message in history.messages]
         return _json(
             {
@@ -57,13 +56,6 @@ class Reading:
                 "pending": _pending_json(history.state),
             }
         )
-
-    async def _state(self, request: web.Request) -> tuple[ThreadId, ThreadState]:
-        org, thread = self._doorman.caller(request).org, thread_in_path(request)
-        state = (await self._journal.load(org, thread)).state
-        if state.owner is None:
-            raise ProblemError("thread_not_found", f"There is no thread {thread}.")
-        return thread, state
 
 
 def _active_json(state: ThreadState) -> dict[str, Any] | None:

@@ -13,7 +13,8 @@ from decopilot.contracts.files import PDF, FileRef, is_text
 from decopilot.contracts.ids import OrgId, ThreadId
 from decopilot.log.blobs import Blob, BlobDamagedError, BlobNotFoundError, Blobs
 from decopilot.log.store import UNCERTAIN
-from decopilot_gateway.auth import Doorman, id_in_path
+from decopilot_gateway.access import Access
+from decopilot_gateway.auth import Caller, Doorman, id_in_path
 from decopilot_gateway.links import SIGNATURE, Links
 from decopilot_gateway.problems import ProblemError
 
@@ -37,19 +38,21 @@ log = structlog.get_logger()
 class Serving:
     """Handles `GET …/files/{file}` and `POST …/files/{file}/link`."""
 
-    def __init__(self, doorman: Doorman, blobs: Blobs, links: Links) -> None:
+    def __init__(self, doorman: Doorman, access: Access, blobs: Blobs, links: Links) -> None:
         self._doorman = doorman
+        self._access = access
         self._blobs = blobs
         self._links = links
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Serve a file to a caller of its org, or to whoever has a link."""
+        """Serve a file to whoever may read its thread, or has a link."""
         file = _file_in_path(request)
+        caller = None
         if SIGNATURE in request.query:
             self._links.check(file, request.query)
         else:
-            self._doorman.caller(request)
-        blob = await self._find(file)
+            caller = self._doorman.caller(request)
+        blob = await self._find(file, caller)
         headers = _headers(blob)
         if headers["ETag"] in request.headers.get("If-None-Match", ""):
             return web.Response(status=304, headers=headers)
@@ -63,15 +66,16 @@ class Serving:
 
     async def link(self, request: web.Request) -> web.Response:
         """Make a link to a file."""
-        self._doorman.caller(request)
+        caller = self._doorman.caller(request)
         file = _file_in_path(request)
-        await self._find(file)
+        await self._find(file, caller)
         url, expires_at = self._links.link(file)
         return web.json_response({"url": url, "expiresAt": expires_at.isoformat()})
 
-    async def _find(self, file: FileRef) -> Blob:
+    async def _find(self, file: FileRef, caller: Caller | None) -> Blob:
+        is_known = caller is None or await self._access.is_known(caller, file.thread)
         blob = await self._blobs.info(*file)
-        if blob is None:
+        if blob is None or not is_known:
             raise ProblemError("file_not_found", f"The thread has no file {file.file}.")
         return blob
 

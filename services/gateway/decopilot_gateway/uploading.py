@@ -13,12 +13,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.multipart import MultipartReader
 
 from decopilot.contracts.files import FILENAME_LENGTH, MEDIA_TYPE_PATTERN, FileRef
-from decopilot.contracts.ids import ThreadId
-from decopilot.domain.commands import RefusedError
-from decopilot.domain.wishing import check_writer
 from decopilot.log.blobs import PUT_LIMIT_S, BlobConflictError, Blobs
-from decopilot.log.journal import Journal
-from decopilot_gateway.auth import Caller, Doorman, thread_in_path
+from decopilot_gateway.access import Access
+from decopilot_gateway.auth import Doorman, thread_in_path
 from decopilot_gateway.links import Links
 from decopilot_gateway.problems import ProblemError
 
@@ -35,34 +32,12 @@ _NO_FORM = (ValueError, AssertionError, HttpProcessingError)
 """What aiohttp trips over in a form: its boundaries, its lengths, the headers of its fields and what they say."""
 
 
-class Writers:
-    """Who may write to a thread, as its log has it now."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-
-    async def check(self, caller: Caller, thread: ThreadId) -> None:
-        """Check that the caller may post to the thread, which may be new.
-
-        Raises:
-            ProblemError: as `command` would refuse a message.
-
-        """
-        if caller.role == "viewer":
-            raise ProblemError("forbidden", "Viewers read; they change nothing.")
-        state = (await self._journal.load(caller.org, thread)).state
-        try:
-            check_writer(state, caller.user, may_write_all=caller.role == "owner")
-        except RefusedError as refused:
-            raise ProblemError(refused.code, refused.detail) from refused
-
-
 class Uploading:
     """Handles `POST …/threads/{thread}/files`."""
 
-    def __init__(self, doorman: Doorman, writers: Writers, blobs: Blobs, links: Links, *, limit_bytes: int) -> None:
+    def __init__(self, doorman: Doorman, access: Access, blobs: Blobs, links: Links, *, limit_bytes: int) -> None:
         self._doorman = doorman
-        self._writers = writers
+        self._access = access
         self._blobs = blobs
         self._links = links
         self._limit_bytes = limit_bytes
@@ -73,7 +48,7 @@ class Uploading:
         is_multipart = request.content_type.startswith("multipart/")
         if (request.content_length or 0) > self._limit_bytes + (_ENVELOPE_BYTES if is_multipart else 0):
             self._refuse_size()
-        await self._writers.check(caller, thread)
+        await self._access.check_writer(caller, thread)
         file = FileRef(caller.org, thread, f"file_{uuid.uuid4().hex}")
         try:
             async with asyncio.timeout(BODY_LIMIT_S) as patience:

@@ -9,6 +9,7 @@ from decopilot.log.feed import Feed
 from decopilot.log.tail import Stretch
 from decopilot_gateway import sse
 from decopilot_gateway.announcing import Announcer
+from decopilot_gateway.entering import ShutOutError, UnknownRoomError, Visit
 from decopilot_gateway.following import OddError
 from decopilot_gateway.locating import Locator, Start
 from decopilot_gateway.replaying import Form
@@ -55,9 +56,12 @@ class Viewer:
         form: Form,
         locator: Locator,
         announcer: Announcer,
+        *,
+        visit: Visit,
     ) -> None:
         self._feed = feed
         self._locator = locator
+        self._visit = visit
         self._form = form
         self._announcer = announcer
         self._begin(start)
@@ -69,6 +73,7 @@ class Viewer:
         self.position = start.sequence
         self._run, self._void = start.run, start.void
         self._passed = start.passed
+        self._visit.goes_on(start.run)
 
     def opening(self) -> bytes:
         """Return what the stream begins with, once: however large it is, it is not held for as long as that is open."""
@@ -80,11 +85,15 @@ class Viewer:
 
         Raises:
             HoleError: it does not follow on the position.
+            UnknownRoomError, ShutOutError: as `Visit.may_have` says.
             RewoundError: by its frames chunks are void that the viewer was given.
             UnknownVoidError: it is of a run of which only the store knows what is void.
 
         """
         run, void = block.kind.run, block.kind.void
+        if not self._visit.is_settled and not self._visit.may_have(block):
+            self.position = block.sequence
+            return b""
         if not block.follows(self.position):
             raise HoleError(run)
         if run == self._passed:
@@ -125,10 +134,12 @@ class Viewer:
         """Be told that everything behind the position and up to `head` is gone.
 
         Raises:
-            HoleError: always.
+            HoleError: something of it was the viewer's.
 
         """
-        del head
+        if self._visit.is_outside:
+            self.position = head
+            return
         assert self._feed.last is not None  # noqa: S101  there is a head
         raise HoleError(self._feed.last.run)
 
@@ -141,6 +152,12 @@ class Viewer:
             case UnknownVoidError(run=run):
                 self._run, self._void = run, await self._locator.void_of_run(run)
                 return b"", True
+            case UnknownRoomError():
+                await self._visit.ask(self._feed)
+                return b"", True
+            case ShutOutError(run=run):
+                log.info("viewer_shut_out", subject=self._feed.source.stored, run_id=run)
+                return sse.retry(RETRY_MS) + sse.DONE, False
             case RewoundError(run=run):
                 log.info("viewer_rewound", subject=self._feed.source.stored, run_id=run)
                 return sse.retry(RETRY_MS) + sse.DONE, False
@@ -149,5 +166,5 @@ class Viewer:
 
     async def held_up(self) -> None:
         """Ask that what is yet to be read is not purged."""
-        if self.position < self._feed.head:
+        if self.position < self._feed.head and not self._visit.is_outside:
             await self._announcer.announce()

@@ -1,6 +1,7 @@
 """Watching: an org's watch events as named Server-Sent Events, resumable."""
 
 from functools import lru_cache
+from typing import NamedTuple
 
 from aiohttp import web
 from pydantic_core import to_json
@@ -8,12 +9,14 @@ from pydantic_core import to_json
 from decopilot.contracts import subjects
 from decopilot.contracts.ids import OrgId
 from decopilot.contracts.watch import WatchEvent
+from decopilot.domain.access import may_read
 from decopilot.log.blocks import Block, Piece
 from decopilot.log.store import Store, Stored
 from decopilot.log.tail import Tails, watch_events
+from decopilot.log.watchlog import private_to_of
 from decopilot_gateway import sse
 from decopilot_gateway.admitting import Admission
-from decopilot_gateway.auth import Doorman
+from decopilot_gateway.auth import Caller, Doorman
 from decopilot_gateway.following import OddError, follow
 from decopilot_gateway.problems import ProblemError
 from decopilot_gateway.streaming import Channel, Lease, Leaving, Pulse, stream
@@ -29,6 +32,13 @@ def matches(event_type: str, patterns: list[str]) -> bool:
     )
 
 
+class Told(NamedTuple):
+    """What one watch event is, and whom it is private to."""
+
+    type: str
+    private_to: str | None
+
+
 class Watch:
     """Handles `GET /{org}/watch`."""
 
@@ -39,7 +49,7 @@ class Watch:
         leaving: Leaving,
         pulse: Pulse,
         *,
-        tails: Tails[Stored, str],
+        tails: Tails[Stored, Told],
         store: Store,
     ) -> None:
         self._doorman = doorman
@@ -50,7 +60,7 @@ class Watch:
         self._pulse = pulse
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Stream the org's watch events."""
+        """Stream the org's watch events, of the threads that the caller may read."""
         caller = self._doorman.caller(request)
         asked = ",".join(request.query.getall("types", []))
         patterns = list(dict.fromkeys(entry for part in asked.split(",") if (entry := part.strip())))
@@ -68,7 +78,7 @@ class Watch:
 
                 async def write(channel: Channel) -> None:
                     channel.write(sse.event(to_json(connected), id_=str(position), name="connected"))
-                    watcher = Watcher(position, patterns)
+                    watcher = Watcher(position, patterns, caller)
                     await follow(feed, watcher, channel, self._leaving)
 
                 return await stream(request, self._leaving, self._pulse, Lease(caller.expires_at), write)
@@ -80,16 +90,19 @@ class Watch:
 
 
 class Watcher:
-    """One client that watches: its position, and the types that it asked for."""
+    """One client that watches: its position, who it is, and the types that it asked for."""
 
-    def __init__(self, position: int, patterns: list[str]) -> None:
+    def __init__(self, position: int, patterns: list[str], caller: Caller) -> None:
         self.position = position
+        self._caller = caller
         self._wants = lru_cache(TYPES)(lambda kind: matches(kind, patterns))
 
-    def take(self, block: Block[str]) -> bytes:
-        """Go to the end of a block; returns its events if their type was asked for."""
+    def take(self, block: Block[Told]) -> bytes:
+        """Go to the end of a block; returns its events if their type was asked for, and they are for the caller."""
         position, self.position = self.position, block.sequence
-        return block.behind(position) if self._wants(block.kind) else b""
+        told, caller = block.kind, self._caller
+        is_given = self._wants(told.type) and may_read(caller.role, caller.user, told.private_to)
+        return block.behind(position) if is_given else b""
 
     def find_nothing(self, head: int) -> None:
         """Pass over what has expired: it is not waited for."""
@@ -103,9 +116,9 @@ class Watcher:
         """Nothing to do: what is told stays its hour, whoever reads it."""
 
 
-def _piece(told: Stored, previous: int) -> Piece[str]:
-    kind = WatchEvent.model_validate_json(told.data).type
-    return Piece(kind, previous, told.sequence, sse.event(told.data, id_=str(told.sequence), name=kind))
+def _piece(told: Stored, previous: int) -> Piece[Told]:
+    kind = Told(WatchEvent.model_validate_json(told.data).type, private_to_of(told))
+    return Piece(kind, previous, told.sequence, sse.event(told.data, id_=str(told.sequence), name=kind.type))
 
 
 def _position(request: web.Request) -> int | None:

@@ -11,6 +11,7 @@ from decopilot.contracts.commands import (
     DELETE_THREAD,
     RESOLVE_INTERACTIONS,
     RETITLE_THREAD,
+    SET_VISIBILITY,
     TITLE_MAX,
     WITHDRAW_MESSAGE,
     Accepted,
@@ -21,6 +22,8 @@ from decopilot.contracts.commands import (
     ResolveInteractions,
     RetitleThread,
     Role,
+    SetVisibility,
+    Visibility,
     WithdrawMessage,
 )
 from decopilot.contracts.ids import MessageId, OrgId, Run, RunId, ThreadId, UserId, is_id
@@ -49,14 +52,17 @@ class CancelBody(BaseModel):
 class ChangeBody(BaseModel):
     """Body of `PATCH …/threads/{thread}`: one change, for each is an event of its own."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["title"]}, {"required": ["archived"]}]})
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": [change]} for change in ("title", "archived", "visibility")]}
+    )
     title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_MAX)] | None = None
     archived: StrictBool | None = None
+    visibility: Visibility | None = None
 
     @model_validator(mode="after")
     def _check_one_change(self) -> Self:
-        if (self.title is None) == (self.archived is None):
-            msg = "expected either title or archived"
+        if [self.title, self.archived, self.visibility].count(None) != 2:  # noqa: PLR2004  all but one
+            msg = "expected one of title, archived and visibility"
             raise ValueError(msg)
         return self
 
@@ -96,12 +102,15 @@ class Wishing:
         return _receipt(await self._commander.ask(WITHDRAW_MESSAGE, wish, Receipt))
 
     async def change(self, request: web.Request) -> web.Response:
-        """Give the thread another title, put it aside, or take it back."""
+        """Give the thread another title, put it aside, take it back, or say who reads it."""
         who = self._wisher(request)
         body = await read_body(request, ChangeBody)
         if body.archived is not None:
             wish = ArchiveThread(**who, archived=body.archived)
             return _receipt(await self._commander.ask(ARCHIVE_THREAD, wish, Receipt))
+        if body.visibility is not None:
+            shown = SetVisibility(**who, visibility=body.visibility)
+            return _receipt(await self._commander.ask(SET_VISIBILITY, shown, Receipt))
         title = RetitleThread(**who, title=body.title or "")
         return _receipt(await self._commander.ask(RETITLE_THREAD, title, Receipt))
 

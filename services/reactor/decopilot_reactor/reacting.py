@@ -33,4 +33,4 @@ class Reactor:
             if state is not None and state.may_promote:
                 # Whoever ended the last run may have died before it did so.
                 await self._ender.promote(recorded.org, recorded.thread)
-            await self._teller.tell(recorded)
+            await self._teller.tell(recorded, state)

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from decopilot.contracts.events import Recorded
+from decopilot.contracts.watch import THREAD_VISIBILITY
+from decopilot.domain.thread import ThreadState
 from decopilot.domain.watching import watch_events_of
 from decopilot.log.journal import Journal
 from decopilot.log.topology import Sizes
@@ -19,9 +21,15 @@ class Teller:
         self._journal = journal
         self._watch = watch
 
-    async def tell(self, recorded: Recorded) -> None:
-        """Append what this event causes, and what earlier ones cause that was not told yet."""
+    async def tell(self, recorded: Recorded, state: ThreadState | None = None) -> None:
+        """Append what this event causes, and what earlier ones cause that was not told yet.
+
+        `state` is the thread's behind this event, or later: to whom that shows it, they are told. It is looked up where
+        there is none any more.
+        """
         org, thread = recorded.org, recorded.thread
+        if state is None:
+            state = (await self._journal.load(org, thread, until=recorded.sequence)).state
         while True:
             position, cause = await self._watch.position(org, thread)
             if cause is not None and cause[0] > recorded.sequence:
@@ -37,7 +45,9 @@ class Teller:
                     for kind, event in watch_events_of(told):
                         if cause is not None and _cause(event.id) <= cause:
                             continue
-                        position = await self._watch.append(org, thread, kind, event, after=position)
+                        # Who may read it no more is to learn just that.
+                        to = None if kind == THREAD_VISIBILITY else state.private_to
+                        position = await self._watch.append(org, thread, kind, event, after=position, private_to=to)
             except WatchConflictError:
                 continue
             return

@@ -40,6 +40,7 @@ class Choice:
     mode: Literal["default", "plan", "web-search"] = "default"
     asks_first: bool = False
     files: Sequence[Path] = ()
+    is_private: bool = False
 
     def options(self, on_conflict: OnConflict) -> SendOptions:
         """Make what a message is sent with."""
@@ -50,6 +51,8 @@ class Choice:
             options["tier"] = self.tier
         if self.asks_first:
             options["tool_approval_level"] = "readonly"
+        if self.is_private:
+            options["visibility"] = "private"
         return options
 
 

@@ -17,6 +17,7 @@ import { digitOf } from "./thread/asking.js";
 import { Decisions } from "./thread/decisions.js";
 import { plain } from "./thread/plain.js";
 import { Silence } from "./thread/silence.js";
+import { Privacy } from "./thread/privacy.js";
 import { usageText } from "./thread/values.js";
 import { ConversationView } from "./thread/view.js";
 
@@ -24,7 +25,12 @@ const DELETED = "This thread was deleted.";
 const MOVED = "That thread was deleted. This is a new one, with your message still to be sent.";
 const ENDED = "The answer had already ended.";
 /** Events after which the open thread is called, used or kept otherwise. */
-const TELLING = new Set(["decopilot.thread.titled", "decopilot.thread.archived", "decopilot.finish"]);
+const TELLING = new Set([
+  "decopilot.thread.titled",
+  "decopilot.thread.archived",
+  "decopilot.thread.visibility",
+  "decopilot.finish",
+]);
 /** A message restores a thread without an event of its own. */
 const RESTORING = new Set(["decopilot.thread.status", "decopilot.thread.queue"]);
 const HASH = /^#([A-Za-z0-9_-]{1,64})(?:\/runs\/([A-Za-z0-9_-]{1,128}))?$/;
@@ -53,6 +59,7 @@ const view = new ConversationView($("messages"), $("scroller"), {
   fork,
   inspect: (messageId) => inspect({ messageId }),
 });
+const privacy = new Privacy($("privacy"), { onTurn: setPrivacy });
 const silence = new Silence(schedule);
 const connection = new ConnectionView(
   { pill: $("connection"), banner: $("lost"), text: $("lost-text"), now: $("reconnect") },
@@ -119,6 +126,8 @@ let scheduled = false;
 let lined = 0;
 /** The open thread is put aside. */
 let isArchived = false;
+/** Others of the org do not read the open thread, or will not once it is begun. */
+let isPrivate = false;
 /** The thread that the address named, if there is none. */
 let unknown;
 /** What the connection was when it was drawn last; one that goes on as it is says nothing new. */
@@ -138,6 +147,7 @@ function open(named) {
   silence.watch(undefined);
   lined = 0;
   isArchived = false;
+  isPrivate = false;
   unknown = undefined;
   const thread = named ?? newId("thrd");
   const opened = new ThreadChat({
@@ -177,6 +187,7 @@ function draw() {
   $("loading").hidden = shown.loaded;
   $("unknown").hidden = $("welcome").hidden || unknown !== thread || queue.length > 0;
   $("archived").hidden = !isArchived || shown.deleted;
+  privacy.draw(isPrivate, shown.deleted);
   const isShown = (id) => messages.some((one) => one.id === id) || queue.some(({ messageId }) => messageId === id);
   if (unsent && isShown(unsent.id)) {
     // It was refused in appearance only: the stream shows it.
@@ -208,7 +219,8 @@ async function send({ text, interrupts = false, files = [] }) {
   composer.name();
   view.scrollToEnd();
   try {
-    await chat.sendMessage({ id: again, text, files }, { interrupts, ...choices.run });
+    const visibility = isPrivate ? "private" : undefined;
+    await chat.sendMessage({ id: again, text, files }, { interrupts, visibility, ...choices.run });
     notices.happened(SUCCEEDED);
     threads.refresh();
   } catch (error) {
@@ -317,6 +329,16 @@ async function archive(thread, archived) {
   else if (isBelow && hasKeyboard()) composer.focus();
 }
 
+/** A thread that is not begun yet will be so with its first message. */
+async function setPrivacy(wanted) {
+  const { thread } = chat;
+  const { messages, queue } = chat.getSnapshot();
+  const isBegun = messages.length > 0 || queue.length > 0;
+  if (isBegun && !(await wish(() => threads.setVisibility(thread, wanted ? "private" : "org")))) return;
+  if (thread === chat.thread) isPrivate = wanted;
+  schedule();
+}
+
 async function remove(thread) {
   setText($("delete-name"), threads.titleOf(thread));
   if (!(await confirmed($("delete"))) || !(await wish(() => threads.delete(thread)))) return;
@@ -333,6 +355,7 @@ async function learn({ isNamed = false } = {}) {
     if (thread !== chat.thread) return;
     setText($("usage"), usageText(known.usage));
     isArchived = known.archived === true;
+    isPrivate = known.visibility === "private";
     unknown = undefined;
     schedule();
   } catch (error) {

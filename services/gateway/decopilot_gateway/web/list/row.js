@@ -8,11 +8,13 @@ export function createRow({ id }, { onRename, onArchive, onDelete }) {
   const title = h("span", { className: "thread-title" });
   const status = h("span", { className: "thread-status" });
   const time = h("span", { className: "thread-time" });
+  const lock = h("span", { className: "thread-lock", role: "img", "data-testid": "thread-lock" }, icon("lock", 12));
+  label(lock, "Private");
   const link = h(
     "a",
     { href: `#${id}`, className: "thread", "data-testid": "thread", "data-thread-id": id },
     title,
-    h("span", { className: "thread-foot" }, status, time),
+    h("span", { className: "thread-foot" }, lock, status, time),
   );
   let isArchived = false;
   const rename = button(icon("rename"), "", "rename-thread", () => onRename(id));
@@ -29,6 +31,7 @@ export function createRow({ id }, { onRename, onArchive, onDelete }) {
       setText(title, name);
       setText(status, wordsOf(thread));
       setText(time, ago(thread.updatedAt));
+      lock.hidden = thread.visibility !== "private";
       link.dataset.status = lookOf(thread);
       label(rename, `Rename “${name}”`);
       label(remove, `Delete “${name}”`);

@@ -16,6 +16,7 @@ const CHANGES = new Set([
   "decopilot.thread.titled",
   "decopilot.thread.forked",
   "decopilot.thread.archived",
+  "decopilot.thread.visibility",
   "decopilot.thread.deleted",
 ]);
 
@@ -102,6 +103,12 @@ export class ThreadList {
   async archive(id, archived) {
     await this.#client.archiveThread(id, archived);
     this.#change(id, { archived });
+  }
+
+  /** Say who reads a thread: `org` or `private`. */
+  async setVisibility(id, visibility) {
+    await this.#client.setVisibility(id, visibility);
+    this.#change(id, { visibility });
   }
 
   /** Delete a thread; the list that is read next may still have it. */
