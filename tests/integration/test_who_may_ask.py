@@ -41,6 +41,7 @@ CALLERS: Mapping[str, dict[str, str]] = {
     "another org": _bearer(orgs={"elsewhere": "owner"}),
     "viewer": _bearer(sub="vera", orgs={ORG: "viewer"}),
     "member": _bearer(sub="mike", orgs={ORG: "member"}),
+    "service": _bearer(sub="sync", orgs={ORG: "service"}),
     "thread's owner": _bearer(sub=USER, orgs={ORG: "member"}),
     "org's owner": _bearer(sub="olga", orgs={ORG: "owner"}),
 }
@@ -48,7 +49,7 @@ UNKNOWN: dict[str, Answer] = dict.fromkeys(
     ("no token", "garbage", "expired", "another key", "another issuer", "another audience"), (401, "unauthenticated")
 )
 STRANGERS = UNKNOWN | {"another org": (403, "forbidden")}
-INSIDERS = ("viewer", "member", "thread's owner", "org's owner")
+INSIDERS = ("viewer", "member", "service", "thread's owner", "org's owner")
 FORBIDDEN: Answer = (403, "forbidden")
 
 
@@ -70,6 +71,16 @@ def starts(answer: Answer) -> dict[str, Answer]:
 def writes(answer: Answer) -> dict[str, Answer]:
     """Answer so whoever may change the thread."""
     return starts(answer) | {"member": FORBIDDEN}
+
+
+def private(answer: Answer, other: Answer) -> dict[str, Answer]:
+    """Answer so whoever may read a private thread, and all others of the org as where there is none."""
+    return reads(answer) | dict.fromkeys(("viewer", "member", "service"), other)
+
+
+def private_writes(answer: Answer) -> dict[str, Answer]:
+    """Answer so whoever may change a private thread."""
+    return private(answer, (404, "thread_not_found")) | {"viewer": FORBIDDEN}
 
 
 OK, CREATED, TAKEN = (200, None), (201, None), (202, None)
@@ -112,7 +123,7 @@ ROWS = [
     Row("withdrawMessage", writes(TAKEN), "queued"),
     Row("regenerateAnswer", writes(TAKEN)),
     Row("forkThread", starts(CREATED)),
-    Row("forkThread", reads(NO_THREAD), "unknown"),
+    Row("forkThread", starts(NO_THREAD), "unknown"),
     Row("makeAttachToken", reads(CREATED)),
     Row("makeAttachToken", reads(CREATED), "unknown"),
     Row("attach", reads(OK)),
@@ -135,6 +146,24 @@ ROWS = [
     Row("listAgents", reads(OK)),
     Row("listAutomations", reads(OK)),
     Row("fireAutomation", starts(TAKEN)),
+    Row("postMessage", private_writes(TAKEN), "private", {"json": MESSAGE}),
+    Row("uploadFile", private_writes(CREATED), "private", FILE),
+    Row("readFile", private(OK, (404, "file_not_found")), "private"),
+    Row("linkFile", private(OK, (404, "file_not_found")), "private"),
+    Row("cancelRun", private_writes(TAKEN), "private"),
+    Row("listQueue", private(OK, NO_THREAD), "private"),
+    Row("regenerateAnswer", private_writes(TAKEN), "private"),
+    Row("forkThread", private_writes(CREATED), "private"),
+    Row("makeAttachToken", reads(CREATED), "private"),
+    Row("attach", reads(OK), "private"),
+    Row("getThread", private(OK, NO_THREAD), "private"),
+    Row("changeThread", writes(TAKEN) | {"service": FORBIDDEN}, sent={"json": {"visibility": "private"}}),
+    Row("changeThread", private_writes(TAKEN), "private", {"json": {"title": "Another"}}),
+    Row("deleteThread", private_writes(TAKEN), "private"),
+    Row("listMessages", private(OK, NO_THREAD), "private"),
+    Row("listRuns", private(OK, NO_THREAD), "private"),
+    Row("inspectRun", private(OK, NO_THREAD), "private"),
+    Row("listRunChunks", private(OK, NO_THREAD), "private"),
     Row("livez", everybody(OK)),
     Row("readyz", everybody(OK)),
     Row("openapi", everybody(OK)),
@@ -171,9 +200,11 @@ class House:
             return ids
         ids["run"] = await self.record.send(thread, "Hello", "m1")
         match state:
-            case "done":
+            case "done" | "private":
                 await threads.complete(thread)
                 ids["file"] = await self._upload(thread)
+                if state == "private":
+                    await self._hide(thread)
             case "waiting":
                 await threads.wait(thread, approval())
             case "queued":
@@ -185,6 +216,11 @@ class House:
         headers = {**CALLERS["thread's owner"], **FILE["headers"]}
         async with self.session.post(url, data=FILE["data"], headers=headers) as response:
             return str((await response.json())["id"])
+
+    async def _hide(self, thread: str) -> None:
+        url, headers = f"{self.gateway.url}/{ORG}/decopilot/threads/{thread}", CALLERS["thread's owner"]
+        async with self.session.patch(url, json={"visibility": "private"}, headers=headers) as response:
+            assert 202 == response.status
 
     async def ask(self, row: Row, ids: dict[str, str], caller: str) -> Answer:
         """Ask as a caller; a stream is left once it has begun."""
