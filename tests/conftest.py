@@ -17,10 +17,6 @@ from support.brokers import ContainerBroker, be_operator, embedded
 
 be_operator()
 
-# How long an example takes says something about the machine.
-hypothesis.register_profile("untimed", deadline=None)
-hypothesis.load_profile("untimed")
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -30,9 +26,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="where tests get NATS from: an own nats-server process each, or a Docker engine (testcontainers)",
     )
     parser.addoption("--seed", type=int, help="what tests that leave something to chance draw from")
+    parser.addoption("--fuzz", type=float, default=1.0, help="how many times as many examples and calls are tried")
     parser.addoption("--chaos-seed", type=int, help="what the chaos run draws its load and its faults from")
     parser.addoption("--chaos-seconds", type=float, help="for how long the chaos run goes on")
     parser.addoption("--screenshot", help="where to write the terminal's picture, as docs/client.md shows it")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # How long an example takes says something about the machine.
+    hypothesis.register_profile("ours", deadline=None, max_examples=max(1, int(100 * config.getoption("--fuzz"))))
+    hypothesis.load_profile("ours")
 
 
 @pytest.fixture

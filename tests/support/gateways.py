@@ -33,7 +33,7 @@ from decopilot.log.views import Views
 from decopilot_gateway.app import listening
 from decopilot_gateway.settings import GatewaySettings
 from support.brokers import login, login_environment
-from support.stack import free_port
+from support.stack import READY_S, free_port
 from support.viewer import Api, Chunk, Viewer
 
 SECRET = "a secret of thirty-two characters"
@@ -138,7 +138,7 @@ async def gateway_process(
     process = _spawn(environment, log)
     try:
         gateway = GatewayProcess(f"http://127.0.0.1:{port}", process, log)
-        await until(lambda: gateway.answers(200, "/livez"))
+        await until(lambda: gateway.answers(200, "/livez"), deadline_s=READY_S)
         yield gateway
     finally:
         process.kill()

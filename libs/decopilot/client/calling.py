@@ -31,6 +31,8 @@ SILENCE_S = 45.0
 _PIECE_BYTES = 256 * 1024
 _OK = range(200, 300)
 _UNAUTHENTICATED = 401
+_RETRY_DIGITS = 6
+"""A pause of more seconds than that, eleven days, is none that anybody means."""
 
 Token = str | Callable[[], str]
 
@@ -191,7 +193,7 @@ async def refusal(response: aiohttp.ClientResponse) -> ApiError:
     """Read what a gateway, or a proxy before it, says in refusing."""
     try:
         problem = json.loads(await response.read())
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = None
     if not isinstance(problem, dict):
         problem = {}
@@ -206,11 +208,11 @@ async def refusal(response: aiohttp.ClientResponse) -> ApiError:
 def retry_after(response: aiohttp.ClientResponse) -> float:
     """Tell how long the server asks to wait; 0 where it does not say, or says a date."""
     value = response.headers.get("Retry-After", "")
-    return float(value) if value.isascii() and value.isdigit() else 0.0
+    return float(value) if value.isascii() and value.isdigit() and len(value) <= _RETRY_DIGITS else 0.0
 
 
 def _decoded(status: int, body: bytes) -> Any:  # noqa: ANN401  any JSON
     try:
         return json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ApiError(status, "unknown", "The answer is not JSON: this is no gateway.") from error

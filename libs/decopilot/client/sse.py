@@ -13,6 +13,10 @@ class ServerEvent:
     name: str = ""
 
 
+_RETRY_DIGITS = 9
+"""A pause of more milliseconds than that, eleven days, is none that anybody means."""
+
+
 class EventParser:
     """Takes bytes, gives events. Lines end with LF, or CRLF where a proxy made it so."""
 
@@ -57,5 +61,5 @@ class EventParser:
             self._name = value
         elif name == "id" and "\0" not in value:
             self._id = value
-        elif name == "retry" and value.isascii() and value.isdigit():
+        elif name == "retry" and value.isascii() and value.isdigit() and len(value) <= _RETRY_DIGITS:
             self.retry_s = int(value) / 1000

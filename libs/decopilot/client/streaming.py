@@ -99,7 +99,7 @@ def decoded(event: ServerEvent) -> Any:  # noqa: ANN401  any JSON
     """
     try:
         return json.loads(event.data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ApiError(_OK, "unknown", "An event of the stream is not JSON: this is no gateway.") from error
 
 

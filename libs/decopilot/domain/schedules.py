@@ -43,7 +43,7 @@ class Schedule:
             raise ScheduleError(timezone, "there is no such time zone", key="timezone") from error
         try:
             is_due = next(CronSim(cron, datetime(2026, 1, 1, tzinfo=UTC)), None) is not None
-        except (CronSimError, AssertionError) as error:
+        except (CronSimError, AssertionError, ValueError) as error:
             raise ScheduleError(cron, str(error) or "is no cron expression") from error
         if not is_due:
             raise ScheduleError(cron, "is never due")

@@ -84,7 +84,7 @@ def read_configuration() -> Configuration:
         configuration = Configuration.model_validate(_Sources().model_dump(by_alias=True, exclude_unset=True))
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationFileError(source, [f"is no TOML: {error}"]) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationFileError(source, [f"can't be read: {error}"]) from error
     except SettingsError as error:
         raise ConfigurationFileError("environment", [f"{error}: a table is given as JSON"]) from error

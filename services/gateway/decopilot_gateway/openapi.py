@@ -109,7 +109,8 @@ def _answer(description: str, content: str | None) -> dict[str, Any]:
     if content is None:
         return {"description": description}
     if "/" in content:
-        return {"description": description, "content": {content: {"schema": {"type": "string"}}}}
+        kind = "object" if content == "application/json" else "string"
+        return {"description": description, "content": {content: {"schema": {"type": kind}}}}
     return {"description": description, "content": {"application/json": {"schema": _ref(content)}}}
 
 

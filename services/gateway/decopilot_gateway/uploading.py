@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.multipart import MultipartReader
 
 from decopilot.contracts.files import FILENAME_LENGTH, MEDIA_TYPE_PATTERN, FileRef
@@ -28,6 +29,8 @@ _FIELD = "file"
 _ENDING_LENGTH = 16
 _UNKNOWN = "application/octet-stream"
 _MEDIA_TYPE = re.compile(MEDIA_TYPE_PATTERN)
+_NO_FORM = (ValueError, AssertionError, HttpProcessingError)
+"""What aiohttp trips over in a form: its boundaries, its lengths, the headers of its fields and what they say."""
 
 
 class Uploading:
@@ -103,13 +106,14 @@ async def _multipart(request: web.Request) -> Incoming:
     try:
         reader = MultipartReader(request.headers, request.content)
         part = await reader.next()
-    except (ValueError, AssertionError) as error:
+        field, said = (part.name, part.filename) if isinstance(part, BodyPartReader) else (None, None)
+    except _NO_FORM as error:
         raise ProblemError("invalid_body", "The body is no multipart/form-data.") from error
-    if not isinstance(part, BodyPartReader) or part.name != _FIELD:
+    if not isinstance(part, BodyPartReader) or field != _FIELD:
         raise ProblemError("invalid_body", f"The body's first field has to be the file, and be called {_FIELD!r}.")
     if part.headers.get("Content-Transfer-Encoding", "binary").lower() not in {"binary", "7bit", "8bit"}:
         raise ProblemError("invalid_body", "The file is to be sent as it is.")
-    name = filename(part.filename)
+    name = filename(said)
     return media_type(part.headers.get("Content-Type", ""), name), name, _pieces(reader, part)
 
 
@@ -119,7 +123,7 @@ async def _pieces(reader: MultipartReader, part: BodyPartReader) -> AsyncIterato
             yield bytes(piece)
         # The end of a body that was cut would pass for the end of the file: there has to be a boundary.
         await reader.next()
-    except (ValueError, AssertionError) as error:
+    except _NO_FORM as error:
         raise ProblemError("invalid_body", "The body is no multipart/form-data.") from error
 
 
