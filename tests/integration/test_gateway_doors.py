@@ -143,6 +143,13 @@ async def test_every_answer_forbids_what_a_page_of_ours_never_does(own_broker: E
                 assert "camera=()" in response.headers["Permissions-Policy"]
                 policy = response.headers["Content-Security-Policy"].split("; ")
                 assert {"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"} <= set(policy)
+                assert "Strict-Transport-Security" not in response.headers
+    async with (
+        running_gateway(own_broker.url, public_url="https://chat.example") as gateway,
+        browser(gateway) as session,
+    ):
+        async with session.get("/livez") as response:
+            assert "max-age=31536000" == response.headers["Strict-Transport-Security"]
 
 
 @pytest.mark.parametrize(

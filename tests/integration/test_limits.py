@@ -362,7 +362,7 @@ async def test_a_place_that_is_kept_behind_the_end_of_its_run_is_given_back(
 async def test_a_deleted_thread_has_no_place(record: Record, threads: Threads, places: Places) -> None:
     placer, thread = Placer(record.journal, places), ThreadId("t1")
     await record.send("t1", "Hello")
-    await record.journal.execute(ORG, thread, Delete(now=datetime.now(UTC), user_id=USER, may_write_all=False))
+    await record.journal.execute(ORG, thread, Delete(now=datetime.now(UTC), user_id=USER, role="member"))
     events = await record.events("t1")
     await asyncio.gather(*map(placer.place, events))
     assert 1 == len(await places.of_thread(ORG, thread))

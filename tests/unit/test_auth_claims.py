@@ -61,6 +61,11 @@ def test_what_is_no_org_is_refused(said: object) -> None:
         ClaimsMap(default_role="owner").orgs_in({"orgs": said})
 
 
+def test_nobody_is_an_automation() -> None:
+    with pytest.raises(ValueError, match="automation"):
+        ClaimsMap().user_in({"sub": "automation:weekly"})
+
+
 def test_the_user_is_the_claim_that_the_map_names() -> None:
     assert "ann" == ClaimsMap(user="ext.login").user_in({"sub": "uuid", "ext": {"login": "ann"}})
     for claims in ({}, {"sub": ""}, {"sub": 7}, {"sub": None}, {"sub": "x" * 257}):

@@ -106,6 +106,8 @@ def places_of_user(org: OrgId, who: str) -> str:
 def places_of_thread(org: OrgId, thread: ThreadId) -> str:
     """Filter over the places that runs of a thread take, whoever asked for them."""
     return f"{PLACE_PREFIX}.{org}.*.{thread}.*"
+
+
 def watchtail_of_type(kind: str) -> str:
     """Where the watch events of one kind are re-published, of all threads."""
     return f"{WATCHTAIL_PREFIX}.*.*.{kind}"

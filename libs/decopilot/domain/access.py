@@ -7,7 +7,8 @@ from decopilot.domain.commands import RefusedError
 
 AUTOMATED = "auto_"
 """What the ids of automations' threads begin with: they can be told in advance, so nobody else begins one."""
-_AUTOMATION = "automation:"
+AUTOMATION = "automation:"
+"""What the names of automations begin with where users have theirs: no token makes anybody one of them."""
 _NO_THREAD = "There is no such thread, or no more."
 
 
@@ -63,12 +64,12 @@ def may_set_visibility(role: Role, user: str, room: Room) -> bool:
 
 def may_begin(user: str, thread: str) -> bool:
     """Tell whether a thread of this id is the user's to begin, whatever their role."""
-    return user.startswith(_AUTOMATION) or not thread.startswith(AUTOMATED)
+    return user.startswith(AUTOMATION) or not thread.startswith(AUTOMATED)
 
 
 def automation_user(name: str) -> str:
     """Name the user that owns an automation's threads."""
-    return f"{_AUTOMATION}{name}"
+    return f"{AUTOMATION}{name}"
 
 
 def check_changer(role: Role) -> None:

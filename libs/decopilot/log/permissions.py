@@ -22,13 +22,17 @@ _THREADS, _MESSAGES, _AUTOMATIONS, _READERS = (
         subjects.READERS_BUCKET,
     )
 )
-_EVENTS, _CHUNKS, _WATCH, _BLOBS = (
+_EVENTS, _CHUNKS, _WATCH, _COUNTS, _PLACES, _BLOBS = (
     subjects.EVENTS_STREAM,
     subjects.CHUNKS_STREAM,
     subjects.WATCH_STREAM,
+    subjects.COUNTS_STREAM,
+    subjects.PLACES_STREAM,
     subjects.BLOBS_STREAM,
 )
-STREAMS = (_EVENTS, _CHUNKS, _WATCH, _THREADS, _MESSAGES, _AUTOMATIONS, _READERS, _BLOBS)
+_KEPT = (_EVENTS, _CHUNKS, _WATCH, _THREADS, _MESSAGES, _AUTOMATIONS, _READERS, _BLOBS)
+_TALLIES = (_COUNTS, _PLACES)
+STREAMS = (*_KEPT, *_TALLIES)
 """Every stream that there is, those of buckets included."""
 
 ENDS = (*TERMINAL_TYPES, "run_requested", "interactions_denied")
@@ -112,12 +116,16 @@ SERVICES: Mapping[str, Permissions] = {
                 "interactions_denied",
                 "thread_titled",
                 "thread_archived",
+                "thread_visibility_set",
                 "thread_forked",
                 "thread_deleted",
             ),
-            *_scan(_EVENTS),
+            *_scan(_EVENTS, _PLACES),
             *_get(_THREADS, _MESSAGES, _BLOBS),
-            *_call("STREAM.INFO", _CHUNKS),
+            *_call("STREAM.INFO", _CHUNKS, _PLACES),
+            f"{subjects.COUNT_PREFIX}.>",
+            f"{subjects.PLACE_PREFIX}.>",
+            *_call("STREAM.MSG.DELETE", _PLACES),
             *_BLOB_WRITING,
             _SIGNALS,
             subjects.every_track(),
@@ -148,9 +156,10 @@ SERVICES: Mapping[str, Permissions] = {
             *_keys(subjects.THREADS_BUCKET, subjects.MESSAGES_BUCKET, subjects.AUTOMATIONS_BUCKET),
             subjects.BLOBS_FILTER,
             *_scan(_EVENTS, _CHUNKS),
-            *_get(*STREAMS),
-            *_call("STREAM.INFO", _CHUNKS, _MESSAGES, _BLOBS),
-            *_call("STREAM.PURGE", _EVENTS, _CHUNKS, _BLOBS),
+            f"{subjects.PLACE_PREFIX}.>",
+            *_get(*_KEPT),
+            *_call("STREAM.INFO", _CHUNKS, _MESSAGES, _BLOBS, _PLACES),
+            *_call("STREAM.PURGE", _EVENTS, _CHUNKS, _BLOBS, _PLACES),
             *_work_off(_EVENTS, subjects.REACTOR_CONSUMER, subjects.JANITOR_CONSUMER),
             *_work_off(_BLOBS, subjects.SWEEPER_CONSUMER),
             subjects.command("send_message"),
@@ -162,6 +171,8 @@ SERVICES: Mapping[str, Permissions] = {
             *_call("STREAM.INFO", *STREAMS),
             *_call("STREAM.CREATE", *STREAMS),
             *_call("STREAM.UPDATE", *STREAMS),
+            # Made anew where the number of replicas asks for it.
+            *_call("STREAM.DELETE", *_TALLIES),
             f"$JS.API.CONSUMER.CREATE.{_EVENTS}.>",
             f"$JS.API.CONSUMER.CREATE.{_BLOBS}.>",
         ),

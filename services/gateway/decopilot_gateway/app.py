@@ -44,7 +44,7 @@ from decopilot_gateway.links import Links
 from decopilot_gateway.listing import Listing
 from decopilot_gateway.locating import Locators
 from decopilot_gateway.openapi import route
-from decopilot_gateway.page import CLIENT, WEB, Files, Page, harden
+from decopilot_gateway.page import CLIENT, WEB, Files, Page, hardening
 from decopilot_gateway.posting import Posting
 from decopilot_gateway.problems import problems
 from decopilot_gateway.process import allow_files, files_left, spare_the_collector
@@ -136,7 +136,7 @@ async def build(
         keys = [doorman.knowing_keys] if doorman.issuer else []
         middlewares = [tracing, crossing.middleware(), problems, *keys]
         app = web.Application(middlewares=middlewares, client_max_size=settings.body_limit_bytes)
-        app.on_response_prepare.extend((harden, crossing.mark))
+        app.on_response_prepare.extend((hardening(settings.public_url), crossing.mark))
         app.add_routes([route(endpoint, prefix, found_broker) for endpoint in table])
         app.router.add_get(f"{prefix}/web/{{path:.+}}", Files({"": WEB, "client/": CLIENT}).handle)
 

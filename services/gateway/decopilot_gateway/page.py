@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,6 +26,7 @@ _HARDENING = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_HTTPS = {"Strict-Transport-Security": "max-age=31536000"}
 _REVALIDATED = {"Cache-Control": "no-cache"}
 _PLACEHOLDER = re.compile("__ORG__|__USER__")
 _NO_ENTRY = """<!doctype html><html lang="en"><meta charset="utf-8">
@@ -36,12 +37,17 @@ _NO_ENTRY = """<!doctype html><html lang="en"><meta charset="utf-8">
 <code>decopilot token --org local --user me</code> and open <code>{prefix}/?token=…</code> with it.</p></html>"""
 
 
-async def harden(_request: web.Request, response: web.StreamResponse) -> None:
+def hardening(public_url: str) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
     """Add to every response what keeps browsers from doing more with it than was meant."""
-    # A file of ours has an ETag and is asked for again; what is said of a thread is kept nowhere.
-    cached = "no-cache" if hdrs.ETAG in response.headers else "no-store"
-    for name, value in ({hdrs.CACHE_CONTROL: cached} | _HARDENING).items():
-        response.headers.setdefault(name, value)
+    fields = _HARDENING | (_HTTPS if public_url.startswith("https:") else {})
+
+    async def harden(_request: web.Request, response: web.StreamResponse) -> None:
+        # A file of ours has an ETag and is asked for again; what is said of a thread is kept nowhere.
+        cached = "no-cache" if hdrs.ETAG in response.headers else "no-store"
+        for name, value in ({hdrs.CACHE_CONTROL: cached} | fields).items():
+            response.headers.setdefault(name, value)
+
+    return harden
 
 
 class Files:

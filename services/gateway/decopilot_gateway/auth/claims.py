@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from decopilot.contracts.commands import Role
 from decopilot.contracts.ids import Org, OrgId, User, UserId
+from decopilot.domain.access import AUTOMATION
 
 _USER: TypeAdapter[UserId] = TypeAdapter(User)
 _ORG: TypeAdapter[OrgId] = TypeAdapter(Org)
@@ -36,7 +37,11 @@ class ClaimsMap:
             ValueError: the claim is not there, or is no user.
 
         """
-        return _USER.validate_python(_found(claims, self.user), strict=True)
+        user = _USER.validate_python(_found(claims, self.user), strict=True)
+        if user.startswith(AUTOMATION):
+            msg = "that is the name of an automation"
+            raise ValueError(msg)
+        return user
 
     def orgs_in(self, claims: Mapping[str, Any]) -> dict[OrgId, Role]:
         """Tell the user's role in each org.
