@@ -22,6 +22,7 @@ from decopilot.log.store import UNCERTAIN, Store
 from decopilot_command.app import build as build_command
 from decopilot_reactor.automating import Clockwork
 from support.automations import NAME, clockwork, ledger, plan, requested, runs, write_configuration
+from support.brokers import as_user
 from support.reactors import reactors
 from support.services import ORG, Record, running, until
 from support.stack import free_port
@@ -55,7 +56,7 @@ class Clock:
 @asynccontextmanager
 async def command(settings: Settings) -> AsyncIterator[None]:
     port = free_port()
-    async with running(build_command(settings.model_copy(update={"health_port": port})), port):
+    async with running(build_command(as_user(settings.model_copy(update={"health_port": port}), "command")), port):
         yield
 
 

@@ -20,6 +20,7 @@ from decopilot.log.store import Store
 from decopilot_command.app import build as build_command
 from decopilot_gateway.links import Links
 from decopilot_gateway.uploading import filename
+from support.brokers import as_user
 from support.gateways import ORG, SECRET, Gateway, Run, make_token, running_gateway
 from support.services import running
 from support.stack import free_port
@@ -99,7 +100,7 @@ def ann(session: aiohttp.ClientSession, gateway: Gateway) -> Person:
 @pytest.fixture
 async def command(settings: Settings, store: Store) -> AsyncIterator[None]:  # noqa: ARG001
     port = free_port()
-    async with running(build_command(settings.model_copy(update={"health_port": port})), port):
+    async with running(build_command(as_user(settings.model_copy(update={"health_port": port}), "command")), port):
         yield
 
 

@@ -147,9 +147,9 @@ async def test_every_answer_forbids_what_a_page_of_ours_never_does(own_broker: E
     async with (
         running_gateway(own_broker.url, public_url="https://chat.example") as gateway,
         browser(gateway) as session,
+        session.get("/livez") as response,
     ):
-        async with session.get("/livez") as response:
-            assert "max-age=31536000" == response.headers["Strict-Transport-Security"]
+        assert "max-age=31536000" == response.headers["Strict-Transport-Security"]
 
 
 @pytest.mark.parametrize(

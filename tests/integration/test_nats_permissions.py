@@ -83,8 +83,9 @@ async def is_refused(nc: Client, refused: list[str], kind: str, subject: str) ->
 
 
 def test_whoever_adds_a_stream_or_a_service_says_who_may_use_it() -> None:
-    made = [*(stream.name for stream in topology.streams(topology.Sizes()))]
-    made += [f"KV_{bucket.bucket}" for bucket in topology.buckets(topology.Sizes())]
+    sizes = topology.Sizes()
+    made = [stream.name for stream in (*topology.streams(sizes), *topology.tallies(sizes))]
+    made += [f"KV_{bucket.bucket}" for bucket in topology.buckets(sizes)]
     assert {*made, BL} == EVERY_STREAM == set(STREAMS)
     assert set(RIGHTS) == set(SERVICES)
 

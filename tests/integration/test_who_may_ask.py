@@ -15,6 +15,7 @@ from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
 from decopilot_command.app import build as build_command
 from support.automations import NAME, write_configuration
+from support.brokers import as_user
 from support.gateways import ORG, Gateway, make_token, running_gateway
 from support.services import USER, Record, running
 from support.stack import free_port
@@ -241,7 +242,7 @@ async def test_every_endpoint_answers_every_caller_as_the_table_says_and_what_is
 ) -> None:
     monkeypatch.setenv("DECOPILOT_CONFIG", str(write_configuration(tmp_path / "decopilot.toml", at_once=1_000)))
     port = free_port()
-    command = build_command(Settings(nats_url=broker_url, health_port=port))
+    command = build_command(as_user(Settings(nats_url=broker_url, health_port=port), "command"))
     wrong: list[str] = []
     async with running(command, port), _gateway(broker_url) as gateway, aiohttp.ClientSession() as session:
         paths = await _paths(session, gateway)

@@ -8,8 +8,10 @@ from decopilot.log.permissions import USERS
 EVENT_TYPES = {str(event.model_fields["type"].default) for event in EVENTS}
 CONSUMERS = {"runner", "titler", "reactor", "janitor"}
 EV, CH, WA, BL = "DECOPILOT_EVENTS", "DECOPILOT_CHUNKS", "DECOPILOT_WATCH", "OBJ_decopilot_blobs"
+CO, PL = TALLIES = ("DECOPILOT_COUNTS", "DECOPILOT_PLACES")
 KV = {"threads", "messages", "automations", "readers"}
-EVERY_STREAM = {EV, CH, WA, BL, *(f"KV_decopilot_{name}" for name in KV)}
+KEPT = {EV, CH, WA, BL, *(f"KV_decopilot_{name}" for name in KV)}
+EVERY_STREAM = {*KEPT, *TALLIES}
 ENDS = {"run_completed", "run_requires_action", "run_failed", "run_requested", "interactions_denied"}
 
 
@@ -23,8 +25,10 @@ class Rights:
     scans: set[str] = field(default_factory=set)
     looks_at: set[str] = field(default_factory=set)
     purges: set[str] = field(default_factory=set)
+    takes_from: set[str] = field(default_factory=set)
     works_off: set[str] = field(default_factory=set)
     makes: set[str] = field(default_factory=set)
+    makes_anew: set[str] = field(default_factory=set)
     hears: set[str] = field(default_factory=set)
 
 
@@ -32,7 +36,7 @@ KV_OF = {name: f"KV_decopilot_{name}" for name in KV}
 RIGHTS = {
     "gateway": Rights(
         writes={"command send_message", "command any", "blob", "blob chunk", "key automations", "key readers"},
-        gets=EVERY_STREAM - {KV_OF["readers"]},
+        gets=KEPT - {KV_OF["readers"]},
         scans={EV, CH, WA, KV_OF["threads"]},
         looks_at={EV},
         purges={BL},
@@ -41,11 +45,12 @@ RIGHTS = {
     "command": Rights(
         appends=EVENT_TYPES
         - {"run_started", "run_handed_back", "step_completed", "run_completed", "run_requires_action", "run_failed"},
-        writes={"signal", "track", "blob", "blob chunk"},
-        gets={EV, BL, KV_OF["threads"], KV_OF["messages"]},
-        scans={EV},
-        looks_at={EV, CH},
+        writes={"signal", "track", "blob", "blob chunk", "count", "place"},
+        gets={EV, BL, PL, KV_OF["threads"], KV_OF["messages"]},
+        scans={EV, PL},
+        looks_at={EV, CH, PL},
         purges={BL},
+        takes_from={PL},
         hears={"commands"},
     ),
     "runner": Rights(
@@ -60,15 +65,15 @@ RIGHTS = {
     ),
     "reactor": Rights(
         appends=ENDS,
-        writes={"chunk", "watch", "signal", "blob", "key threads", "key messages", "key automations"}
+        writes={"chunk", "watch", "signal", "place", "blob", "key threads", "key messages", "key automations"}
         | {"command send_message"},
-        gets=EVERY_STREAM,
+        gets=KEPT,
         scans={EV, CH},
-        looks_at={EV, CH, BL, KV_OF["messages"]},
-        purges={EV, CH, BL},
+        looks_at={EV, CH, BL, PL, KV_OF["messages"]},
+        purges={EV, CH, BL, PL},
         works_off={"reactor", "janitor", "sweeper"},
     ),
-    "provision": Rights(looks_at=EVERY_STREAM, makes=EVERY_STREAM),
+    "provision": Rights(looks_at=EVERY_STREAM, makes=EVERY_STREAM, makes_anew={*TALLIES}),
 }
 WRITES = {
     "command send_message": "decopilot.command.send_message",
@@ -77,6 +82,8 @@ WRITES = {
     "watch": "decopilot.watch.acme.t1.decopilot.thread.status",
     "signal": "decopilot.signal.acme.r1",
     "track": "decopilot.track.acme.chat_message_started",
+    "count": "decopilot.count.acme.org.1",
+    "place": "decopilot.place.acme.u1.t1.r1",
     "blob": "$O.decopilot_blobs.M.bmFtZQ==",
     "blob chunk": "$O.decopilot_blobs.C.acme.t1.b1.w1",
     **{f"key {name}": f"$KV.decopilot_{name}.acme.t1" for name in KV},
@@ -105,7 +112,7 @@ FORBIDDEN = {
         *(
             f"$JS.API.{call}.{stream}"
             for stream in EVERY_STREAM
-            for call in ("STREAM.DELETE", "STREAM.MSG.DELETE", "STREAM.SNAPSHOT", "STREAM.RESTORE", "CONSUMER.LIST")
+            for call in ("STREAM.SNAPSHOT", "STREAM.RESTORE", "CONSUMER.LIST")
         ),
         *(f"$JS.API.CONSUMER.DELETE.{EV}.{name}" for name in CONSUMERS),
         *(f"$JS.API.CONSUMER.DURABLE.CREATE.{EV}.{name}" for name in CONSUMERS),
@@ -132,7 +139,12 @@ def operations() -> dict[str, tuple[str, str]]:
     found = {f"append {name}": ("publish", f"decopilot.event.acme.t1.{name}") for name in EVENT_TYPES}
     found |= {f"write {name}": ("publish", subject) for name, subject in WRITES.items()}
     calls = {"get": "STREAM.MSG.GET", "scan": "DIRECT.GET", "look": "STREAM.INFO", "purge": "STREAM.PURGE"}
-    calls |= {"create": "STREAM.CREATE", "update": "STREAM.UPDATE"}
+    calls |= {
+        "create": "STREAM.CREATE",
+        "update": "STREAM.UPDATE",
+        "delete": "STREAM.DELETE",
+        "take": "STREAM.MSG.DELETE",
+    }
     for stream in EVERY_STREAM:
         found |= {f"{name} {stream}": ("publish", f"$JS.API.{call}.{stream}") for name, call in calls.items()}
     for name, stream in {**dict.fromkeys(CONSUMERS, EV), "sweeper": BL}.items():
@@ -157,6 +169,8 @@ def allowed(user: str) -> set[str]:
         ("purge", rights.purges),
         ("create", rights.makes),
         ("update", rights.makes),
+        ("delete", rights.makes_anew),
+        ("take", rights.takes_from),
     ):
         found |= {f"{name} {stream}" for stream in streams}
     found |= {f"{what} {name}" for name in rights.works_off for what in ("pull", "consumer", "ack")}
