@@ -51,7 +51,7 @@ async def test_nothing_of_one_org_ever_appears_at_another_whatever_is_asked_by_w
         print(f"{count} calls in {took_s:.1f} s by --seed {seed}")  # noqa: T201  shown where the test fails
         print(dict(sorted(tenants.answered.items())), ears.own)  # noqa: T201
         assert ({}, []) == (failed, ears.leaks[:3])
-        # They had something to leak, everywhere; and all that is asked was given once, except what takes luck.
+        # They had something to leak, everywhere; and all that is asked was given once, but for what takes luck.
         assert {"body", "headers", "stream"} == ears.own.keys()
         given = {name for name, status in tenants.answered if status < 400}
         assert count < COUNT or given >= CALLS.keys() - LUCKY

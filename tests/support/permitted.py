@@ -139,12 +139,8 @@ def operations() -> dict[str, tuple[str, str]]:
     found = {f"append {name}": ("publish", f"decopilot.event.acme.t1.{name}") for name in EVENT_TYPES}
     found |= {f"write {name}": ("publish", subject) for name, subject in WRITES.items()}
     calls = {"get": "STREAM.MSG.GET", "scan": "DIRECT.GET", "look": "STREAM.INFO", "purge": "STREAM.PURGE"}
-    calls |= {
-        "create": "STREAM.CREATE",
-        "update": "STREAM.UPDATE",
-        "delete": "STREAM.DELETE",
-        "take": "STREAM.MSG.DELETE",
-    }
+    calls |= {"create": "STREAM.CREATE", "update": "STREAM.UPDATE"}
+    calls |= {"delete": "STREAM.DELETE", "take": "STREAM.MSG.DELETE"}
     for stream in EVERY_STREAM:
         found |= {f"{name} {stream}": ("publish", f"$JS.API.{call}.{stream}") for name, call in calls.items()}
     for name, stream in {**dict.fromkeys(CONSUMERS, EV), "sweeper": BL}.items():

@@ -123,7 +123,7 @@ def test_whatever_a_body_is_it_has_its_form_or_is_refused_without_being_repeated
             command = body.to_command(ANN, ThreadId("t1"))
             assert command == type(command).model_validate_json(command.model_dump_json())
 
-    assert code_of(parse) in {None, "invalid_json", "invalid_body", "thread_mismatch"}
+    assert code_of(parse) in {None, "invalid_json", "invalid_body", "body_too_large", "thread_mismatch"}
 
 
 @given(QUERIES)
