@@ -53,21 +53,10 @@ class Sizes:
 
 def streams(sizes: Sizes) -> list[StreamConfig]:
     """Every stream of ours."""
-
-    def stream(name: str, prefix: str, **rest: Any) -> StreamConfig:  # noqa: ANN401  fields of the broker's
-        return StreamConfig(
-            name=name,
-            subjects=[f"{prefix}.>"],
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            num_replicas=sizes.replicas,
-            allow_direct=True,
-            **rest,
-        )
-
     return [
-        stream(subjects.EVENTS_STREAM, subjects.EVENT_PREFIX, duplicate_window=120, discard=DiscardPolicy.NEW),
-        stream(
+        _stream(sizes, subjects.EVENTS_STREAM, subjects.EVENT_PREFIX, duplicate_window=120, discard=DiscardPolicy.NEW),
+        _stream(
+            sizes,
             subjects.CHUNKS_STREAM,
             subjects.CHUNK_PREFIX,
             # Discarding old frames would behead live runs and reopen sealed subjects.
@@ -79,7 +68,8 @@ def streams(sizes: Sizes) -> list[StreamConfig]:
             # back frames that viewers have seen (2.15.1: up to 100 of them); the pump gathers instead.
             republish=RePublish(src=f"{subjects.CHUNK_PREFIX}.>", dest=f"{subjects.TAIL_PREFIX}.>"),
         ),
-        stream(
+        _stream(
+            sizes,
             subjects.WATCH_STREAM,
             subjects.WATCH_PREFIX,
             discard=DiscardPolicy.OLD,
@@ -94,24 +84,26 @@ def tallies(sizes: Sizes) -> list[StreamConfig]:
     """Every stream that what users may ask for is measured by (ADR 0040): never truth, one message a subject."""
 
     def tally(name: str, prefix: str, **rest: Any) -> StreamConfig:  # noqa: ANN401  fields of the broker's
-        return StreamConfig(
-            name=name,
-            subjects=[f"{prefix}.>"],
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            num_replicas=sizes.replicas,
-            max_msgs_per_subject=1,
-            duplicate_window=1,
-            allow_direct=True,
-            # What a killed server forgets of them loosens a limit once; every message waits for what they say.
-            persist_mode=PersistMode.ASYNC if sizes.replicas == 1 else PersistMode.DEFAULT,
-            **rest,
-        )
+        # What a killed server forgets of them loosens a limit once; every message waits for what they say.
+        mode = PersistMode.ASYNC if sizes.replicas == 1 else PersistMode.DEFAULT
+        return _stream(sizes, name, prefix, max_msgs_per_subject=1, duplicate_window=1, persist_mode=mode, **rest)
 
     return [
         tally(subjects.COUNTS_STREAM, subjects.COUNT_PREFIX, allow_msg_counter=True, max_age=COUNTS_MAX_AGE_S),
         tally(subjects.PLACES_STREAM, subjects.PLACE_PREFIX, allow_msg_ttl=True),
     ]
+
+
+def _stream(sizes: Sizes, name: str, prefix: str, **rest: Any) -> StreamConfig:  # noqa: ANN401  fields of the broker's
+    return StreamConfig(
+        name=name,
+        subjects=[f"{prefix}.>"],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        num_replicas=sizes.replicas,
+        allow_direct=True,
+        **rest,
+    )
 
 
 def buckets(sizes: Sizes) -> list[KeyValueConfig]:
