@@ -356,7 +356,7 @@ async def test_a_run_of_another_org_and_one_that_never_was_are_not_shown(
     run = await asked(api, thread, "/count 2 0")
     stranger = stack.token(org="elsewhere", user="eve")
     page = await tab(f"{thread}/runs/{run}", with_=stranger)
-    await expect(page.get_by_test_id("run-error")).to_contain_text("There is no thread", timeout=SOON_MS)
+    await expect(page.get_by_test_id("run-error")).to_contain_text("There is no such thread", timeout=SOON_MS)
     await expect(page.get_by_test_id("chunk")).to_have_count(0)
     for path in (f"runs/{run}", f"runs/{run}/chunks", "runs"):
         status, _ = await Api(stack.url, stranger).get(f"decopilot/threads/{thread}/{path}")
