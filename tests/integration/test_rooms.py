@@ -11,8 +11,10 @@ import aiohttp
 import pytest
 
 from decopilot.cli.broker import EmbeddedBroker
+from decopilot.contracts.files import file_ref
 from decopilot.contracts.ids import ThreadId
 from decopilot.kit.settings import Settings
+from decopilot.log.blobs import Blobs
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.views import Views
@@ -258,6 +260,25 @@ async def test_nobody_else_begins_the_thread_that_an_automation_will(house: Hous
     for who in ("bob", "sam", "olga"):
         status, told = await house.api(who).post("auto_report_20270101000000", "Mine")
         assert (404, "thread_not_found") == (status, told["code"])
+        uploaded = await house.ask(who, "POST", f"{T}/files?filename=a.txt", {"a": 1}, thread="auto_report_20270101000000")
+        assert (404, "thread_not_found") == (uploaded[0], json.loads(uploaded[1])["code"])
+
+
+async def test_a_fork_that_is_refused_has_copied_nothing(house: House) -> None:
+    part = {"type": "file", "url": "data:text/plain,Hi", "mediaType": "text/plain"}
+    body = {"messages": [{"id": "m1", "role": "user", "parts": [part]}]}
+    assert 202 == (await house.ask("ann", "POST", f"{T}/messages", body, thread="t1"))[0]
+    await house.threads.complete("t1", {"type": "text", "text": "Hi."})
+    await house.begin("t2")
+    assert 202 == (await house.ask("ann", "DELETE", T, thread="t2"))[0]
+    _, messages = await house.api("ann").get(T.format(thread="t1") + "/messages")
+    file = file_ref(messages["messages"][0]["parts"][0]["url"])
+    assert file is not None
+    blobs = Blobs(house.store)
+    for target in ("t2", "auto_report_20270101000000"):
+        status, _ = await house.ask("bob", "POST", f"{T}/fork", {"threadId": target}, thread="t1")
+        assert 404 == status
+        assert await blobs.info(ORG, ThreadId(target), file.file) is None, target
 
 
 @asynccontextmanager
