@@ -122,6 +122,28 @@ async def test_what_was_uploaded_is_served_as_it_was(ann: Person) -> None:
     assert (304, b"") == (status, body)
 
 
+async def test_who_asks_for_the_head_of_a_file_is_given_nothing_of_it(gateway: Gateway, ann: Person) -> None:
+    # Else whatever a file holds is taken for the answer to who comes next on the connection, as that may be a proxy's.
+    forged = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
+    _, file = await ann.upload(forged, type_="text/plain")
+    host, port = gateway.url.removeprefix("http://").split(":")
+    asked = f"Host: {host}\r\nAuthorization: Bearer {make_token(orgs={ORG: 'viewer'})}\r\n"
+    reader, writer = await asyncio.open_connection(host, int(port))
+    async with asyncio.timeout(10):
+        writer.write(f"HEAD {file['url']} HTTP/1.1\r\n{asked}\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HEAD {file['url']} HTTP/1.1\r\n{asked}Range: bytes=0-3\r\n\r\n".encode())
+        part = await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"GET /livez HTTP/1.1\r\n{asked}Connection: close\r\n\r\n".encode())
+        rest = await reader.read()
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert f"Content-Length: {len(forged)}\r\n".encode() in head
+    assert part.startswith(b"HTTP/1.1 206 ")
+    assert rest.startswith(b"HTTP/1.1 200 ")
+    assert b"forged" not in rest
+
+
 async def test_a_body_may_be_the_file_itself(ann: Person) -> None:
     status, file, headers = await ann.ask(
         "POST", f"{FILES}?filename=notes.md", data=b"# Notes", headers={"Content-Type": "text/markdown; charset=utf-8"}

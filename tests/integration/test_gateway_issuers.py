@@ -105,6 +105,8 @@ BAD_ANSWERS = {
     "no keys": web.Response(body=b'{"keys": []}'),
     "a shared secret": web.Response(body=b'{"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "new"}]}'),
     "odd keys": web.Response(body=b'{"keys": [7, null, {"kty": "RSA"}, {"kty": "EC", "crv": "X", "kid": []}]}'),
+    "a key for no signature": web.Response(body=b'{"keys": [{"kty": "RSA", "alg": "none"}]}'),
+    "a key to encrypt with": web.json_response({"keys": [NEW.jwk | {"key_ops": ["encrypt"]}]}),
     "too much": web.Response(body=b" " * 300_000),
 }
 

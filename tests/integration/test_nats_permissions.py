@@ -13,7 +13,7 @@ from nats.js.errors import NotFoundError
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.contracts.events import UnknownEventError
-from decopilot.contracts.ids import OrgId, ThreadId
+from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.kit.connection import Lifeline, connected
 from decopilot.kit.settings import Settings
 from decopilot.log import topology
@@ -22,7 +22,7 @@ from decopilot.log.permissions import SERVICES, STREAMS
 from decopilot.log.store import Store
 from decopilot.log.views import Views
 from support.brokers import PASSWORDS, as_user
-from support.permitted import BL, EV, EVERY_STREAM, RIGHTS, WA, allowed, operations
+from support.permitted import BL, CH, EV, EVERY_STREAM, RIGHTS, WA, allowed, operations
 from support.services import until
 
 ORG, T1 = OrgId("acme"), ThreadId("t1")
@@ -202,6 +202,30 @@ async def test_known_limit_the_server_sends_an_answer_wherever_it_is_told(
         return False
 
     await until(is_gone)
+
+
+async def test_known_limit_who_may_write_something_may_have_it_sent_anywhere(
+    broker: EmbeddedBroker, operator: Client
+) -> None:
+    # As above. What our services store can't be used so, because its guards go with it; what is made for this has none.
+    events = [subjects.event(ORG, ThreadId(thread), "thread_deleted") for thread in ("t1", "t2")]
+    async with user_of(broker, "runner") as (runner, refused):
+        stored = subjects.chunks(ORG, T1, RunId("r1"))
+        await runner.publish(stored, b"made up")
+        await runner.publish(f"$JS.API.DIRECT.GET.{CH}", json.dumps({"last_by_subj": stored}).encode(), reply=events[0])
+        # It hears the signals that it gives, and may answer whatever it hears.
+        heard = await runner.subscribe(subjects.every_signal())
+        await runner.publish(subjects.signal(ORG, RunId("r1")), reply=events[1])
+        await (await heard.next_msg(5)).respond(b"made up")
+        await runner.flush()
+        assert [] == refused
+    store = Store(operator)
+
+    async def are_there() -> bool:
+        return None not in [await store.last(EV, event) for event in events]
+
+    await until(are_there)
+    assert [b"made up"] * 2 == [found.data for event in events if (found := await store.last(EV, event))]
 
 
 async def test_a_lifeline_without_a_user_has_the_inbox_of_everybody() -> None:

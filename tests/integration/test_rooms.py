@@ -11,12 +11,16 @@ import aiohttp
 import pytest
 
 from decopilot.cli.broker import EmbeddedBroker
+from decopilot.contracts.files import file_ref
 from decopilot.contracts.ids import ThreadId
 from decopilot.kit.settings import Settings
+from decopilot.log.blobs import Blobs
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
 from decopilot.log.views import Views
 from decopilot_command.app import build
+from decopilot_gateway.compacting import Compactor
+from decopilot_gateway.entering import Gate
 from support.gateways import ORG, Gateway, Run, make_token, running_gateway
 from support.reactors import reactors
 from support.services import running
@@ -255,9 +259,29 @@ async def test_instructions_are_shown_to_those_who_may_write(house: House) -> No
 
 
 async def test_nobody_else_begins_the_thread_that_an_automation_will(house: House) -> None:
+    automations = "auto_report_20270101000000"
     for who in ("bob", "sam", "olga"):
-        status, told = await house.api(who).post("auto_report_20270101000000", "Mine")
+        status, told = await house.api(who).post(automations, "Mine")
         assert (404, "thread_not_found") == (status, told["code"])
+        status, said = await house.ask(who, "POST", f"{T}/files?filename=a.txt", {"a": 1}, thread=automations)
+        assert (404, "thread_not_found") == (status, json.loads(said)["code"])
+
+
+async def test_a_fork_that_is_refused_has_copied_nothing(house: House) -> None:
+    part = {"type": "file", "url": "data:text/plain,Hi", "mediaType": "text/plain"}
+    body = {"messages": [{"id": "m1", "role": "user", "parts": [part]}]}
+    assert 202 == (await house.ask("ann", "POST", f"{T}/messages", body, thread="t1"))[0]
+    await house.threads.complete("t1", {"type": "text", "text": "Hi."})
+    await house.begin("t2")
+    assert 202 == (await house.ask("ann", "DELETE", T, thread="t2"))[0]
+    _, messages = await house.api("ann").get(T.format(thread="t1") + "/messages")
+    file = file_ref(messages["messages"][0]["parts"][0]["url"])
+    assert file is not None
+    blobs = Blobs(house.store)
+    for target in ("t2", "auto_report_20270101000000"):
+        status, _ = await house.ask("bob", "POST", f"{T}/fork", {"threadId": target}, thread="t1")
+        assert 404 == status
+        assert await blobs.info(ORG, ThreadId(target), file.file) is None, target
 
 
 @asynccontextmanager
@@ -280,6 +304,12 @@ async def attached(viewer: Viewer) -> AsyncIterator[asyncio.Task[None]]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def has_answered(viewer: Viewer) -> None:
+    async with asyncio.timeout(10):
+        while not viewer.raw:
+            await asyncio.sleep(0.01)
 
 
 async def seen(viewer: Viewer, text: str) -> None:
@@ -371,6 +401,47 @@ async def test_a_thread_that_becomes_private_ends_the_streams_of_others_and_come
                 await seen(again, "For all again.")
     assert "Secret" not in again.text
     assert "Secret" not in bob.text
+
+
+async def test_who_comes_while_a_thread_becomes_private_is_told_nothing_that_was_written_since(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await run_by_hand(house, "t1")
+    has_come, go_on, has_heard = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    compact, doubt = Compactor.compact, Gate.doubt
+
+    async def held_up(self: Compactor, *args: Any) -> Any:  # noqa: ANN401  as the method is called
+        has_come.set()
+        await go_on.wait()
+        return await compact(self, *args)
+
+    def hear(self: Gate) -> None:
+        doubt(self)
+        has_heard.set()
+
+    monkeypatch.setattr(Compactor, "compact", held_up)
+    monkeypatch.setattr(Gate, "doubt", hear)
+    bob = replace(house.viewer("bob", "t1"), query={"replay": "compact"})
+    ann = house.viewer("ann", "t1")
+    async with run, attached(ann):
+        await run.start("For all.")
+        await seen(ann, "For all.")
+        coming = asyncio.create_task(_read_text(bob, "For all again."))
+        async with asyncio.timeout(10):
+            await has_come.wait()
+            await house.shows("t1", "private")
+            await has_heard.wait()
+        await run.say("Secret.")
+        await seen(ann, "Secret.")
+        go_on.set()
+        await has_answered(bob)
+        await run.finish()
+        await run.record_end()
+        await house.shows("t1", "org")
+        async with await run_by_hand(house, "t1") as next_run:
+            await next_run.start("For all again.")
+            await coming
+    assert "For all again." == bob.text
 
 
 async def test_a_thread_of_many_viewers_is_looked_up_a_few_times_for_all(house: House) -> None:

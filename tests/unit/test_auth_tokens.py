@@ -72,6 +72,26 @@ def test_a_token_chooses_no_algorithm_for_itself(tmp_path: Path, algorithm: str,
     assert header
 
 
+def test_a_token_that_asks_for_what_is_not_known_here_is_refused_and_its_own_keys_are_not_read() -> None:
+    doorman, said = door(), jwt.decode(make_token(), SECRET, ["HS256"])
+    for critical in (["exp"], ["x"], [], "x"):
+        header = {"crit": critical, "x": 1, "exp": 1}
+        assert "The token is invalid." == refusal(doorman, jwt.encode(said, SECRET, "HS256", header))
+    mine = "another secret of thirty-two letters"
+    own = {
+        "jwk": {"kty": "oct", "k": _encoded(mine.encode())},
+        "jku": "https://evil.example/keys",
+        "kid": "../../dev/null",
+    }
+    assert "The token is invalid." == refusal(doorman, jwt.encode(said, mine, "HS256", own))
+
+
+def test_issuers_are_told_apart_by_all_of_their_names() -> None:
+    doorman = door(jwt_issuer="https://id.example.com")
+    for other in ("https://id.example", "https://id.example.com.evil", "https://id.example.com/", ""):
+        assert "The token is of another issuer." == refusal(doorman, make_token(iss=other))
+
+
 def test_a_shared_secret_signs_with_one_algorithm_alone() -> None:
     doorman = door(jwt_secret=SECRET * 2)
     assert "ann" == doorman.read(make_token(secret=SECRET * 2)).user

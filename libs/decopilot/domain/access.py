@@ -122,6 +122,19 @@ def check_writer(thread: Standing, role: Role, user: str) -> None:
         raise RefusedError("forbidden", "Only the thread's owner and the org's owners write to it.")
 
 
+def check_beginner(thread: Standing, role: Role, user: str, id_: str) -> None:
+    """Check that a user may write to a thread of this id, or begin it.
+
+    Raises:
+        RefusedError: as `check_writer` does; `thread_not_found`: the id is an automation's.
+
+    """
+    check_changer(role)
+    if not may_begin(user, id_):
+        check_reader(thread, role, user)
+    check_writer(thread, role, user)
+
+
 def check_shower(thread: Standing, role: Role, user: str) -> None:
     """Check that a user may decide who reads a thread.
 

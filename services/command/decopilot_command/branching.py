@@ -8,7 +8,7 @@ import structlog
 
 from decopilot.contracts.commands import Accepted, Forked, ForkThread, RegenerateAnswer
 from decopilot.contracts.ids import MessageId
-from decopilot.domain.access import check_changer, check_reader
+from decopilot.domain.access import check_beginner, check_changer, check_reader
 from decopilot.domain.branching import regenerating_run
 from decopilot.domain.commands import Fork, RefusedError, Regenerate
 from decopilot.domain.thread import INITIAL
@@ -54,6 +54,7 @@ class Brancher:
         # Before anything is read or copied.
         check_changer(request.role)
         there = await self._executor.state(request)
+        check_beginner(there, request.role, request.user, request.thread)
         # Asked again it is found, whatever has become of its source.
         source = None if there.owner is not None else await self._source(request)
         state, messages = (INITIAL, []) if source is None else (source.state, source.messages)

@@ -24,7 +24,7 @@ from decopilot.contracts.commands import (
 from decopilot.contracts.events import Event, RunQueued, RunRequested
 from decopilot.contracts.ids import MessageId, RunId, UserId
 from decopilot.contracts.messages import RunConfig
-from decopilot.domain.access import check_changer, check_reader, may_begin
+from decopilot.domain.access import check_beginner, check_changer, may_begin
 from decopilot.domain.commands import Fork, RefusedError, Regenerate, Send, UserCommand
 from decopilot.domain.quotas import who_asks
 from decopilot.domain.thread import ThreadState
@@ -87,7 +87,7 @@ class Executor:
             known = None
             if isinstance(command, Send | Fork) and not may_begin(request.user, request.thread):
                 known = await self._journal.load(request.org, request.thread)
-                check_reader(known.state, request.role, request.user)
+                check_beginner(known.state, request.role, request.user, request.thread)
             if isinstance(command, Send | Regenerate):
                 admission.begin(who_asks(request.role, request.user), command.run_id)
 

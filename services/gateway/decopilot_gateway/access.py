@@ -5,7 +5,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from decopilot.contracts.ids import ThreadId
-from decopilot.domain.access import check_changer, check_reader, check_writer, may_read
+from decopilot.domain.access import check_beginner, check_changer, check_reader, may_read
 from decopilot.domain.thread import ThreadState
 from decopilot.log.journal import Journal
 from decopilot_gateway.auth import Caller, Doorman, thread_in_path
@@ -47,7 +47,7 @@ class Access:
 
         """
         check_changer(caller.role)
-        check_writer(await self._state(caller, thread), caller.role, caller.user)
+        check_beginner(await self._state(caller, thread), caller.role, caller.user, thread)
 
     async def is_known(self, caller: Caller, thread: ThreadId) -> bool:
         """Tell whether what belongs to a thread, which may not be there yet, is not hidden from the caller."""

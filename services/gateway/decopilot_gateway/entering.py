@@ -61,10 +61,11 @@ class Gate:
 
     def __init__(self, journal: Journal, org: OrgId, thread: ThreadId) -> None:
         self.known: Known | None = None
+        self.doubts = 0
+        """How often there was reason to ask anew."""
         self._journal = journal
         self._org = org
         self._thread = thread
-        self._doubts = 0
         self._asking = asyncio.Lock()
         self._asked = 0
         self._answers: tuple[int, Known | Exception] = (0, TimeoutError())
@@ -88,18 +89,18 @@ class Gate:
         return answer
 
     async def _look(self, feed: Feed[Frame, Stretch]) -> Known | Exception:
-        head, doubts = feed.head, self._doubts
+        head, doubts = feed.head, self.doubts
         try:
             state = (await self._journal.load(self._org, self._thread)).state
         except UNCERTAIN as error:
             return error
         known = Known(state.room, state.private_to, head)
-        self.known = known if doubts == self._doubts else None
+        self.known = known if doubts == self.doubts else None
         return known
 
     def doubt(self) -> None:
         """Hear that something else may hold by now."""
-        self._doubts += 1
+        self.doubts += 1
         self.known = None
 
 
@@ -161,14 +162,16 @@ class Visit:
         if self.is_settled:
             return await locate()
         while True:
+            doubts = self._gate.doubts
             known = await self.ask(feed)
             if not known.lets_in(self._caller):
                 self.is_outside = True
                 return await nowhere()
-            self._known, self._was_let_in = known, known.room is not None
             start = await locate()
-            # A thread that was begun meanwhile may have been found, and need not be theirs.
-            if known.room is not None or feed.head == known.head:
+            # A thread that was begun meanwhile may have been found, and need not be theirs; nor need one be any more
+            # that others were to read.
+            if doubts == self._gate.doubts and (known.room is not None or feed.head == known.head):
+                self._known, self._was_let_in = known, known.room is not None
                 return start
 
     def goes_on(self, run: RunId | None) -> None:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from urllib.parse import quote
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from decopilot.contracts.files import PDF, FileRef, is_text
 from decopilot.contracts.ids import OrgId, ThreadId
@@ -65,6 +65,9 @@ class Serving:
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{blob.size}"
         response = web.StreamResponse(status=PARTIAL if is_part else 200, headers=headers)
         response.content_length = stop - start
+        if request.method == hdrs.METH_HEAD:
+            # aiohttp keeps back what a whole answer holds, and not what is streamed.
+            return response
         return await _send(request, response, self._blobs.stream(*file, offset=start))
 
     async def link(self, request: web.Request) -> web.Response:

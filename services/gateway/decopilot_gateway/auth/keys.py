@@ -18,6 +18,17 @@ RSA_BITS_MIN = 2_048
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _EC = {"secp256r1": ("ES256",), "secp384r1": ("ES384",), "secp521r1": ("ES512",), "secp256k1": ("ES256K",)}
 
+_UNREADABLE = (
+    jwt.PyJWTError,
+    UnsupportedAlgorithm,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    # What `"alg": "none"` is answered by.
+    NotImplementedError,
+)
+
 PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
 
 
@@ -122,11 +133,12 @@ def _key_in(entry: object) -> Key | None:
     # A private key, and a secret one, have no place in what everybody may read.
     if not isinstance(entry, dict) or entry.get("use", "sig") != "sig" or entry.get("kty") == "oct" or "d" in entry:
         return None
-    if not isinstance(entry.get("kid"), str | None):
+    operations = entry.get("key_ops", ["verify"])
+    if not isinstance(entry.get("kid"), str | None) or not isinstance(operations, list) or "verify" not in operations:
         return None
     try:
         key = public_key(jwt.PyJWK(entry).key)
-    except (jwt.PyJWTError, UnfitKeyError, ValueError, TypeError, KeyError, AttributeError):
+    except (UnfitKeyError, *_UNREADABLE):
         return None
     if "alg" not in entry:
         return key
