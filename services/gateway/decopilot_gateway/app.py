@@ -108,8 +108,8 @@ async def build(
         links = Links(settings.own_secret, prefix, lasts_s=settings.file_link_s)
         table = endpoints(
             posting=Posting(doorman, commander, Attachments(access, blobs, links)),
-            uploading=Uploading(doorman, access, blobs, links, limit_bytes=settings.file_limit_bytes),
-            serving=Serving(doorman, access, blobs, links),
+            uploading=Uploading(doorman, admission, access, blobs, links, limit_bytes=settings.file_limit_bytes),
+            serving=Serving(doorman, admission, access, blobs, links),
             wishing=Wishing(doorman, commander),
             automating=Automating(doorman, commander, Automations(store, journal), plans(configuration)),
             branching=Branching(doorman, commander),
