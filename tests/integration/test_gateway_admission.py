@@ -1,6 +1,8 @@
 """Admission: a stream too many is refused before it begins, told when to come back, and costs nobody else anything."""
 
 import asyncio
+import io
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -65,6 +67,51 @@ async def test_one_stream_too_many_is_refused_until_another_ends(
 
         await until(is_let_in)
         assert 429 == (await crowd.come(path, **same)).status
+
+
+async def test_a_file_that_comes_or_goes_is_a_stream_as_long_as_it_does(
+    own_broker: EmbeddedBroker, store: Store
+) -> None:
+    del store
+    files, ends = f"/{ORG}/decopilot/threads/t1/files", asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"a"
+        await ends.wait()
+
+    async with (
+        asyncio.timeout(20),
+        running_gateway(own_broker.url, streams_per_user=1) as gateway,
+        aiohttp.ClientSession(gateway.url, headers={"Authorization": f"Bearer {make_token()}"}) as http,
+        asyncio.TaskGroup() as group,
+    ):
+
+        async def upload(data: bytes | io.BytesIO | AsyncIterator[bytes]) -> tuple[int, dict[str, Any]]:
+            async with http.post(files, data=data, headers={"Content-Type": "application/pdf"}) as got:
+                return got.status, await got.json(content_type=None)
+
+        # More than sockets hold.
+        status, large = await upload(io.BytesIO(bytes(24 << 20)))
+        assert 201 == status
+        going = await http.get(large["url"])
+        assert 200 == going.status
+        assert "too_many_streams" == (await upload(b"a"))[1]["code"]
+        going.close()
+
+        async def is_let_in() -> bool:
+            return (await upload(b"a"))[0] == 201
+
+        await until(is_let_in)
+        coming = group.create_task(upload(slowly()))
+
+        async def is_refused() -> bool:
+            async with http.get(large["url"], headers={"Range": "bytes=0-0"}) as got:
+                return got.status == 429
+
+        await until(is_refused)
+        ends.set()
+        assert 201 == (await coming)[0]
+        assert not await is_refused()
 
 
 async def test_who_was_refused_is_counted_nowhere_and_those_inside_miss_nothing(

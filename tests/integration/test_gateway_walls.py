@@ -215,6 +215,60 @@ async def test_connections_that_only_wait_make_room_and_those_at_work_do_not(
         assert "abc" == viewer.text
 
 
+async def test_those_whose_answers_nobody_reads_make_room_too(
+    own_broker: EmbeddedBroker, store: Store, lines: Lines
+) -> None:
+    del store
+    async with running_gateway(own_broker.url, connections=3) as gateway, asyncio.timeout(30):
+        for _ in range(3):
+            line = await lines.to(gateway.url)
+            # More than sockets hold; what is asked for behind it is not worked at either.
+            line.say(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 400)
+            assert b"200" in await line.head()
+
+        async def is_let_in() -> bool:
+            try:
+                return (await _problem(gateway, "/livez"))[0] == 200
+            except aiohttp.ClientError:
+                return False
+
+        await until(is_let_in)
+
+
+async def test_bodies_that_do_not_end_make_room_for_those_behind_them(
+    provisioned: str, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "HELD_BYTES", 1 << 20)
+    begun = post(MESSAGES, "Content-Type: application/json", "Content-Length: 1000000")
+    async with running_gateway(provisioned) as gateway, asyncio.timeout(30):
+        held = []
+        for _ in range(4):
+            held.append(await lines.to(gateway.url))
+            held[-1].say(begun, b" " * 400_000)
+            # So that the first is the one that came first.
+            assert (200, "") == await _problem(gateway, "/livez")
+        assert (b"408", "body_too_slow") == await code_of(held[0])
+        assert (b"408", "body_too_slow") == await code_of(held[1])
+        last = await lines.to(gateway.url)
+        last.say(post(MESSAGES, "Content-Type: application/json", "Content-Length: 2"), b"{}")
+        assert (b"400", "invalid_body") == await code_of(last)
+        held[3].say(b" " * 600_000)
+        assert (b"400", "invalid_json") == await code_of(held[3])
+
+
+async def test_bodies_that_hardly_begin_take_room_as_well(
+    provisioned: str, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "HELD_BYTES", 4 * bodies.LEAST_BYTES)
+    async with running_gateway(provisioned) as gateway, asyncio.timeout(30):
+        held = [await lines.to(gateway.url) for _ in range(5)]
+        for line in held:
+            line.say(post(MESSAGES, "Content-Type: application/json", "Content-Length: 100"), b"{")
+        for told in asyncio.as_completed([code_of(line) for line in held]):
+            assert (b"408", "body_too_slow") == await told
+            break
+
+
 async def test_where_every_connection_is_at_work_one_more_is_told_so(
     own_broker: EmbeddedBroker, store: Store, lines: Lines
 ) -> None:

@@ -59,6 +59,14 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     return known
 
 
+@pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "0", "127.1", "0177.0.0.1", "127.0.0.01", "①②⑦.0.0.1"])
+async def test_no_other_way_to_write_an_address_of_ours_leads_to_it(host: str) -> None:
+    async with site() as (port, heard), outbound_session() as session:
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(f"http://{host}:{port}/")
+        assert [] == heard
+
+
 async def test_a_redirect_to_what_is_private_is_not_followed_and_one_within_reach_is(
     names: dict[str, list[str]],
 ) -> None:

@@ -1,6 +1,7 @@
 """Files in messages, as anybody may send them: each is taken for what it is, or refused by its code."""
 
 import base64
+import time
 from typing import Any
 
 import pytest
@@ -47,6 +48,14 @@ def test_a_data_url_may_be_text() -> None:
     found = given_in({"url": "data:,a%20b"}, ANN)
     assert isinstance(found, Data)
     assert (b"a b", "text/plain") == (found.content, found.media_type)
+
+
+@pytest.mark.parametrize("piece", [";a=b", ";base64", "a;", ";=", "a"])
+def test_no_data_url_takes_long_to_be_refused(piece: str) -> None:
+    begun = time.process_time()
+    with pytest.raises(ProblemError, match="invalid_file"):
+        given_in({"url": f"data:{piece * (4_000_000 // len(piece))}"}, ANN)
+    assert time.process_time() - begun < 0.3
 
 
 def test_an_address_of_ours_is_one_whatever_stands_before_and_behind_it() -> None:

@@ -91,6 +91,11 @@ def is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast
 
 
+def is_numeric(host: str) -> bool:
+    """Tell whether a host is one that no name server is asked about: `127.1` is an address to whoever connects."""
+    return ":" in host or host.replace(".", "").isdigit()
+
+
 def outbound_session(allowed: Iterable[str] = (), **more: Any) -> aiohttp.ClientSession:  # noqa: ANN401  aiohttp's own
     """Make a session for addresses that somebody else chose: a model, a user, a page that links to others.
 
@@ -108,7 +113,7 @@ def session_within(reach: Reach, **more: Any) -> aiohttp.ClientSession:  # noqa:
     ) -> aiohttp.ClientResponse:
         # Of every hop; aiohttp asks no resolver about what is an address already.
         host = request.url.host or ""
-        if _literal(host) is not None:
+        if is_numeric(host):
             try:
                 reach.check(host, host)
             except ForbiddenAddressError as error:

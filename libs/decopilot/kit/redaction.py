@@ -10,21 +10,26 @@ _LENGTH = 8
 """A shorter value of a variable is no secret, and would be found in every second word."""
 _DEPTH = 8
 _SECRET_NAME = re.compile(r"(key|token|secret|password|passwd|authorization|credentials?|cookie)$", re.IGNORECASE)
-# Each repetition has a bound: these texts may be an attacker's.
+_NAMED = (
+    r"((?:(?:api|access|private|secret)[-_]?key|authorization|passw(?:or)?d|pwd|secret|token|signature|credentials?"
+    r"|[?&](?:key|sig))\\?['\"]?\s{0,4}(?:[:=]|%3D)\s{0,4}"
+)
+"""A name like a secret's, and what stands between it and its value: JSON within JSON has its quotes escaped."""
+# Each repetition has a bound, and none is begun again within what it went over: these texts may be an attacker's.
 _PATTERNS = tuple(
     (re.compile(pattern, re.IGNORECASE), put)
     for pattern, put in (
-        # A JWT; user and password in an address; a key of a known form; a bearer; `key=…` and `key: …`.
-        (r"eyJ[\w-]{8,4096}\.[\w-]{4,4096}(?:\.[\w-]{0,4096})?", MASK),
-        (r"(?<=://)[^\s/@'\"]{1,512}@", f"{MASK}@"),
-        (r"\b(?:sk|rk|pk|gsk|hf|xai|ghp|gho|glpat|xox[abpr])[-_][\w-]{12,512}", MASK),
-        (r"\b(?:AIza[\w-]{20,64}|AKIA[A-Z0-9]{12,32})", MASK),
+        # A JWT, or what begins as one; user and password in an address; a key of a known form; a private key; a bearer.
+        (r"eyJ[\w-]{8,4096}+(?:\.[\w-]{0,4096}+){0,4}", MASK),
+        (r"(?<=://)[^\s/'\"]{1,512}@", f"{MASK}@"),
+        (r"\b(?:sk|rk|pk|gsk|hf|xai|ghp|gho|github_pat|glpat|xox[abpr])[-_][\w-]{12,512}", MASK),
+        (r"\b(?:AIza[\w-]{20,64}|AKIA[A-Z0-9]{12,32}|S[UANOC][A-Z2-7]{56})\b", MASK),
+        (r"(-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----)[\w+/=\s\\]{1,16384}+", rf"\1{MASK}"),
         (r"\b(bearer|basic)\s{1,8}[\w.~+/=-]{6,4096}", rf"\1 {MASK}"),
-        (
-            r"((?:api[-_]?key|authorization|password|secret|token|signature|cookie)['\"]?\s{0,4}[:=]\s{0,4}['\"]?)"  # noqa: ISC004
-            r"(?!(?:bearer|basic)\s)(?!\*)[^\s'\",;&)}\]]{4,4096}",
-            rf"\1{MASK}",
-        ),
+        # `Cookie: …` to the end of its line; `key="…"` to its quote; `key=…` and `key: …` to where a value ends.
+        (r"(cookie\\?['\"]?\s{0,4}:\s{0,4}\\?['\"]?)(?=[\w.-]{1,128}=)[^\r\n'\"]{4,16384}", rf"\1{MASK}"),
+        (_NAMED + r"\\?(['\"]))(?!\*)(?!(?:bearer|basic)\s)[^'\"\\]{4,4096}+", rf"\1{MASK}"),
+        (_NAMED + r"\\?['\"]?)(?!(?:bearer|basic)\s)(?!\*)[^\s'\",;&)}\]\\]{4,4096}", rf"\1{MASK}"),
     )
 )
 
@@ -41,15 +46,18 @@ def redact(text: str) -> str:
 
 def redact_field(name: str, value: object, depth: int = 0) -> object:
     """Return a field's value with secrets masked, those within it too; of a field named like one, all of it."""
-    if isinstance(value, str):
-        return MASK if value and _SECRET_NAME.search(name) else redact(value)
-    if depth > _DEPTH:
+    if value is None or isinstance(value, bool | int | float):
         return value
-    if isinstance(value, Mapping):
-        return {key: redact_field(str(key), inner, depth + 1) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
+    if value and _SECRET_NAME.search(name):
+        return MASK
+    if isinstance(value, str):
+        return redact(value)
+    if depth <= _DEPTH and isinstance(value, Mapping):
+        return {redact(str(key)): redact_field(str(key), inner, depth + 1) for key, inner in value.items()}
+    if depth <= _DEPTH and isinstance(value, list | tuple):
         return [redact_field(name, inner, depth + 1) for inner in value]
-    return value
+    # As who writes it down would put it.
+    return redact(repr(value))
 
 
 @cache

@@ -1,10 +1,10 @@
-"""Admitting: how many streams one user, one org and this process may have open at once."""
+"""Admitting: how many streams, and files that come or go, one user, one org and this process may have open at once."""
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from decopilot_gateway.auth import Caller
+from decopilot.contracts.ids import OrgId, UserId
 from decopilot_gateway.problems import ProblemError
 
 
@@ -18,26 +18,27 @@ class Admission:
         self._open: Counter[tuple[str, ...]] = Counter()
 
     @contextmanager
-    def admit(self, caller: Caller) -> Iterator[None]:
-        """Count a stream of the caller's while the context is open.
+    def admit(self, org: OrgId, user: UserId | None) -> Iterator[None]:
+        """Count a stream of a user's while the context is open; of nobody's where a link is followed.
 
         Raises:
-            ProblemError: the caller, its org or this gateway has as many as it may.
+            ProblemError: the user, the org or this gateway has as many as it may.
 
         """
-        user, org, everyone = (caller.org, caller.user), (caller.org,), ()
-        for counted, limit, who in (
-            (user, self._per_user, "You have"),
-            (org, self._per_org, "The org has"),
-            (everyone, self._in_all, "This gateway has"),
-        ):
+        limits: list[tuple[tuple[str, ...], int, str]] = [
+            ((org,), self._per_org, "The org has"),
+            ((), self._in_all, "This gateway has"),
+        ]
+        if user is not None:
+            limits.insert(0, ((org, user), self._per_user, "You have"))
+        for counted, limit, who in limits:
             if self._open[counted] >= limit:
                 raise ProblemError("too_many_streams", f"{who} {limit} streams open, which is the limit.")
-        self._open.update((user, org, everyone))
+        self._open.update(counted for counted, *_ in limits)
         try:
             yield
         finally:
-            for counted in (user, org, everyone):
+            for counted, *_ in limits:
                 self._open[counted] -= 1
                 if not self._open[counted]:
                     del self._open[counted]

@@ -31,6 +31,7 @@ from decopilot_gateway.attaching import Attach
 from decopilot_gateway.attachments import Attachments
 from decopilot_gateway.auth import Doorman
 from decopilot_gateway.automating import Automating
+from decopilot_gateway.bodies import BODIES, Bodies
 from decopilot_gateway.branching import Branching
 from decopilot_gateway.choices import Choices
 from decopilot_gateway.commanding import Commander
@@ -107,8 +108,8 @@ async def build(
         links = Links(settings.own_secret, prefix, lasts_s=settings.file_link_s)
         table = endpoints(
             posting=Posting(doorman, commander, Attachments(access, blobs, links)),
-            uploading=Uploading(doorman, access, blobs, links, limit_bytes=settings.file_limit_bytes),
-            serving=Serving(doorman, access, blobs, links),
+            uploading=Uploading(doorman, admission, access, blobs, links, limit_bytes=settings.file_limit_bytes),
+            serving=Serving(doorman, admission, access, blobs, links),
             wishing=Wishing(doorman, commander),
             automating=Automating(doorman, commander, Automations(store, journal), plans(configuration)),
             branching=Branching(doorman, commander),
@@ -136,6 +137,7 @@ async def build(
         keys = [doorman.knowing_keys] if doorman.issuer else []
         middlewares = [tracing, crossing.middleware(), problems, *keys]
         app = web.Application(middlewares=middlewares, client_max_size=settings.body_limit_bytes)
+        app[BODIES] = Bodies()
         app.on_response_prepare.extend((hardening(settings.public_url), crossing.mark))
         app.add_routes([route(endpoint, prefix, found_broker) for endpoint in table])
         app.router.add_get(f"{prefix}/web/{{path:.+}}", Files({"": WEB, "client/": CLIENT}).handle)

@@ -48,7 +48,7 @@ class Attach:
         caller, attach_token = self._doorman.attaching(request)
         org, thread = caller.org, thread_in_path(request)
         cursor, form = _cursor(request), form_of(request)
-        with self._admission.admit(caller):
+        with self._admission.admit(caller.org, caller.user):
             async with self._tails.follow(frames(org, thread, sse.chunk_events)) as feed:
                 # The feed listens before the start is looked up: nothing can fall between the two.
                 locator = self._locators.on(org, thread, feed)

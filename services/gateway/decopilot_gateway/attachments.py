@@ -20,7 +20,7 @@ from decopilot_gateway.problems import ProblemError
 from decopilot_gateway.uploading import check_picture, filename, media_type
 
 _DATA = re.compile(
-    r"data:(?P<type>[^;,]*)(;[^;,=]+=[^;,]*)*(?P<base64>;base64)?,(?P<data>.*)", re.IGNORECASE | re.DOTALL
+    r"data:(?P<type>[^;,]*+)(;[^;,=]++=[^;,]*+){0,16}+(?P<base64>;base64)?,(?P<data>.*)", re.IGNORECASE | re.DOTALL
 )
 _FOREIGN = re.compile(r"https?://\S{1,2000}", re.IGNORECASE)
 

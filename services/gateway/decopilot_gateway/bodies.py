@@ -11,12 +11,72 @@ from decopilot_gateway.problems import ProblemError
 
 BODY_LIMIT_S = 60.0
 """So long a body may take to come: half a megabit a second for the largest."""
+HELD_BYTES = 256 << 20
+"""What the bodies that are coming may hold together."""
+LEAST_BYTES = 128 << 10
+"""What each of them counts at least, for what its connection holds of it."""
 VALUES = 100_000
 """What a body may hold: each is an object of ours, and while millions of them are made nobody else is served."""
 _SHOWN_ERRORS = 3
 _BEGINS = (b",", b"[", b"{")
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
+
+
+class Bodies:
+    """The bodies that are coming. Where they hold too much, the one that has been coming longest makes room.
+
+    So whoever only begins bodies takes neither the memory nor the connections that others need.
+    """
+
+    def __init__(self) -> None:
+        self._coming: dict[asyncio.Timeout, int] = {}
+        self._held = 0
+
+    async def read(self, request: web.Request) -> bytes:
+        """Read the request's body.
+
+        Raises:
+            ProblemError: it is too large, too slow, or not encoded as it says.
+
+        """
+        limit, body = request.client_max_size, bytearray()
+        try:
+            async with asyncio.timeout(BODY_LIMIT_S) as patience:
+                self._hold(patience, LEAST_BYTES)
+                async for piece in request.content.iter_any():
+                    body += piece
+                    if len(body) > limit:
+                        raise _too_large(limit)
+                    self._hold(patience, len(body))
+        except TimeoutError as error:
+            if not patience.expired():
+                raise
+            detail = f"It has to come within {BODY_LIMIT_S:.0f} s, and sooner where there is no room for more."
+            raise ProblemError("body_too_slow", detail) from error
+        except web.RequestPayloadError as error:
+            raise ProblemError("invalid_body", "The body is not encoded as its Content-Encoding says.") from error
+        finally:
+            self._forget(patience)
+        return bytes(body)
+
+    def _hold(self, patience: asyncio.Timeout, size: int) -> None:
+        if patience.expired():
+            return
+        self._held += max(size, LEAST_BYTES) - self._coming.get(patience, 0)
+        self._coming[patience] = max(size, LEAST_BYTES)
+        while self._held > HELD_BYTES and len(self._coming) > 1:
+            oldest = next(iter(self._coming))
+            self._forget(oldest)
+            if not oldest.expired():
+                oldest.reschedule(0)
+
+    def _forget(self, patience: asyncio.Timeout) -> None:
+        self._held -= self._coming.pop(patience, 0)
+
+
+BODIES = web.AppKey("bodies", Bodies)
+"""Where the application has its bodies."""
 
 
 async def read_body(request: web.Request, form: type[BodyT]) -> BodyT:
@@ -26,8 +86,7 @@ async def read_body(request: web.Request, form: type[BodyT]) -> BodyT:
         ProblemError: it is not JSON, or breaks the form.
 
     """
-    if request.content_type != "application/json":
-        raise ProblemError("unsupported_media_type", "Send Content-Type: application/json.")
+    _check_type(request)
     return _parse(await _raw(request), form)
 
 
@@ -38,22 +97,27 @@ async def read_body_if_any(request: web.Request, form: type[BodyT]) -> BodyT | N
         ProblemError: it is not JSON, or breaks the form.
 
     """
-    return await read_body(request, form) if await _raw(request) else None
+    raw = await _raw(request)
+    if not raw:
+        return None
+    _check_type(request)
+    return _parse(raw, form)
 
 
 async def _raw(request: web.Request) -> bytes:
     limit = request.client_max_size
     if (request.content_length or 0) > limit:
-        raise ProblemError("body_too_large", f"A body has at most {limit} bytes.")
-    try:
-        async with asyncio.timeout(BODY_LIMIT_S) as patience:
-            return await request.read()
-    except TimeoutError as error:
-        if not patience.expired():
-            raise
-        raise ProblemError("body_too_slow", f"It has to come within {BODY_LIMIT_S:.0f} s.") from error
-    except web.RequestPayloadError as error:
-        raise ProblemError("invalid_body", "The body is not encoded as its Content-Encoding says.") from error
+        raise _too_large(limit)
+    return await request.app[BODIES].read(request)
+
+
+def _check_type(request: web.Request) -> None:
+    if request.content_type != "application/json":
+        raise ProblemError("unsupported_media_type", "Send Content-Type: application/json.")
+
+
+def _too_large(limit: int) -> ProblemError:
+    return ProblemError("body_too_large", f"A body has at most {limit} bytes.")
 
 
 def _parse(raw: bytes, form: type[BodyT]) -> BodyT:

@@ -29,8 +29,8 @@ log = structlog.get_logger()
 class Connections:
     """All connections of this process. Where there is one too many, the one that waits longest makes room for it.
 
-    So whoever only holds connections, or sends requests byte by byte, keeps nobody out; whoever has a request under
-    way is never sent away.
+    So whoever only holds connections, sends requests byte by byte, or leaves answers unread, keeps nobody out; whoever
+    has a request that is worked at is never sent away.
     """
 
     def __init__(self, limit: int) -> None:
@@ -51,12 +51,12 @@ class Connections:
         return True
 
     def waits(self, connection: "Connection") -> None:
-        """Note that a connection has no request under way."""
+        """Note that a connection has no request that is worked at."""
         if connection in self._open:
             self._waiting[connection] = None
 
     def works(self, connection: "Connection") -> None:
-        """Note that a connection has a request under way."""
+        """Note that a connection has a request that is worked at."""
         self._waiting.pop(connection, None)
 
     def forget(self, connection: "Connection") -> None:
@@ -68,7 +68,7 @@ class Connections:
 class Connection(web.RequestHandler):
     """One connection. aiohttp bounds the size of a head and the time between requests; here are the other clocks."""
 
-    __slots__ = ("_connections", "_has_begun", "_head_clock")
+    __slots__ = ("_connections", "_has_begun", "_head_clock", "_is_answering")
 
     def __init__(self, connections: Connections, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -83,6 +83,7 @@ class Connection(web.RequestHandler):
         self._connections = connections
         self._head_clock: asyncio.TimerHandle | None = None
         self._has_begun = False
+        self._is_answering = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or say that there are too many."""
@@ -106,7 +107,8 @@ class Connection(web.RequestHandler):
         super().data_received(data)
         if self._messages:
             self._stop_clock()
-            self._connections.works(self)
+            if not self._is_answering:
+                self._connections.works(self)
         elif self._waiter is not None and self._head_clock is None:
             self._start_clock()
 
@@ -114,6 +116,8 @@ class Connection(web.RequestHandler):
         self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send the answer, and send those away who do not take it."""
+        self._is_answering = True
+        self._connections.waits(self)
         try:
             async with asyncio.timeout(ANSWER_S) as patience:
                 return await super().finish_response(request, resp, start_time)
@@ -125,9 +129,9 @@ class Connection(web.RequestHandler):
             return resp, True
         finally:
             self._stop_clock()
-            self._has_begun = False
-            if not self._messages:
-                self._connections.waits(self)
+            self._has_begun = self._is_answering = False
+            if self._messages:
+                self._connections.works(self)
 
     def handle_error(
         self,

@@ -95,6 +95,7 @@ def endpoints(
                 "body_too_large",
                 "body_too_slow",
                 "unsupported_media_type",
+                "too_many_streams",
             ),
             query={"filename": {"type": "string", "description": "The file's name, where it is the body itself."}},
             body="*/*",
@@ -110,7 +111,7 @@ def endpoints(
                 206: ("The range that was asked for.", "*/*"),
                 304: ("It is the one that the caller has.", None),
             },
-            (*_READ, "file_not_found", "link_invalid", "range_not_satisfiable"),
+            (*_READ, "file_not_found", "link_invalid", "range_not_satisfiable", "too_many_streams"),
             query={"expires": {"type": "string"}, "signature": {"type": "string"}},
         ),
         Endpoint(

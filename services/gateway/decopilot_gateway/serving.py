@@ -14,6 +14,7 @@ from decopilot.contracts.ids import OrgId, ThreadId
 from decopilot.log.blobs import Blob, BlobDamagedError, BlobNotFoundError, Blobs
 from decopilot.log.store import UNCERTAIN
 from decopilot_gateway.access import Access
+from decopilot_gateway.admitting import Admission
 from decopilot_gateway.auth import Caller, Doorman, id_in_path
 from decopilot_gateway.links import SIGNATURE, Links
 from decopilot_gateway.problems import ProblemError
@@ -38,8 +39,9 @@ log = structlog.get_logger()
 class Serving:
     """Handles `GET …/files/{file}` and `POST …/files/{file}/link`."""
 
-    def __init__(self, doorman: Doorman, access: Access, blobs: Blobs, links: Links) -> None:
+    def __init__(self, doorman: Doorman, admission: Admission, access: Access, blobs: Blobs, links: Links) -> None:
         self._doorman = doorman
+        self._admission = admission
         self._access = access
         self._blobs = blobs
         self._links = links
@@ -68,7 +70,8 @@ class Serving:
         if request.method == hdrs.METH_HEAD:
             # aiohttp keeps back what a whole answer holds, and not what is streamed.
             return response
-        return await _send(request, response, self._blobs.stream(*file, offset=start))
+        with self._admission.admit(file.org, None if caller is None else caller.user):
+            return await _send(request, response, self._blobs.stream(*file, offset=start))
 
     async def link(self, request: web.Request) -> web.Response:
         """Make a link to a file."""

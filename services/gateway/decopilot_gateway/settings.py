@@ -16,10 +16,11 @@ class GatewaySettings(AuthSettings):
     """Settings of the gateway, beside those of its door.
 
     `memory_bytes` is what may be remembered of threads and orgs that are followed, and of those that were until
-    `linger_s` ago; `streams`, in all, per org and per user, are what may be open at once of attach and watch together,
-    `connections` what may be open of everything, by default `REQUESTS` more. `file_limit_bytes` is the largest file
-    that is taken, `file_link_s` how long a link to one is good. `trace_url` is where a run's trace can be looked at,
-    with `{trace_id}` in the place of its id. `cors_origins` are the origins, joined by commas, whose pages may call.
+    `linger_s` ago; `streams`, in all, per org and per user, are what may be open at once of attach, watch and files on
+    their way, `connections` what may be open of everything, by default `REQUESTS` more. `file_limit_bytes` is the
+    largest file that is taken, `file_link_s` how long a link to one is good. `trace_url` is where a run's trace can be
+    looked at, with `{trace_id}` in the place of its id. `cors_origins` are the origins, joined by commas, whose pages
+    may call.
     """
 
     http_host: str = "127.0.0.1"

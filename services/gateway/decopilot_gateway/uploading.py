@@ -16,6 +16,7 @@ from decopilot.contracts.files import FILENAME_LENGTH, MEDIA_TYPE_PATTERN, FileR
 from decopilot.domain.pictures import HEADER_BYTES, PIXELS, is_bomb
 from decopilot.log.blobs import PUT_LIMIT_S, BlobConflictError, Blobs
 from decopilot_gateway.access import Access
+from decopilot_gateway.admitting import Admission
 from decopilot_gateway.auth import Doorman, thread_in_path
 from decopilot_gateway.links import Links
 from decopilot_gateway.problems import ProblemError
@@ -36,8 +37,11 @@ _NO_FORM = (ValueError, AssertionError, HttpProcessingError)
 class Uploading:
     """Handles `POST …/threads/{thread}/files`."""
 
-    def __init__(self, doorman: Doorman, access: Access, blobs: Blobs, links: Links, *, limit_bytes: int) -> None:
+    def __init__(
+        self, doorman: Doorman, admission: Admission, access: Access, blobs: Blobs, links: Links, *, limit_bytes: int
+    ) -> None:
         self._doorman = doorman
+        self._admission = admission
         self._access = access
         self._blobs = blobs
         self._links = links
@@ -46,11 +50,14 @@ class Uploading:
     async def handle(self, request: web.Request) -> web.Response:
         """Take a file: 201 once it is stored."""
         caller, thread = self._doorman.caller(request), thread_in_path(request)
-        is_multipart = request.content_type.startswith("multipart/")
-        if (request.content_length or 0) > self._limit_bytes + (_ENVELOPE_BYTES if is_multipart else 0):
+        if (request.content_length or 0) > self._limit_bytes + (_ENVELOPE_BYTES if _is_multipart(request) else 0):
             self._refuse_size()
         await self._access.check_writer(caller, thread)
-        file = FileRef(caller.org, thread, f"file_{uuid.uuid4().hex}")
+        with self._admission.admit(caller.org, caller.user):
+            return await self._take(request, FileRef(caller.org, thread, f"file_{uuid.uuid4().hex}"))
+
+    async def _take(self, request: web.Request, file: FileRef) -> web.Response:
+        is_multipart = _is_multipart(request)
         try:
             async with asyncio.timeout(BODY_LIMIT_S) as patience:
                 media_type, name, pieces = await (_multipart(request) if is_multipart else _raw(request))
@@ -93,6 +100,10 @@ class Uploading:
 
 Incoming = tuple[str, str | None, AsyncIterator[bytes]]
 """A file's media type, its name, and its bytes as they come."""
+
+
+def _is_multipart(request: web.Request) -> bool:
+    return request.content_type.startswith("multipart/")
 
 
 async def _raw(request: web.Request) -> Incoming:

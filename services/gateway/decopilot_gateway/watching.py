@@ -67,7 +67,7 @@ class Watch:
         if len(patterns) > PATTERNS:
             raise ProblemError("invalid_query", f"types takes {PATTERNS} patterns at most.")
         cursor = _position(request)
-        with self._admission.admit(caller):
+        with self._admission.admit(caller.org, caller.user):
             async with self._tails.follow(watch_events(caller.org, _piece)) as feed:
                 if cursor is None or cursor > feed.head:
                     # Now is where the store is: this gateway may be about to hear of an event that was told already.
