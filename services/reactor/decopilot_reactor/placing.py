@@ -1,9 +1,21 @@
 """Placing: the run that a thread has going on keeps its place, and one that has ended gives its own back."""
 
-from decopilot.contracts.events import InteractionsDenied, Recorded, RunRequested, RunWithdrawn, Terminal, ThreadDeleted
+import structlog
+
+from decopilot.contracts.events import (
+    InteractionsDenied,
+    Recorded,
+    RunRequested,
+    RunWithdrawn,
+    Terminal,
+    ThreadDeleted,
+    UnknownEventError,
+)
 from decopilot.domain.quotas import is_free
 from decopilot.log.journal import Journal
 from decopilot.log.places import Places
+
+log = structlog.get_logger()
 
 _Told = RunRequested | RunWithdrawn | InteractionsDenied | Terminal | ThreadDeleted
 """What a run's place may depend on."""
@@ -24,6 +36,13 @@ class Placer:
         """
         if not isinstance(recorded.event, _Told):
             return
+        try:
+            await self._place(recorded)
+        except UnknownEventError:
+            # A newer version writes to the thread: its places are that one's to keep.
+            log.warning("places_left", org=recorded.org, thread=recorded.thread)
+
+    async def _place(self, recorded: Recorded) -> None:
         org, thread = recorded.org, recorded.thread
         state = (await self._journal.load(org, thread, until=recorded.sequence)).state
         while True:
