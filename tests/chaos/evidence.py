@@ -73,6 +73,7 @@ class Evidence:
         store = self.recorder.store
         self.conflicts = self.recorder.conflicts
         await self.recorder.read_frames()
+        await self.recorder.read_copy()
         await self.recorder.read_events()
         self.threads = truths(names, self.recorder, await whole(store, subjects.CHUNKS_STREAM, CHUNKS))
         for stored in await whole(store, subjects.EVENTS_STREAM, EVENTS):

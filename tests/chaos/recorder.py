@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from nats.aio.msg import Msg
+from nats.js.api import StreamSource
 
 from chaos.doors import ORG
 from decopilot.contracts import subjects
@@ -19,6 +20,7 @@ from decopilot.log.store import UNCERTAIN, Store, Stored
 PAUSE_S = 0.1
 CHUNKS = f"{subjects.CHUNK_PREFIX}.{ORG}.>"
 EVENTS = f"{subjects.EVENT_PREFIX}.{ORG}.>"
+COPY = "CHAOS_COPY"
 TAIL = f"{subjects.TAIL_PREFIX}.{ORG}.>"
 
 
@@ -26,8 +28,8 @@ TAIL = f"{subjects.TAIL_PREFIX}.{ORG}.>"
 class Recorder:
     """Every frame and event that was ever stored, by its sequence.
 
-    Frames are heard live too: what was stored and purged between two readings is not missed. `conflicts` are
-    frames that were re-published and are not what is stored in their place.
+    Frames are heard live too, and copied by the broker: what was stored and purged between two readings is not missed.
+    `conflicts` are frames that were re-published and are not what is stored in their place.
     """
 
     store: Store
@@ -41,7 +43,8 @@ class Recorder:
         return max(self.events, default=0)
 
     async def listen(self) -> None:
-        """Hear frames live from now on."""
+        """Hear frames live from now on; the broker itself keeps a copy for when nobody here finds the time to."""
+        await self.store.js.add_stream(name=COPY, mirror=StreamSource(name=subjects.CHUNKS_STREAM), allow_direct=True)
         await self.store.nc.subscribe(TAIL, cb=self._heard)
 
     async def follow(self) -> None:
@@ -54,6 +57,11 @@ class Recorder:
             for stored in batch:
                 self._take(frame_of(stored))
                 self._read_up_to = stored.sequence
+
+    async def read_copy(self) -> None:
+        """Read what the broker has copied."""
+        for stored in await whole(self.store, COPY, CHUNKS):
+            self._take(frame_of(stored))
 
     _read_up_to: int = 0
 
