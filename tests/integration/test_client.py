@@ -457,6 +457,22 @@ async def test_what_time_cures_is_asked_again_as_the_same_message_and_not_before
     assert way.at[1] - way.at[0] >= 1
 
 
+async def test_who_waits_for_a_message_to_be_taken_is_told_why_and_for_how_long() -> None:
+    waits: list[tuple[str, float]] = []
+
+    def wait(error: ClientError, seconds: float) -> None:
+        assert isinstance(error, ApiError)
+        waits.append((error.detail, seconds))
+
+    async with answering(503, 429) as way, Client(way.url, make_token(), ORG, deadline_s=5) as client:
+        # Whoever answers here has no run to wait for.
+        with suppress(ApiError, TimeoutError):
+            async with asyncio.timeout(5):
+                await client.run_and_wait(THREAD, "hello", on_wait=wait, on_accepted=lambda _: client_done())
+    assert ["As asked.", "As asked."] == [detail for detail, _ in waits[:2]]
+    assert waits[0][1] >= 1
+
+
 async def test_what_time_does_not_cure_is_raised_at_once() -> None:
     async with answering(409) as way, Client(way.url, make_token(), ORG) as client:
         with pytest.raises(ApiError) as refused:
