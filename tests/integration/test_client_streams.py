@@ -159,7 +159,7 @@ async def test_the_command_says_that_a_limit_makes_it_wait_and_for_how_long(
         asking = ["run", "--url", gateway.url, "--token", make_token(), "--org", ORG, "--timeout", "3", "hello"]
         process = await asyncio.create_subprocess_exec(*DECOPILOT, *asking, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
         _, err = await process.communicate()
-    assert (1, 1) == (process.returncode, err.count(b"trying again for up to 15 s, next in 5 s.")), err
+    assert (1, 1) == (process.returncode, err.count(b"limit; trying again for up to 15 s, next in 10 s.")), err
 
 
 async def test_a_token_that_is_refused_is_asked_for_once_more(own_broker: EmbeddedBroker, store: Store) -> None:

@@ -122,7 +122,8 @@ class Following:
 
         Before the message is taken it is tried until the deadline only; then what was said last is the end.
         """
-        told = f"{error.detail if isinstance(error, ApiError) else str(error).capitalize()}; trying again"
+        why = error.detail.removesuffix(".") if isinstance(error, ApiError) else str(error).capitalize()
+        told = f"{why}; trying again"
         if isinstance(error, ApiError) and error.code not in self._waited_for:
             self._waited_for.add(error.code)
             until = "until it works" if self._accepted.is_set() else f"for up to {DEADLINE_S:.0f} s"
