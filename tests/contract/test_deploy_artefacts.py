@@ -232,7 +232,14 @@ def test_what_the_dockerfile_copies_is_there_and_reaches_the_build() -> None:
     assert set() == code - sent
     others = {str(path) for path in sent if (ROOT / path).is_file() and not path.is_relative_to("services")}
     others = {path for path in others if not path.startswith(("libs/decopilot/", "libs/thread-client/src/"))}
-    assert {".dockerignore", "LICENSE", "README.md", "deploy/Dockerfile", "pyproject.toml"} == others
+    assert {
+        ".dockerignore",
+        "LICENSE",
+        "README.md",
+        "deploy/Dockerfile",
+        "deploy/requirements.lock",
+        "pyproject.toml",
+    } == others
 
 
 def test_every_image_installs_what_its_extra_says_and_the_extras_exist() -> None:
@@ -244,6 +251,19 @@ def test_every_image_installs_what_its_extra_says_and_the_extras_exist() -> None
     assert {extra for names in installed.values() for extra in names} - {"base"} <= set(extras)
     offered = re.findall(r"^#?DECOPILOT_MODEL_EXTRAS=(\S+)", EXAMPLE.read_text(), re.MULTILINE)
     assert set(offered) <= set(extras)
+
+
+def test_every_image_installs_from_what_the_lock_pins_and_from_no_index() -> None:
+    found = stages()
+    locked, more = (line for line in found["dependencies"] if "pip wheel" in line)
+    assert locked.endswith("pip wheel --require-hashes --wheel-dir /wheels -r /requirements.lock")
+    # Only where providers are asked for, and never in the place of what is pinned.
+    assert 'if [ -n "$MODEL_EXTRAS" ]; then' in more
+    assert "cp --no-clobber /more/*.whl /wheels/;" in more
+    for name in ("base", *SERVICES, "provision"):
+        installs = [line for line in found[name] if "pip install" in line]
+        assert installs
+        assert [] == [line for line in installs if "--no-index" not in line]
 
 
 def test_the_image_of_the_command_line_leaves_out_only_the_server_of_up() -> None:

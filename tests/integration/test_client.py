@@ -457,6 +457,27 @@ async def test_what_time_cures_is_asked_again_as_the_same_message_and_not_before
     assert way.at[1] - way.at[0] >= 1
 
 
+async def test_who_waits_for_a_message_to_be_taken_is_told_why_and_for_how_long() -> None:
+    waits: list[tuple[str, float]] = []
+    taken = asyncio.Event()
+    async with answering(503, 429) as way, Client(way.url, make_token(), ORG) as client:
+        waiting = asyncio.create_task(
+            client.run_and_wait(
+                THREAD,
+                "hello",
+                on_accepted=lambda _: taken.set(),
+                on_wait=lambda error, seconds: waits.append((str(error), seconds)),
+            )
+        )
+        async with asyncio.timeout(DEADLINE_S):
+            await taken.wait()
+        told = [*waits]
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+    assert ["test (503): As asked.", "test (429): As asked."] == [why for why, _ in told]
+    assert told[0][1] >= 1
+
+
 async def test_what_time_does_not_cure_is_raised_at_once() -> None:
     async with answering(409) as way, Client(way.url, make_token(), ORG) as client:
         with pytest.raises(ApiError) as refused:

@@ -3,6 +3,7 @@
 import asyncio
 from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from decopilot.client import (
     WatchEvent,
 )
 from decopilot.contracts import subjects
+from decopilot.domain.quotas import UNLIMITED
 from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
 from decopilot_command.app import build
@@ -139,6 +141,25 @@ async def test_the_command_says_why_its_answer_does_not_come(
         process = await asyncio.create_subprocess_exec(*DECOPILOT, *asking, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
         _, err = await process.communicate()
     assert (1, 1) == (process.returncode, err.count(b"trying again until it works")), err
+
+
+async def test_the_command_says_that_a_limit_makes_it_wait_and_for_how_long(
+    own_broker: EmbeddedBroker, store: Store, settings: Settings
+) -> None:
+    del store
+    port = free_port()
+    command = as_user(settings.model_copy(update={"health_port": port}), "command")
+    async with (
+        asyncio.timeout(60),
+        running(build(command, quotas=replace(UNLIMITED, runs_per_user=1)), port),
+        running_gateway(own_broker.url) as gateway,
+        client_of(gateway.url) as client,
+    ):
+        await client.send("t1", "A run that nobody drives.")
+        asking = ["run", "--url", gateway.url, "--token", make_token(), "--org", ORG, "--timeout", "3", "hello"]
+        process = await asyncio.create_subprocess_exec(*DECOPILOT, *asking, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
+        _, err = await process.communicate()
+    assert (1, 1) == (process.returncode, err.count(b"limit; trying again for up to 15 s, next in 10 s.")), err
 
 
 async def test_a_token_that_is_refused_is_asked_for_once_more(own_broker: EmbeddedBroker, store: Store) -> None:

@@ -135,6 +135,7 @@ async def test_every_answer_forbids_what_a_page_of_ours_never_does(own_broker: E
         for path, cache in caching.items():
             async with session.get(path, headers=headers) as response:
                 assert cache == response.headers["Cache-Control"], path
+                assert "decopilot" == response.headers["Server"]
                 assert "nosniff" == response.headers["X-Content-Type-Options"]
                 assert "no-referrer" == response.headers["Referrer-Policy"]
                 assert "DENY" == response.headers["X-Frame-Options"]

@@ -11,10 +11,11 @@ from aiohttp import web
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.log.store import Store
+from decopilot_gateway.app import listening
 from decopilot_gateway.auth import doorman
 from decopilot_gateway.auth.jwks import IssuerKeys
 from decopilot_gateway.problems import ProblemError
-from support.gateways import ORG, SECRET, Gateway, make_token, running_gateway, until
+from support.gateways import ORG, SECRET, Gateway, gateway_settings, make_token, running_gateway, until
 from support.issuer import Issuer, running_issuer
 from support.keys import SigningKey
 from support.viewer import Api
@@ -26,10 +27,13 @@ MORE = SigningKey.make("EdDSA", "more")
 @asynccontextmanager
 async def behind(broker: EmbeddedBroker, issuer: Issuer, **more: object) -> AsyncIterator[Gateway]:
     """A gateway that believes this issuer."""
-    async with running_gateway(
-        broker.url, jwt_secret=None, jwt_jwks_url=issuer.url, signing_secret=SECRET, **more
-    ) as gateway:
+    async with running_gateway(broker.url, **believing(issuer), **more) as gateway:
         yield gateway
+
+
+def believing(issuer: Issuer) -> dict[str, object]:
+    """Settings of a gateway that believes this issuer."""
+    return {"jwt_secret": None, "jwt_jwks_url": issuer.url, "signing_secret": SECRET}
 
 
 async def asked(gateway: Gateway, token: str) -> tuple[int, str | None]:
@@ -78,23 +82,47 @@ async def test_a_flood_of_forged_keys_does_not_reach_the_issuer(own_broker: Embe
         assert issuer.asked <= 2
 
 
-async def test_an_issuer_that_was_never_there_is_a_503_that_heals(own_broker: EmbeddedBroker, store: Store) -> None:
+async def test_an_issuer_that_was_never_there_is_a_503_that_heals_and_not_ready(
+    own_broker: EmbeddedBroker, store: Store
+) -> None:
     del store
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(doorman, "IssuerKeys", partial(IssuerKeys, refetch_s=0.1))
         async with running_issuer(NEW) as issuer:
             issuer.answer = web.Response(status=500)
-            async with behind(own_broker, issuer) as gateway:
-                token = NEW.token()
+            async with listening(gateway_settings(own_broker.url, **believing(issuer))) as port:
+                gateway, token = Gateway(f"http://127.0.0.1:{port}"), NEW.token()
                 api = Api(gateway.url, token, ORG)
                 status, problem = await api.call("GET", api.path("decopilot/threads"))
                 assert (503, "keys_unavailable") == (status, problem["code"])
+                assert 503 == await ready(gateway)
                 issuer.answer = None
 
                 async def opens() -> bool:
                     return (200, None) == await asked(gateway, token)
 
                 await until(opens)
+                await until(lambda: is_ready(gateway))
+                # The keys that it has are good for a while yet.
+                issuer.answer = web.Response(status=500)
+                before = issuer.asked
+
+                async def is_asked() -> bool:
+                    await asked(gateway, NEW.token(kid="other"))
+                    return issuer.asked > before
+
+                await until(is_asked)
+                assert 200 == await ready(gateway)
+
+
+async def ready(gateway: Gateway) -> int:
+    """Ask whether it is ready; tell the status."""
+    return (await gateway.api.call("GET", f"{gateway.url}/readyz"))[0]
+
+
+async def is_ready(gateway: Gateway) -> bool:
+    """Tell whether it is ready."""
+    return 200 == await ready(gateway)
 
 
 BAD_ANSWERS = {

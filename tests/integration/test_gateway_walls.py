@@ -57,6 +57,7 @@ def post(path: str, *headers: str) -> bytes:
 async def code_of(line: Line) -> tuple[bytes, str]:
     head, _, rest = (await line.head()).partition(b"\r\n")
     assert b"application/problem+json" in rest, head
+    assert [b"Server: decopilot"] == [field for field in rest.split(b"\r\n") if field.lower().startswith(b"server:")]
     length = int(rest.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
     return head.split()[1], json.loads(await line.reader.readexactly(length))["code"]
 

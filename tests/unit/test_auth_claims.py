@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from decopilot_gateway.auth.claims import ClaimsMap, UnknownRoleError
+from decopilot_gateway.auth.claims import ClaimError, ClaimsMap
 
 NAMESPACED = "https://chat.example/orgs"
 GOOD: list[tuple[ClaimsMap, dict[str, Any], dict[str, str]]] = [
@@ -51,14 +52,37 @@ def test_orgs_and_roles_are_found_where_the_map_says(
     ],
 )
 def test_a_role_that_means_nothing_here_is_refused(claims_map: ClaimsMap, claims: dict[str, Any]) -> None:
-    with pytest.raises(UnknownRoleError):
+    with pytest.raises(ClaimError) as refused:
         claims_map.orgs_in(claims)
+    assert "unknown_role" == refused.value.reason
 
 
-@pytest.mark.parametrize("said", [None, "a b", "a.*", 7, True, ["acme", 7], [["acme"]], {"a.b": "owner"}, "x" * 65])
+@pytest.mark.parametrize("said", ["a b", "a.*", 7, True, ["acme", 7], [["acme"]], {"a.b": "owner"}, ["a.b"], "x" * 65])
 def test_what_is_no_org_is_refused(said: object) -> None:
-    with pytest.raises(ValueError, match="valid"):
+    with pytest.raises(ClaimError, match=r"`orgs` has no org|`orgs` is no object") as refused:
         ClaimsMap(default_role="owner").orgs_in({"orgs": said})
+    assert "bad_orgs" == refused.value.reason
+
+
+def test_an_org_that_nobody_can_ask_for_is_passed_over_beside_others() -> None:
+    claims_map = ClaimsMap(default_role="member")
+    with capture_logs() as logs:
+        assert {"acme": "member"} == claims_map.orgs_in({"orgs": ["a.b", "acme", "x" * 65]})
+        # Its role, too: whatever that may mean to others.
+        assert {"acme": "owner"} == claims_map.orgs_in({"orgs": {"Überorg": "root", "acme": "owner"}})
+    assert [("debug", "a.b"), ("debug", "x" * 65), ("debug", "Überorg")] == [
+        (entry["log_level"], entry["org"]) for entry in logs
+    ]
+
+
+@pytest.mark.parametrize("path", ["orgs", "https://chat.example/orgs", "ext.orgs"])
+def test_a_claim_that_is_not_there_is_named_as_it_was_set(path: str) -> None:
+    with pytest.raises(ClaimError) as refused:
+        ClaimsMap(orgs=path).orgs_in({"org": "acme", "ext": {}})
+    assert ("no_orgs", f"The token has no claim `{path}`.") == (refused.value.reason, refused.value.detail)
+    with pytest.raises(ClaimError) as refused:
+        ClaimsMap(user=path).user_in({})
+    assert ("no_user", f"The token has no claim `{path}`.") == (refused.value.reason, refused.value.detail)
 
 
 def test_nobody_is_an_automation() -> None:
@@ -69,7 +93,7 @@ def test_nobody_is_an_automation() -> None:
 def test_the_user_is_the_claim_that_the_map_names() -> None:
     assert "ann" == ClaimsMap(user="ext.login").user_in({"sub": "uuid", "ext": {"login": "ann"}})
     for claims in ({}, {"sub": ""}, {"sub": 7}, {"sub": None}, {"sub": "x" * 257}):
-        with pytest.raises(ValueError, match="valid"):
+        with pytest.raises(ClaimError, match="`sub`"):
             ClaimsMap().user_in(claims)
 
 
@@ -86,6 +110,6 @@ JSON = st.recursive(
 def test_whatever_an_issuer_says_is_understood_or_refused(claims: dict[str, Any], path: str) -> None:
     try:
         orgs = ClaimsMap(orgs=path, role="role", default_role="viewer").orgs_in(claims)
-    except ValueError:
+    except ClaimError:
         return
     assert {*orgs.values()} <= {"owner", "member", "viewer", "service"}

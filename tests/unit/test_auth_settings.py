@@ -1,5 +1,6 @@
 """Settings of the door: one source of keys, addresses that nobody can meddle with, and secrets for what we sign."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,20 @@ def test_what_the_gateway_signs_itself_needs_a_secret_of_its_own() -> None:
         assert SECRET == settings(**source, signing_secret=SECRET).own_secret
     assert SECRET == settings(jwt_secret=SECRET).own_secret
     assert "t" * 32 == settings(jwt_secret=SECRET, signing_secret="t" * 32).own_secret
+
+
+@pytest.mark.parametrize("name", ["jwt_secret", "signing_secret"])
+def test_a_secret_that_is_too_short_is_told_in_characters(name: str) -> None:
+    with pytest.raises(ValidationError, match="expected 32 characters or more, not 31"):
+        settings(**{"jwt_secret": SECRET, name: "x" * 31})
+
+
+@pytest.mark.parametrize("value", ["admin", "admin=owner", '["admin"]', "7"])
+def test_roles_that_are_no_object_are_told_of_with_an_example(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DECOPILOT_JWT_SECRET", SECRET)
+    monkeypatch.setenv("DECOPILOT_JWT_ROLES", value)
+    with pytest.raises(ValidationError, match=re.escape('as JSON, such as {"chat-admin": "owner"}')):
+        AuthSettings()
 
 
 def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

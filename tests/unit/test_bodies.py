@@ -2,15 +2,16 @@
 
 import json
 import time
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError, model_validator
 
 from decopilot.contracts.chunks import parse_outside
 from decopilot_gateway import bodies
-from decopilot_gateway.bodies import _holds_too_many_values, _parse
+from decopilot_gateway.bodies import _holds_too_many_values, _parse, explain
 from decopilot_gateway.posting import MessagesBody
 from decopilot_gateway.problems import ProblemError
 
@@ -95,3 +96,22 @@ def _begun(value: object) -> int:
     """Count the brackets that open, and the commas."""
     inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else None
     return 0 if inner is None else max(1, len(inner)) + sum(map(_begun, inner))
+
+
+class Even(BaseModel):
+    """A form with a rule of its own."""
+
+    number: int
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.number % 2:
+            msg = "The number must be even."
+            raise ValueError(msg)
+        return self
+
+
+def test_a_rule_of_ours_is_told_in_its_own_words() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Even(number=7)
+    assert "body: The number must be even." == explain(refused.value)

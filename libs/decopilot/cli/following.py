@@ -16,7 +16,7 @@ from decopilot.cli.up import ORG
 from decopilot.cli.usage import DEFAULT_DATA_DIR
 from decopilot.client import Accepted, ApiError, ArgumentError, Client, ClientError, RunResult
 from decopilot.client.api import OnAccepted, OnChunk
-from decopilot.client.streaming import OnWait
+from decopilot.client.calling import OnWait
 
 DEADLINE_S = 15.0
 # Programs such as `timeout` send their signal twice, to the process and to its group: that is one wish.
@@ -118,11 +118,16 @@ class Following:
             raise UnansweredError("error", message) from error
 
     def _wait_again(self, error: ClientError, seconds: float) -> None:
-        """Tell a refusal that time may cure once, and whoever watches of every wait."""
-        told = f"{error.detail if isinstance(error, ApiError) else str(error).capitalize()}; trying again"
+        """Tell a refusal that time may cure once, and whoever watches of every wait.
+
+        Before the message is taken it is tried until the deadline only; then what was said last is the end.
+        """
+        why = error.detail.removesuffix(".") if isinstance(error, ApiError) else str(error).capitalize()
+        told = f"{why}; trying again"
         if isinstance(error, ApiError) and error.code not in self._waited_for:
             self._waited_for.add(error.code)
-            self._paper.note(f"{told} until it works, next in {max(seconds, 1):.0f} s.")
+            until = "until it works" if self._accepted.is_set() else f"for up to {DEADLINE_S:.0f} s"
+            self._paper.note(f"{told} {until}, next in {max(seconds, 1):.0f} s.")
         else:
             self._paper.aside(f"{told} in {max(seconds, 1):.0f} s.")
 

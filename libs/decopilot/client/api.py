@@ -24,7 +24,7 @@ from decopilot.client.bodies import (
     resolutions_body,
     user_message,
 )
-from decopilot.client.calling import TRANSIENT, Caller, Content, Token, backoff, checked_id
+from decopilot.client.calling import TRANSIENT, Caller, Content, OnWait, Token, backoff, checked_id
 from decopilot.client.conversation import Conversation
 from decopilot.client.downloading import download
 from decopilot.client.errors import ApiError, ClientError, UnreachableError
@@ -46,7 +46,7 @@ from decopilot.client.models import (
     Thread,
     ThreadSummary,
 )
-from decopilot.client.streaming import OnOpen, OnWait, Stream
+from decopilot.client.streaming import OnOpen, Stream
 from decopilot.client.waiting import Waiter
 from decopilot.client.watching import Connected, WatchEvent
 from decopilot.contracts.chunks import Chunk
@@ -116,7 +116,8 @@ class Client:
         """Send a message and wait for the end of its run, however long that takes and whatever dies meanwhile.
 
         `on_chunk` sees the run's chunks as they come, each once; after a `data-thread-reset` it may see some again, or
-        miss some. The result is whole all the same. `on_wait` is told of each wait for another connection.
+        miss some. The result is whole all the same. `on_wait` is told of each wait: for a limit
+        to let the message in, and for another connection.
         """
         body = messages_body(user_message(message, message_id), options)
         return await self._wait(partial(self._post, thread, body), on_chunk, on_accepted, on_wait)
@@ -397,27 +398,27 @@ class Client:
                     on_wait(failure, pause_s)
                 await asyncio.sleep(pause_s)
 
-    async def _post(self, thread: str, body: dict[str, Any]) -> Accepted:
-        return _read(Accepted, await self._caller.call("POST", f"{_path(thread)}/messages", body))
+    async def _post(self, thread: str, body: dict[str, Any], on_wait: OnWait | None = None) -> Accepted:
+        return _read(Accepted, await self._caller.call("POST", f"{_path(thread)}/messages", body, on_wait=on_wait))
 
-    async def _regenerate(self, thread: str, body: dict[str, Any]) -> Accepted:
-        return _read(Accepted, await self._caller.call("POST", f"{_path(thread)}/regenerate", body))
+    async def _regenerate(self, thread: str, body: dict[str, Any], on_wait: OnWait | None = None) -> Accepted:
+        return _read(Accepted, await self._caller.call("POST", f"{_path(thread)}/regenerate", body, on_wait=on_wait))
 
-    async def _resolve(self, thread: str, body: dict[str, Any]) -> Accepted:
-        return _read(Accepted, await self._caller.call("POST", f"{_path(thread)}/interactions", body))
+    async def _resolve(self, thread: str, body: dict[str, Any], on_wait: OnWait | None = None) -> Accepted:
+        return _read(Accepted, await self._caller.call("POST", f"{_path(thread)}/interactions", body, on_wait=on_wait))
 
-    async def _fire(self, name: str, body: dict[str, Any]) -> Accepted:
+    async def _fire(self, name: str, body: dict[str, Any], on_wait: OnWait | None = None) -> Accepted:
         path = f"decopilot/automations/{checked_id(name, 'automation')}/fire"
-        return _read(Accepted, await self._caller.call("POST", path, body))
+        return _read(Accepted, await self._caller.call("POST", path, body, on_wait=on_wait))
 
     async def _wait(
         self,
-        ask: Callable[[], Awaitable[Accepted]],
+        ask: Callable[..., Awaitable[Accepted]],
         on_chunk: OnChunk | None,
         on_accepted: OnAccepted | None,
         on_wait: OnWait | None,
     ) -> RunResult:
-        accepted = await ask()
+        accepted = await ask(on_wait=on_wait)
         if on_accepted is not None:
             on_accepted(accepted)
         waiter = Waiter(

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from decopilot.client.errors import ApiError, ArgumentError, UnreachableError
+from decopilot.client.errors import ApiError, ArgumentError, ClientError, UnreachableError
 from decopilot.contracts.ids import is_id
 
 TRANSIENT = frozenset({408, 425, 429, 502, 503, 504})
@@ -35,6 +35,8 @@ _RETRY_DIGITS = 6
 """A pause of more seconds than that, eleven days, is none that anybody means."""
 
 Token = str | Callable[[], str]
+OnWait = Callable[[ClientError, float], None]
+"""Told before each wait: why an answer or a connection was not had, or the last one ended, and for how many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +126,12 @@ class Caller:
         *,
         query: Mapping[str, str] | None = None,
         may_repeat: bool = True,
+        on_wait: OnWait | None = None,
     ) -> Any:  # noqa: ANN401  any JSON
         """Call, and return the decoded answer.
 
         What time may cure is asked again until the deadline, if it `may_repeat`; else only where nothing can have
-        been sent.
+        been sent. `on_wait` is told of each refusal that is waited out.
 
         Raises:
             ApiError: refused.
@@ -164,6 +167,8 @@ class Caller:
             wait_s = max(pause_s, retry_after_s)
             if final or clock() + wait_s >= deadline:
                 raise failure from cause
+            if on_wait is not None and isinstance(failure, ApiError):
+                on_wait(failure, wait_s)
             await asyncio.sleep(wait_s)
         raise AssertionError  # the backoff has no end
 

@@ -7,12 +7,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from decopilot.client.calling import LOST, TRANSIENT, Caller, backoff, refusal, retry_after
+from decopilot.client.calling import LOST, TRANSIENT, Caller, OnWait, backoff, refusal, retry_after
 from decopilot.client.errors import ApiError, ClientError, StreamLostError
 from decopilot.client.sse import EventParser, ServerEvent
 
-OnWait = Callable[[ClientError, float], None]
-"""Told before each wait for another connection: why the last one ended, or was not had, and for how many seconds."""
 OnOpen = Callable[[], None]
 """Told of each connection that the gateway has taken."""
 

@@ -98,7 +98,8 @@ async def build(
         doorman = Doorman(settings, prefix)
 
         async def ready() -> bool:
-            return found_broker.is_set() and not leaving.started and await broker_answers(nc)
+            is_up = found_broker.is_set() and doorman.has_keys and not leaving.started
+            return is_up and await broker_answers(nc)
 
         admission = Admission(
             per_user=settings.streams_per_user, per_org=settings.streams_per_org, in_all=settings.streams

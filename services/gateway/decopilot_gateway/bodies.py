@@ -146,4 +146,9 @@ def _holds_too_many_values(raw: bytes) -> bool:
 def explain(error: ValidationError, within: str = "") -> str:
     """Tell what is wrong, and where, without repeating what was sent."""
     shown = error.errors(include_url=False, include_context=False, include_input=False)[:_SHOWN_ERRORS]
-    return "; ".join(f"{within}{'.'.join(map(str, entry['loc'])) or 'body'}: {entry['msg']}" for entry in shown)
+    return "; ".join(f"{within}{'.'.join(map(str, entry['loc'])) or 'body'}: {_said(entry['msg'])}" for entry in shown)
+
+
+def _said(text: str) -> str:
+    # Pydantic puts this before what a validator of ours says.
+    return text.removeprefix("Value error, ")

@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_request import BaseRequest
 
-from decopilot_gateway.problems import problem_bytes, problem_response
+from decopilot_gateway.problems import SERVER, problem_bytes, problem_response
 
 HEAD_S = 10.0
 """So long the head of a request may take, from the connection's beginning or its own first byte on."""
@@ -142,7 +142,9 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer what is no request with a problem, without what was sent."""
         if not isinstance(exc, HttpProcessingError):
-            return super().handle_error(request, status, exc, message)
+            response = super().handle_error(request, status, exc, message)
+            response.headers[hdrs.SERVER] = SERVER
+            return response
         code, detail = _fault(exc)
         log.info("request_malformed", code=code)
         response = problem_response(code, detail)

@@ -9,7 +9,7 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from decopilot_gateway.auth import Doorman
-from decopilot_gateway.problems import ProblemError
+from decopilot_gateway.problems import SERVER, ProblemError
 
 WEB = Path(str(files("decopilot_gateway"))) / "web"
 CLIENT = (WEB / "client").resolve()
@@ -43,6 +43,7 @@ def hardening(public_url: str) -> Callable[[web.Request, web.StreamResponse], Aw
 
     async def harden(_request: web.Request, response: web.StreamResponse) -> None:
         # A file of ours has an ETag and is asked for again; what is said of a thread is kept nowhere.
+        response.headers[hdrs.SERVER] = SERVER
         cached = "no-cache" if hdrs.ETAG in response.headers else "no-store"
         for name, value in ({hdrs.CACHE_CONTROL: cached} | fields).items():
             response.headers.setdefault(name, value)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from decopilot.contracts.problems import PROBLEMS
@@ -11,6 +11,8 @@ from decopilot.domain.commands import RefusedError
 from decopilot.log.store import UNCERTAIN
 
 RETRY_AFTER_S = 1
+SERVER = "decopilot"
+"""What answers say of us, in the place of aiohttp's name and version."""
 _RETRY_AFTER_BY_STATUS_S = {503: RETRY_AFTER_S, 429: 5}
 _RETRY_AFTER_S = {"storage_full": 30}
 """Chunks make room for others as long after the end of their runs."""
@@ -40,7 +42,8 @@ def problem_response(
     # A newer `command` may know codes that this gateway does not.
     status, title = PROBLEMS.get(code, PROBLEMS["internal"])
     wait_s = retry_after_s or _RETRY_AFTER_S.get(code) or _RETRY_AFTER_BY_STATUS_S.get(status)
-    headers = {} if wait_s is None else {"Retry-After": str(wait_s)}
+    # Here, too, because a refusal of the connection passes no hook of the application.
+    headers = {hdrs.SERVER: SERVER} | ({} if wait_s is None else {"Retry-After": str(wait_s)})
     if status == 401:  # noqa: PLR2004  HTTP
         headers["WWW-Authenticate"] = "Bearer"
     body: dict[str, Any] = {

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from decopilot.contracts.commands import Role
 from decopilot.contracts.ids import Org, OrgId, Thread, ThreadId, User
 from decopilot_gateway.auth.caller import Caller
-from decopilot_gateway.auth.tokens import LENGTH_MAX, MALFORMED
-from decopilot_gateway.problems import ProblemError
+from decopilot_gateway.auth.refusing import RefusedTokenError
+from decopilot_gateway.auth.tokens import LENGTH_MAX, MALFORMED, too_long
 
 PURPOSE = b"decopilot attach tokens"
 _ALGORITHM = "HS256"
@@ -60,19 +60,21 @@ class AttachTokens:
         """Tell who attaches by a token; `expires_at` of the caller is when the token ends that this one was made from.
 
         Raises:
-            ProblemError: it has expired, is for another thread, or we never made it.
+            RefusedTokenError: it has expired, is for another thread, or we never made it.
 
         """
         try:
             if len(token) > LENGTH_MAX:
-                raise ProblemError("unauthenticated", f"The token is longer than {LENGTH_MAX} characters.")
+                raise too_long()
             # Told to the fraction of a second, which PyJWT would cut off.
             options = {"verify_exp": False}
             said = _Said.model_validate(jwt.decode(token, self._key, [_ALGORITHM], options=options))  # type: ignore[arg-type]
         except MALFORMED as error:
-            raise ProblemError("unauthenticated", "The token is no attach token.") from error
+            raise RefusedTokenError("no_attach_token", "The token is no attach token.") from error
         if time.time() >= said.exp:
-            raise ProblemError("unauthenticated", "The attach token has expired.")
+            raise RefusedTokenError("expired", "The attach token has expired.", sub=said.sub)
         if (said.org, said.thread) != (org, thread):
-            raise ProblemError("forbidden", "The attach token is for another thread.")
+            raise RefusedTokenError(
+                "other_thread", "The attach token is for another thread.", code="forbidden", sub=said.sub
+            )
         return Caller(org, said.sub, said.role, said.until), AttachToken(token, said.exp)

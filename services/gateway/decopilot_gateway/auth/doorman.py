@@ -1,5 +1,6 @@
 """The doorman: tells who asks, by a token as bearer, as cookie, or, of attach alone, in the address."""
 
+import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
@@ -10,12 +11,15 @@ from decopilot_gateway.auth.claims import ClaimsMap
 from decopilot_gateway.auth.cookies import Cookies
 from decopilot_gateway.auth.jwks import IssuerKeys
 from decopilot_gateway.auth.keys import Keys, OneKey, read_public_key, secret_key
+from decopilot_gateway.auth.refusing import RefusedTokenError, logged
 from decopilot_gateway.auth.settings import AuthSettings
 from decopilot_gateway.auth.tokens import Rules, Tokens, kid_of
 from decopilot_gateway.problems import ProblemError
 
 TOKEN = "token"  # noqa: S105  a parameter's name
 """The parameter of the page's address, and of attach's."""
+
+log = structlog.get_logger()
 
 
 class Doorman:
@@ -31,6 +35,7 @@ class Doorman:
         self.issuer: IssuerKeys | None = None
         if settings.jwt_jwks_url:
             self.issuer = IssuerKeys(settings.jwt_jwks_url, on_change=self._forget)
+            _warn(settings)
         self._tokens = Tokens(
             self.issuer or _one_key(settings),
             Rules(settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway_s),
@@ -45,6 +50,11 @@ class Doorman:
         self.cookies = Cookies(settings.public_url, prefix)
         self.attach_tokens = AttachTokens(settings.own_secret, lasts_s=settings.attach_token_s)
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether tokens can be checked: not before an issuer's keys were read."""
+        return self.issuer is None or self.issuer.are_there
+
     def _forget(self) -> None:
         self._tokens.forget()
 
@@ -55,7 +65,8 @@ class Doorman:
             ProblemError: it is not ours, has expired, or says nothing useful; or the keys can't be had.
 
         """
-        return self._tokens.read(token)
+        with logged():
+            return self._tokens.read(token)
 
     def claims(self, request: web.Request) -> Claims:
         """Read the request's token: the bearer header, else the cookie.
@@ -67,9 +78,10 @@ class Doorman:
         token = _bearer(request)
         if token is None:
             token = self.cookies.take(request)
-        if token is None:
-            raise ProblemError("unauthenticated", "The request carries no token.")
-        return self.read(token)
+        if token is not None:
+            return self.read(token)
+        with logged():
+            raise RefusedTokenError("no_token", "The request carries no token.")
 
     def caller(self, request: web.Request) -> Caller:
         """Tell who asks in the org that the path names.
@@ -95,7 +107,8 @@ class Doorman:
         if TOKEN not in request.query:
             return self.caller(request), None
         org, thread = OrgId(id_in_path(request, "org")), thread_in_path(request)
-        return self.attach_tokens.check(",".join(request.query.getall(TOKEN)), org, thread)
+        with logged():
+            return self.attach_tokens.check(",".join(request.query.getall(TOKEN)), org, thread)
 
     @web.middleware
     async def knowing_keys(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -114,6 +127,14 @@ class Doorman:
         except ValueError:
             return
         await issuer.look_for(kid)
+
+
+def _warn(settings: AuthSettings) -> None:
+    """Say which tokens of an issuer are believed though they were meant for others."""
+    if not settings.jwt_issuer:
+        log.warning("issuer_unchecked", set="DECOPILOT_JWT_ISSUER", url=settings.jwt_jwks_url)
+    if not settings.jwt_audience:
+        log.warning("audience_unchecked", set="DECOPILOT_JWT_AUDIENCE", url=settings.jwt_jwks_url)
 
 
 def _one_key(settings: AuthSettings) -> Keys:

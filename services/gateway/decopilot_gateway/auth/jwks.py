@@ -49,6 +49,11 @@ class IssuerKeys:
         self._wanted = asyncio.Event()
         self._asked = asyncio.Event()
 
+    @property
+    def are_there(self) -> bool:
+        """Whether there are any: also those that were read before the issuer stopped answering."""
+        return bool(self._keys)
+
     def key_of(self, header: Mapping[str, Any]) -> Key:
         """Tell the key of the header's `kid`; without one the only key that there is.
 
@@ -61,7 +66,7 @@ class IssuerKeys:
         kid = header.get("kid")
         key = next(iter(self._keys.values())) if kid is None and len(self._keys) == 1 else self._keys.get(kid)
         if key is None:
-            raise unknown_key()
+            raise unknown_key(header)
         return key
 
     async def look_for(self, kid: str | None) -> None:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from decopilot.kit.program import ConfigurationError
-from decopilot_gateway.problems import ProblemError
+from decopilot_gateway.auth.refusing import RefusedTokenError
 
 RSA_BITS_MIN = 2_048
 """RFC 7518, 3.3."""
@@ -147,6 +147,7 @@ def _key_in(entry: object) -> Key | None:
     return Key(key.key, narrowed) if narrowed else None
 
 
-def unknown_key() -> ProblemError:
+def unknown_key(header: Mapping[str, Any]) -> RefusedTokenError:
     """Refuse a token for its key."""
-    return ProblemError("unauthenticated", "The token is signed with a key that is not known.")
+    detail = "The token is signed with a key that is not known."
+    return RefusedTokenError("unknown_key", detail, kid=header.get("kid"), alg=header.get("alg"))

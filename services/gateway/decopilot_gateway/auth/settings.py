@@ -1,16 +1,19 @@
 """What the gateway is told about tokens: who signs them, what they must say, and what they call things."""
 
 import ipaddress
+import json
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from decopilot.contracts.commands import Role
 from decopilot.kit.settings import Settings
 
+SECRET_MIN = 32
+"""So many characters a secret has at least: as many bytes as HS256 makes of it (RFC 7518, 3.2)."""
 _SOURCES = ("jwt_secret", "jwt_public_key_file", "jwt_jwks_url")
 
 
@@ -27,7 +30,7 @@ class AuthSettings(Settings):
 
     model_config = SettingsConfigDict(env_ignore_empty=True)
 
-    jwt_secret: SecretStr | None = Field(default=None, min_length=32)
+    jwt_secret: SecretStr | None = None
     jwt_public_key_file: Path | None = None
     jwt_jwks_url: str = ""
     jwt_issuer: str = ""
@@ -37,10 +40,32 @@ class AuthSettings(Settings):
     jwt_orgs_claim: str = Field(default="orgs", min_length=1)
     jwt_role_claim: str = ""
     jwt_default_role: Role | None = None
-    jwt_roles: dict[str, Role] = Field(default_factory=dict)
-    signing_secret: SecretStr | None = Field(default=None, min_length=32)
+    jwt_roles: Annotated[dict[str, Role], NoDecode] = Field(default_factory=dict)
+    signing_secret: SecretStr | None = None
     attach_token_s: float = Field(default=300.0, ge=1, le=86_400)
     public_url: str = ""
+
+    @field_validator("jwt_secret", "signing_secret")
+    @classmethod
+    def _check_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value) < SECRET_MIN:
+            msg = f"expected {SECRET_MIN} characters or more, not {len(value)}"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("jwt_roles", mode="before")
+    @classmethod
+    def _read_roles(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        msg = 'expected the issuer\'s roles and ours as JSON, such as {"chat-admin": "owner"}'
+        try:
+            roles = json.loads(value)
+        except ValueError as error:
+            raise ValueError(msg) from error
+        if not isinstance(roles, dict):
+            raise ValueError(msg)  # noqa: TRY004  pydantic makes a message of this one alone
+        return roles
 
     @field_validator("jwt_jwks_url")
     @classmethod

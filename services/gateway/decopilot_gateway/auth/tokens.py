@@ -6,11 +6,12 @@ from functools import lru_cache
 from typing import Any
 
 import jwt
+from jwt.exceptions import InvalidSubjectError
 
 from decopilot_gateway.auth.caller import Claims
-from decopilot_gateway.auth.claims import ClaimsMap, UnknownRoleError
+from decopilot_gateway.auth.claims import ClaimError, ClaimsMap
 from decopilot_gateway.auth.keys import Keys
-from decopilot_gateway.problems import ProblemError
+from decopilot_gateway.auth.refusing import RefusedTokenError
 
 LENGTH_MAX = 8_192
 """Nothing is made of a longer one."""
@@ -50,15 +51,17 @@ class Tokens:
 
         """
         if len(token) > LENGTH_MAX:
-            raise ProblemError("unauthenticated", f"The token is longer than {LENGTH_MAX} characters.")
+            raise too_long()
         claims = self._checked(token)
         if time.time() >= claims.expires_at:
-            raise ProblemError("unauthenticated", _TOLD[jwt.ExpiredSignatureError])
+            raise RefusedTokenError(*_TOLD[jwt.ExpiredSignatureError], sub=claims.user)
         return claims
 
     def _check(self, token: str) -> Claims:
+        header: dict[str, Any] = {}
         try:
-            key = self._keys.key_of(jwt.get_unverified_header(token))
+            header = jwt.get_unverified_header(token)
+            key = self._keys.key_of(header)
             rules = self._rules
             said: dict[str, Any] = jwt.decode(
                 token,
@@ -72,20 +75,49 @@ class Tokens:
             expires_at = float(int(said["exp"])) + rules.leeway_s
             return Claims(self._map.user_in(said), self._map.orgs_in(said), expires_at)
         except MALFORMED as error:
-            raise ProblemError("unauthenticated", _detail(error)) from error
+            raise _refused(error, token, header) from error
 
 
-_TOLD: dict[type[Exception], str] = {
-    jwt.ExpiredSignatureError: "The token has expired.",
-    jwt.ImmatureSignatureError: "The token is not valid yet.",
-    jwt.InvalidIssuerError: "The token is of another issuer.",
-    jwt.InvalidAudienceError: "The token is for another audience.",
-    UnknownRoleError: "The token names no role that is known here.",
+_TOLD: dict[type[Exception], tuple[str, str]] = {
+    jwt.InvalidSignatureError: ("bad_signature", "The token is not signed with the key that is known here."),
+    jwt.InvalidAlgorithmError: ("bad_algorithm", "The token is signed by an algorithm that its key is not for."),
+    jwt.ExpiredSignatureError: ("expired", "The token has expired."),
+    jwt.ImmatureSignatureError: ("not_yet_valid", "The token is not valid yet."),
+    jwt.InvalidIssuerError: ("other_issuer", "The token is of another issuer."),
+    jwt.InvalidAudienceError: ("other_audience", "The token is for another audience."),
+    InvalidSubjectError: ("bad_sub", "The token's claim `sub` is no text."),
 }
+_OF_CLAIMS = (
+    ClaimError,
+    jwt.MissingRequiredClaimError,
+    jwt.ExpiredSignatureError,
+    jwt.ImmatureSignatureError,
+    jwt.InvalidIssuerError,
+    jwt.InvalidAudienceError,
+    InvalidSubjectError,
+)
+"""PyJWT looks at claims, as we do, once the signature has held."""
 
 
-def _detail(error: Exception) -> str:
-    return _TOLD.get(type(error), "The token is invalid.")
+def _refused(error: Exception, token: str, header: dict[str, Any]) -> RefusedTokenError:
+    """Tell what is wrong; of what a token claims nothing, unless its signature held."""
+    facts: dict[str, Any] = {name: header.get(name) for name in ("kid", "alg")}
+    if isinstance(error, _OF_CLAIMS):
+        said = jwt.decode(token, options={"verify_signature": False})  # it held
+        facts |= {name: said.get(name) for name in ("sub", "iss")}
+    match error:
+        case ClaimError():
+            return RefusedTokenError(error.reason, error.detail, **facts)
+        case jwt.MissingRequiredClaimError():
+            return RefusedTokenError(f"no_{error.claim}", f"The token has no claim `{error.claim}`.", **facts)
+        case _:
+            reason, detail = _TOLD.get(type(error), ("malformed", "The token is malformed."))
+            return RefusedTokenError(reason, detail, **facts)
+
+
+def too_long() -> RefusedTokenError:
+    """Refuse a token for its length."""
+    return RefusedTokenError("too_long", f"The token is longer than {LENGTH_MAX} characters.")
 
 
 def kid_of(token: str) -> str | None:
