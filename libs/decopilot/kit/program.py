@@ -28,7 +28,7 @@ def run(service: str, settings_type: type[SettingsT], main: Callable[[SettingsT]
     What can't be is said in one line: exit code 78 where the configuration is to be mended, 1 where the machine
     stands in the way.
     """
-    settings = _read(settings_type)
+    settings = read(settings_type)
     logging.configure(settings, service)
 
     async def body() -> None:
@@ -45,7 +45,8 @@ def run(service: str, settings_type: type[SettingsT], main: Callable[[SettingsT]
             sys.exit(1)
 
 
-def _read(settings_type: type[SettingsT]) -> SettingsT:
+def read(settings_type: type[SettingsT]) -> SettingsT:
+    """Read settings from the environment; where they are wrong, say each mistake in a line and exit with 78."""
     try:
         return settings_type()
     except ValidationError as error:

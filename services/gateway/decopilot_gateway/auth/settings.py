@@ -6,7 +6,6 @@ from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import SettingsConfigDict
 
 from decopilot.contracts.commands import Role
 from decopilot.kit.settings import Settings
@@ -24,8 +23,6 @@ class AuthSettings(Settings):
     `signing_secret` signs what the gateway gives out itself: links to files, and attach tokens, good for
     `attach_token_s`. `public_url` is where browsers find the gateway.
     """
-
-    model_config = SettingsConfigDict(env_ignore_empty=True)
 
     jwt_secret: SecretStr | None = Field(default=None, min_length=32)
     jwt_public_key_file: Path | None = None
