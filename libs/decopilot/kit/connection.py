@@ -36,7 +36,7 @@ class ServerTooOldError(Exception):
 
 
 def forbidden(error: Exception) -> tuple[str, str] | None:
-    """What the broker does not let this user do, if that is the error: publish or subscribe, and to what."""
+    """Tell what the broker does not let this user do, if that is the error: publish or subscription, and to what."""
     found = _FORBIDDEN.search(str(error))
     return None if found is None else (found[1].lower(), found[2])
 
@@ -142,15 +142,13 @@ class Lifeline:
             log.warning("nats_error", connection=self._name, error=repr(error))
             return
         user = self._settings.nats_user
-        hint = (
-            "the server does not know this user, or not by this password" if user else "DECOPILOT_NATS_USER is not set"
-        )
+        hint = "no DECOPILOT_NATS_USER" if user is None else "the server does not know this user, or not so"
         log.error("nats_unauthorized", connection=self._name, user=user, hint=hint)
 
     def _as_sent(self) -> tuple[str, str] | None:
         # nats-py tells what the server says in small letters; while it does, the words are still in its buffer.
         client = self._client()
-        sent = None if client is None else ERR_RE.match(client._ps.buf)
+        sent = None if client is None else ERR_RE.match(client._ps.buf)  # noqa: SLF001  it tells it nowhere else
         return None if sent is None else forbidden(Exception(sent[0].decode("utf-8", "replace")))
 
     async def _disconnected(self) -> None:
