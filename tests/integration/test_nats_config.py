@@ -1,5 +1,6 @@
 import asyncio
 import shlex
+import signal
 import stat
 import subprocess
 import sys
@@ -199,8 +200,11 @@ async def test_over_tls_a_server_must_be_of_the_ca_and_one_that_does_not_encrypt
             given = settings(folder / "runner.env")
             own = {"nats_url": given.nats_url, "nats_password": given.nats_secret, "nats_tls_ca": given.nats_tls_ca}
             await services.start("runner", **own).ready()  # by way of FastStream, too
+            services.started[0].send(signal.SIGTERM)
+            await services.started[0].ended()
         finally:
             services.end()
+    assert ["service_started"] == [line["event"] for line in services.started[0].lines()]
     secure = settings(folder / "gateway.env")
     assert 0 == nats_config(*arguments, "--change").returncode
     with server(folder / "nats.conf"):

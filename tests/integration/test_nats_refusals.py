@@ -39,7 +39,7 @@ def services(tmp_path: Path, broker: EmbeddedBroker) -> Iterator[Services]:
     started.end()
 
 
-def run_provision(timeout_s: float = TIMEOUT_S, **settings: object) -> subprocess.CompletedProcess[str]:
+def run_provision(timeout_s: object = TIMEOUT_S, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run `decopilot provision`, which gives up after `timeout_s`."""
     code = f"from decopilot.cli import main, provision; provision.TIMEOUT_S = {timeout_s}; main()"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DECOPILOT_")}

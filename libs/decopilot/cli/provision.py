@@ -8,8 +8,7 @@ from nats.errors import Error as NatsError
 from decopilot.cli.errors import CliError
 from decopilot.kit import logging
 from decopilot.kit.connection import ServerTooOldError, connected, forbidden, is_unauthorized
-from decopilot.kit.program import read
-from decopilot.kit.settings import Settings
+from decopilot.kit.settings import Settings, read
 from decopilot.log import topology
 
 TIMEOUT_S = 20.0

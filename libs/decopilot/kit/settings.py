@@ -3,10 +3,14 @@
 import os
 import socket
 import ssl
-from typing import Literal, Self
+import sys
+from typing import Literal, Self, TypeVar
 
-from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+from decopilot.kit.exits import CANNOT_RUN
 
 
 class Settings(BaseSettings):
@@ -106,3 +110,23 @@ class Settings(BaseSettings):
                 msg = "DECOPILOT_NATS_TLS_CERT and DECOPILOT_NATS_TLS_KEY are no certificate and its key in PEM"
                 raise ValueError(msg) from error
         return self
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def read(settings_type: type[SettingsT]) -> SettingsT:
+    """Read settings from the environment; where they are wrong, say each mistake in a line and exit with 78."""
+    try:
+        return settings_type()
+    except ValidationError as error:
+        prefix = settings_type.model_config.get("env_prefix", "")
+        for entry in error.errors(include_url=False, include_context=False, include_input=False):
+            # What several settings together break names them itself.
+            name = "_".join(map(str, entry["loc"])).upper()
+            said = entry["msg"].removeprefix("Value error, ")
+            sys.stderr.write(f"{prefix}{name}: {said}\n" if name else f"{said}\n")
+        sys.exit(CANNOT_RUN)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}: a table is given as JSON\n")
+        sys.exit(CANNOT_RUN)
