@@ -4,9 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 import trustme
@@ -138,15 +139,18 @@ async def test_what_is_forbidden_is_told_as_it_was_sent(broker: EmbeddedBroker) 
     settings = as_user(Settings(nats_url=broker.url), "runner")
 
     async def try_it(nc: Client) -> str:
+        async def heard() -> list[MutableMapping[str, Any]]:
+            return [entry for entry in logs if entry["event"] == "nats_forbidden"]
+
         with capture_logs() as logs:
             await nc.publish("Decopilot.Event.Acme", b"")
             await nc.flush()
-        [said] = [entry for entry in logs if entry["event"] == "nats_forbidden"]
+            [said] = await until(heard)
         return f"{said['action']} {said['subject']}"
 
     async with connected(settings, "runner") as nc:
         assert "publish Decopilot.Event.Acme" == await try_it(nc)
     messaging = Messaging(settings, "runner")
+    messaging._lifeline.let_go()  # noqa: SLF001  else it would end the tests when it closes
     async with messaging.broker as by_faststream:
         assert "publish Decopilot.Event.Acme" == await try_it(by_faststream.connection)
-        messaging._lifeline.let_go()  # noqa: SLF001  as its program does before it leaves
