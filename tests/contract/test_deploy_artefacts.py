@@ -325,7 +325,7 @@ def shipped_url(tmp_path: Path) -> Iterator[str]:
     text = CONF.read_text()
     for theirs, ours in (
         ("0.0.0.0:4222", f"127.0.0.1:{port}"),
-        ("0.0.0.0:8222", f"127.0.0.1:{monitor}"),
+        ("127.0.0.1:8222", f"127.0.0.1:{monitor}"),
         ('"/data"', f'"{tmp_path}"'),
     ):
         assert text.count(theirs) == 1

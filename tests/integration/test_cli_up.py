@@ -195,9 +195,9 @@ def test_the_second_interrupt_kills_what_does_not_want_to_end(stage: Path) -> No
 def test_a_service_that_does_not_start_is_named_with_its_last_words(stage: Path) -> None:
     (stage / "decopilot_runner.py").write_text("raise SystemExit('no model configured')")
 
-    refused = decopilot(stage, "up", "--ready-timeout", "3")
+    refused = decopilot(stage, "up", "--ready-timeout", "12")
 
     assert refused.returncode == 1
-    assert "Not ready after 3 s: runner#1." in refused.stderr
+    assert "Not ready after 12 s: runner#1." in refused.stderr
     assert "  no model configured" in refused.stderr
     assert refused.stdout == ""

@@ -1,4 +1,6 @@
 import asyncio
+import shlex
+import signal
 import stat
 import subprocess
 import sys
@@ -115,7 +117,7 @@ async def test_services_become_ready_with_the_variables_of_their_files(tmp_path:
 def test_what_is_written_is_private_and_each_file_holds_one_secret(tmp_path: Path, arguments: list[object]) -> None:
     ran = nats_config(*arguments)
     folder = tmp_path / "nats"
-    assert {"nats.conf", *(f"{user}.env" for user in USERS)} == {file.name for file in folder.iterdir()}
+    assert {".gitignore", "nats.conf", *(f"{user}.env" for user in USERS)} == {file.name for file in folder.iterdir()}
     assert {0o600} == {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
     passwords = {user: told(folder / f"{user}.env")["DECOPILOT_NATS_PASSWORD"] for user in USERS}
     assert len(USERS) == len(set(passwords.values()))
@@ -198,10 +200,13 @@ async def test_over_tls_a_server_must_be_of_the_ca_and_one_that_does_not_encrypt
             given = settings(folder / "runner.env")
             own = {"nats_url": given.nats_url, "nats_password": given.nats_secret, "nats_tls_ca": given.nats_tls_ca}
             await services.start("runner", **own).ready()  # by way of FastStream, too
+            services.started[0].send(signal.SIGTERM)
+            await services.started[0].ended()
         finally:
             services.end()
+    assert ["service_started"] == [line["event"] for line in services.started[0].lines()]
     secure = settings(folder / "gateway.env")
-    assert 0 == nats_config(*arguments).returncode
+    assert 0 == nats_config(*arguments, "--change").returncode
     with server(folder / "nats.conf"):
         assert await is_let_in(settings(folder / "gateway.env"))
         assert not await is_let_in(secure)
@@ -218,6 +223,40 @@ async def test_a_server_that_verifies_lets_in_only_whoever_shows_a_certificate(
     with server(folder / "nats.conf"):
         assert not await is_let_in(settings(folder / "gateway.env"))
         assert await is_let_in(settings(folder / "gateway.env", nats_tls_cert=cert, nats_tls_key=key))
+
+
+def test_a_folder_is_not_written_with_other_options_unless_it_is_to_change(
+    tmp_path: Path, arguments: list[object], tls: list[object]
+) -> None:
+    assert 0 == nats_config(*arguments, *tls).returncode
+    folder = tmp_path / "nats"
+    written = (folder / "nats.conf").read_text()
+    assert 0 == nats_config(*arguments, *tls).returncode
+    ran = nats_config(folder)
+    assert 1 == ran.returncode
+    for name in ("--url", "--listen", "--monitor", "--store-dir", "--tls-cert", "--tls-key", "--tls-ca"):
+        assert name in ran.stderr.partition(")")[0]
+    assert written == (folder / "nats.conf").read_text()
+    again = shlex.split(ran.stderr.splitlines()[1])
+    assert ["decopilot", "nats-config", str(folder)] == again[:3]
+    assert 0 == nats_config(*again[2:]).returncode
+    assert written == (folder / "nats.conf").read_text()
+    assert 0 == nats_config(folder, "--change").returncode
+    assert "tls" not in (folder / "nats.conf").read_text()
+
+
+def test_a_folder_that_is_made_is_left_out_by_git_and_one_that_was_there_keeps_its_own_rules(
+    tmp_path: Path, arguments: list[object]
+) -> None:
+    assert 0 == nats_config(*arguments).returncode
+    assert "*\n" == (tmp_path / "nats" / ".gitignore").read_text()
+    (tmp_path / "mine").mkdir()
+    assert 0 == nats_config(tmp_path / "mine", *arguments[1:]).returncode
+    assert not (tmp_path / "mine" / ".gitignore").exists()
+
+
+def test_how_the_server_is_can_be_asked_on_its_own_machine_only_unless_said_otherwise() -> None:
+    assert '"http": "127.0.0.1:8222"' in nats_config("--print").stdout
 
 
 def test_half_of_what_tls_needs_is_refused(arguments: list[object], tls: list[object]) -> None:

@@ -7,12 +7,18 @@ import sys
 
 import pytest
 
+from decopilot.kit.settings import Settings
+
 
 def start(service: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a service that is expected to end by itself."""
+    """Run a service, or `provision`, that is expected to end by itself."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DECOPILOT_")}
     return subprocess.run(
-        [sys.executable, "-m", f"decopilot_{service}"],
+        [
+            sys.executable,
+            "-m",
+            *(["decopilot.cli", "provision"] if service == "provision" else [f"decopilot_{service}"]),
+        ],
         env=kept | environment,
         capture_output=True,
         text=True,
@@ -64,3 +70,41 @@ def test_a_model_that_can_not_be_had_is_named() -> None:
     assert 78 == ran.returncode
     assert "provider nobody: unknown. One of your own needs a [providers.nobody]" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("service", ["provision", "command", "runner"])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DECOPILOT_NATS_TLS_CA", __file__),
+        ("DECOPILOT_NATS_TLS_CA", "/no/such/file"),
+        ("DECOPILOT_NATS_PASSWORD_FILE", "/no/such/file"),
+        ("DECOPILOT_REPLICAS", "x"),
+    ],
+)
+def test_what_is_wrong_about_the_way_to_the_broker_is_one_line_that_names_the_variable(
+    service: str, variable: str, value: str
+) -> None:
+    ran = start(service, DECOPILOT_NATS_USER="runner", DECOPILOT_NATS_PASSWORD="x", **{variable: value})
+    assert 78 == ran.returncode
+    assert ran.stderr.startswith(f"{variable}: ")
+    assert 1 == ran.stderr.count("\n")
+
+
+def test_a_certificate_that_is_none_is_refused_without_asking_for_its_password() -> None:
+    told = {f"DECOPILOT_NATS_TLS_{name}": __file__ for name in ("CERT", "KEY")}
+    ran = start("runner", DECOPILOT_NATS_URL="tls://127.0.0.1:9", **told)
+    assert 78 == ran.returncode
+    assert "DECOPILOT_NATS_TLS_CERT and DECOPILOT_NATS_TLS_KEY are no certificate and its key in PEM\n" == ran.stderr
+
+
+def test_a_variable_that_is_empty_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NATS_TLS_CA", "NATS_USER", "NATS_PASSWORD", "HEALTH_PORT"):
+        monkeypatch.setenv(f"DECOPILOT_{name}", "")
+    settings = Settings()
+    assert (None, None, None, None) == (
+        settings.nats_tls_ca,
+        settings.nats_user,
+        settings.nats_secret,
+        settings.health_port,
+    )

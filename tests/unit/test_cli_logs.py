@@ -92,6 +92,15 @@ def test_the_broker_is_heard_from_warnings_on_only() -> None:
     assert screen.getvalue() == "07:08:09 nats#1 disk is full level=error\n"
 
 
+def test_what_nats_server_warns_of_at_every_start_is_left_out() -> None:
+    quiet, screen = journal()
+
+    quiet.line("nats#1", "[1] 2025/01/02 07:08:09.1 [WRN] Plaintext passwords detected, use nkeys or bcrypt")
+    quiet.line("nats#1", "[1] 2025/01/02 07:08:09.1 [WRN] Disk is slow")
+
+    assert screen.getvalue() == "07:08:09 nats#1 Disk is slow level=warning\n"
+
+
 def test_a_long_line_is_never_broken() -> None:
     wide, screen = journal()
 

@@ -45,6 +45,14 @@ except ValueError:
     assert "s3cret" not in json.dumps(entry)
 
 
+def test_what_asyncio_says_of_every_tls_connection_is_left_out() -> None:
+    lines = """asyncio_log = logging.getLogger("asyncio")
+asyncio_log.warning("returning true from eof_received() has no effect when using ssl")
+asyncio_log.warning("something else")"""
+    [entry] = _logged(lines)
+    assert "something else" == entry["event"]
+
+
 def _logged(lines: str) -> list[dict[str, Any]]:
     ran = subprocess.run([sys.executable, "-c", SCRIPT.format(lines=lines)], capture_output=True, check=True)
     assert b"" == ran.stdout

@@ -24,14 +24,22 @@ def nats_config(
     url: Annotated[
         str, typer.Option(metavar="URL", help="Where the services find the server.")
     ] = "nats://127.0.0.1:4222",
-    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the server listens.")] = "0.0.0.0:4222",
-    monitor: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where it tells how it is.")] = "0.0.0.0:8222",
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where the server listens: 0.0.0.0 is every interface.")
+    ] = "0.0.0.0:4222",
+    monitor: Annotated[
+        str,
+        typer.Option(metavar="HOST:PORT", help="Where it tells how it is, to anybody who asks, without a password."),
+    ] = "127.0.0.1:8222",
     store_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the server keeps its data.")] = Path("/data"),
     tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="The server's certificate.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The key of it.")] = None,
     tls_ca: Annotated[Path | None, typer.Option(metavar="FILE", help="What the services know it by.")] = None,
     tls_verify: Annotated[
         bool, typer.Option("--tls-verify", help="Let in only whoever shows a certificate of that CA, too.")
+    ] = False,
+    change: Annotated[
+        bool, typer.Option("--change", help="Write DIR anew with other options than it was written with.")
     ] = False,
     new_passwords: Annotated[
         bool,
@@ -43,6 +51,8 @@ def nats_config(
     A user may do what its service does, and no more. Beside nats.conf stands a file per user, such as gateway.env, with
     DECOPILOT_NATS_URL, DECOPILOT_NATS_USER and DECOPILOT_NATS_PASSWORD: give each service its own, and no other one.
     All are readable for you alone. operator.env is yours: that user may do everything.
+
+    Written anew, as after an update, DIR needs the options that it was written with; others need --change.
     """
     from decopilot.cli.nats_server import Server, Tls, configuration, write  # noqa: PLC0415 - for a quick `--help`
 
@@ -56,5 +66,5 @@ def nats_config(
     if prints:
         typer.echo(configuration(server), nl=False)
         return
-    files = write(folder, server, url=url, new_passwords=new_passwords)
+    files = write(folder, server, url=url, change=change, new_passwords=new_passwords)
     typer.echo(f"Written: {folder / 'nats.conf'}, {', '.join(file.name for file in files.values())}")

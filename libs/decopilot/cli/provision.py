@@ -1,35 +1,60 @@
 """`decopilot provision`: bring NATS to the topology that the services expect."""
 
 import asyncio
+import ssl
 
 from nats.errors import Error as NatsError
 
 from decopilot.cli.errors import CliError
 from decopilot.kit import logging
-from decopilot.kit.connection import ServerTooOldError, connected
-from decopilot.kit.settings import Settings
+from decopilot.kit.connection import ServerTooOldError, connected, forbidden, is_unauthorized
+from decopilot.kit.settings import Settings, read
 from decopilot.log import topology
 
 TIMEOUT_S = 20.0
 
 
 def run() -> None:
-    """Create or update every stream, bucket and consumer; raises `CliError` where NATS refuses or stays silent."""
-    settings = Settings()
+    """Create or update every stream, bucket and consumer.
+
+    Raises:
+        CliError: NATS refuses or stays silent.
+        SystemExit: the settings are wrong, which has been said (exit code 78).
+
+    """
+    settings = read(Settings)
     logging.configure(settings, "provision")
+    causes: list[Exception] = []
     try:
-        asyncio.run(_run(settings))
+        asyncio.run(_run(settings, causes))
     except TimeoutError as error:
-        message = (
-            f"Provisioning failed: {settings.nats_url} did not answer within {TIMEOUT_S:g} s. "
-            "Is NATS there, and is DECOPILOT_NATS_URL right?"
-        )
+        message = f"Provisioning failed: {_reason(settings, causes[-1] if causes else None)}"
         raise CliError(message) from error
     except (OSError, NatsError, ServerTooOldError, topology.TopologyError) as error:
         message = f"Provisioning failed: {type(error).__name__}: {error}"
         raise CliError(message) from error
 
 
-async def _run(settings: Settings) -> None:
-    async with asyncio.timeout(TIMEOUT_S), connected(settings, "provision") as client:
+async def _run(settings: Settings, causes: list[Exception]) -> None:
+    def note(error: Exception) -> None:
+        causes.append(error)
+        if is_unauthorized(error) or forbidden(error) or isinstance(error, ssl.SSLCertVerificationError):
+            # Asking again gets the same answer.
+            deadline.reschedule(asyncio.get_running_loop().time())
+
+    async with asyncio.timeout(TIMEOUT_S) as deadline, connected(settings, "provision", on_failure=note) as client:
         await topology.provision(client, topology.Sizes(replicas=settings.replicas))
+
+
+def _reason(settings: Settings, cause: Exception | None) -> str:
+    """Say why nothing came of it, and what to look at."""
+    url = settings.nats_url
+    who = "a client without a user" if settings.nats_user is None else f"user {settings.nats_user!r}"
+    if cause is not None and is_unauthorized(cause):
+        return f"{url} refuses {who}. Are DECOPILOT_NATS_USER and its password those that the server has?"
+    if cause is not None and (refused := forbidden(cause)):
+        return f"{url} does not permit {who}: {refused[0]} to {refused[1]}. Is DECOPILOT_NATS_USER `provision`?"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"{url} is not trusted: {cause.verify_message}. Is DECOPILOT_NATS_TLS_CA what the server is known by?"
+    last = "" if cause is None else f" The last try: {str(cause) or type(cause).__name__}."
+    return f"{url} did not answer within {TIMEOUT_S:g} s.{last} Is NATS there, and is DECOPILOT_NATS_URL right?"

@@ -3,14 +3,14 @@
 import asyncio
 import os
 import re
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
 from nats.aio.client import Client
-from nats.errors import SlowConsumerError
+from nats.errors import AuthorizationError, SlowConsumerError
+from nats.protocol.parser import ERR_RE
 
 from decopilot.contracts import subjects
 from decopilot.kit.settings import Settings
@@ -18,7 +18,9 @@ from decopilot.kit.settings import Settings
 SERVER_FLOOR = (2, 12)
 _ABANDONED = 70
 _PERSISTENCE_S = 0.1
-_FORBIDDEN = re.compile(r'permissions violation for (\w+) to "?([^\s"]+)')
+_REFUSED_WAIT_S = 2.0
+_FORBIDDEN = re.compile(r'permissions violation for (\w+) to "?([^\s"]+)', re.IGNORECASE)
+_UNAUTHORIZED = re.compile("authorization violation|authentication (expired|revoked)", re.IGNORECASE)
 _ODD_SPACES = (b" :", b"  ", b" \r", b"\t")
 """Where a header has none of these, one space follows each name's colon and nothing is to be stripped."""
 
@@ -33,18 +35,40 @@ class ServerTooOldError(Exception):
         super().__init__(f"nats-server {version} is too old: {'.'.join(map(str, SERVER_FLOOR))} or newer is needed")
 
 
+def forbidden(error: Exception) -> tuple[str, str] | None:
+    """Tell what the broker does not let this user do, if that is the error: publish or subscription, and to what."""
+    found = _FORBIDDEN.search(str(error))
+    return None if found is None else (found[1].lower(), found[2])
+
+
+def is_unauthorized(error: Exception) -> bool:
+    """Tell whether the broker does not know this user, or not by this password."""
+    return isinstance(error, AuthorizationError) or _UNAUTHORIZED.search(str(error)) is not None
+
+
 class Lifeline:
     """How one connection behaves: it reconnects for ever, and takes the process with it if it can't.
 
     `on_gap` is called when messages may have been missed: after a reconnect, and when this process was too slow.
+    `on_failure` hears every error. `client` finds the connection itself, once there is one.
     """
 
-    def __init__(self, settings: Settings, name: str, *, on_gap: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        *,
+        on_gap: Callable[[], Awaitable[None]] | None = None,
+        on_failure: Callable[[Exception], None] | None = None,
+        client: Callable[[], Client | None] = lambda: None,
+    ) -> None:
         self._settings = settings
         self._name = name
         self._on_gap = on_gap
+        self._on_failure = on_failure
+        self._client = client
         self._leaving = False
-        self._said = ""
+        self._said: set[str] = set()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -61,11 +85,8 @@ class Lifeline:
         """Who connects, and how the broker is known; FastStream takes these as one object."""
         told: dict[str, Any] = {"user": self._settings.nats_user, "password": self._settings.nats_secret}
         if self._settings.nats_uses_tls:
-            context = ssl.create_default_context(cafile=self._settings.nats_tls_ca)
-            if self._settings.nats_tls_cert is not None:
-                context.load_cert_chain(self._settings.nats_tls_cert, self._settings.nats_tls_key)
             # Else nats-py asks whether to encrypt before it knows the server: whoever stands between could say no.
-            told |= {"tls": context, "tls_handshake_first": True}
+            told |= {"tls": self._settings.nats_tls(), "tls_handshake_first": True}
         return told
 
     @property
@@ -97,23 +118,46 @@ class Lifeline:
         self._leaving = True
 
     async def _failed(self, error: Exception) -> None:
-        if refused := _FORBIDDEN.search(str(error)):
-            # All that shows besides is an answer that never comes. nats-py tells the subject in small letters.
-            log.error("nats_forbidden", connection=self._name, action=refused[1], subject=refused[2])
+        if self._on_failure is not None:
+            self._on_failure(error)
+        if refused := forbidden(error):
+            # All that shows besides is an answer that never comes.
+            action, subject = self._as_sent() or refused
+            log.error("nats_forbidden", connection=self._name, action=action, subject=subject)
             return
-        said, self._said = self._said, repr(error)
-        # An outage fails four times a second in the same words; once is enough.
-        if self._said != said or not isinstance(error, OSError):
-            log.warning("nats_error", connection=self._name, error=self._said)
+        words = repr(error)
+        if words not in self._said:
+            self._say(error)
+        if isinstance(error, OSError) or is_unauthorized(error):
+            # An outage fails four times a second in the same words; once is enough.
+            self._said.add(words)
+        if is_unauthorized(error):
+            # nats-py waits for this before it tries again; the server logs every attempt.
+            await asyncio.sleep(_REFUSED_WAIT_S)
         if isinstance(error, SlowConsumerError) and self._on_gap is not None:
             await self._on_gap()
 
+    def _say(self, error: Exception) -> None:
+        if not is_unauthorized(error):
+            log.warning("nats_error", connection=self._name, error=repr(error))
+            return
+        user = self._settings.nats_user
+        hint = "no DECOPILOT_NATS_USER" if user is None else "the server does not know this user, or not so"
+        log.error("nats_unauthorized", connection=self._name, user=user, hint=hint)
+
+    def _as_sent(self) -> tuple[str, str] | None:
+        # nats-py tells what the server says in small letters; while it does, the words are still in its buffer.
+        client = self._client()
+        sent = None if client is None else ERR_RE.match(client._ps.buf)  # noqa: SLF001  it tells it nowhere else
+        return None if sent is None else forbidden(Exception(sent[0].decode("utf-8", "replace")))
+
     async def _disconnected(self) -> None:
+        self._said.clear()
         if not self._leaving:
             log.warning("nats_disconnected", connection=self._name)
 
     async def _reconnected(self) -> None:
-        self._said = ""
+        self._said.clear()
         log.info("nats_reconnected", connection=self._name)
         if self._on_gap is not None:
             await self._on_gap()
@@ -122,7 +166,11 @@ class Lifeline:
         # nats-py gives a connection up for good after some protocol errors; a service that can't
         # speak must not look alive, so it ends and is started anew.
         if not self._leaving:
-            log.error("nats_closed", connection=self._name)
+            client = self._client()
+            error = None if client is None else client.last_error
+            if error is not None:
+                self._say(error)
+            log.error("nats_closed", connection=self._name, exit_code=_ABANDONED)
             os._exit(_ABANDONED)
 
 
@@ -152,14 +200,18 @@ class _Client(Client):
 
 @asynccontextmanager
 async def connecting(
-    settings: Settings, name: str, *, on_gap: Callable[[], Awaitable[None]] | None = None
+    settings: Settings,
+    name: str,
+    *,
+    on_gap: Callable[[], Awaitable[None]] | None = None,
+    on_failure: Callable[[Exception], None] | None = None,
 ) -> AsyncIterator[tuple[Client, Callable[[], Awaitable[None]]]]:
-    """Hold a client while the context is open, together with the call that connects it.
+    """Hold a client while the context is open, together with the call that connects it; `on_failure` hears every error.
 
     That call waits for the broker as long as it takes; it raises ServerTooOldError if the server is older than 2.12.
     """
-    lifeline = Lifeline(settings, name, on_gap=on_gap)
     client = _Client()
+    lifeline = Lifeline(settings, name, on_gap=on_gap, on_failure=on_failure, client=lambda: client)
     asked = False
 
     async def connect() -> None:
@@ -190,14 +242,20 @@ async def connecting(
 
 @asynccontextmanager
 async def connected(
-    settings: Settings, name: str, *, on_gap: Callable[[], Awaitable[None]] | None = None
+    settings: Settings,
+    name: str,
+    *,
+    on_gap: Callable[[], Awaitable[None]] | None = None,
+    on_failure: Callable[[Exception], None] | None = None,
 ) -> AsyncIterator[Client]:
     """Hold a connection while the context is open, waiting for the broker as long as it takes.
+
+    `on_failure` hears every error meanwhile.
 
     Raises:
         ServerTooOldError: the server is older than 2.12.
 
     """
-    async with connecting(settings, name, on_gap=on_gap) as (client, connect):
+    async with connecting(settings, name, on_gap=on_gap, on_failure=on_failure) as (client, connect):
         await connect()
         yield client

@@ -43,6 +43,7 @@ def configure(settings: Settings, service: str) -> None:
         # They quote what a server sent that is no message.
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.server").addFilter(_without_what_was_sent)
+    logging.getLogger("asyncio").addFilter(_is_news)
     structlog.contextvars.bind_contextvars(service=service)
 
 
@@ -50,6 +51,11 @@ def _without_what_was_sent(record: logging.LogRecord) -> bool:
     # aiohttp quotes the malformed request in the error, Authorization and token and all.
     record.exc_info = None
     return True
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    # What asyncio says of every TLS connection whose reader is a StreamReader, as those of nats-py are.
+    return not record.getMessage().startswith("returning true from eof_received()")
 
 
 def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

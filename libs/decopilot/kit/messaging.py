@@ -3,11 +3,13 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from importlib.metadata import version
 from typing import Any
 
 import structlog
 from faststream import FastStream
+from faststream.exceptions import IncorrectState
 from faststream.message import StreamMessage
 from faststream.nats import NatsBroker
 from faststream.nats.security import NatsSecurity, NatsUserPassword
@@ -30,7 +32,7 @@ class Messaging:
 
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings = settings
-        self._lifeline = Lifeline(settings, f"{name}-messaging")
+        self._lifeline = Lifeline(settings, f"{name}-messaging", client=self._connection)
         # Bodies are decoded by their handlers, which say what is wrong with them; FastStream would answer nothing.
         self.broker = NatsBroker(
             settings.nats_servers,
@@ -41,6 +43,11 @@ class Messaging:
         )
         self._intakes: list[Desk | Queue] = []
         self._started = False
+
+    def _connection(self) -> Client | None:
+        with suppress(IncorrectState):
+            return self.broker.connection
+        return None
 
     def program(
         self,
@@ -70,6 +77,7 @@ class Messaging:
             for intake in self._intakes:
                 intake.start()
             self._started = True
+            log.info("service_started", instance=self._settings.instance, version=version("decopilot"))
 
         async def leave() -> None:
             self._started = False

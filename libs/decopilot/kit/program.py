@@ -2,18 +2,14 @@
 
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 import uvloop
-from pydantic import ValidationError
-from pydantic_settings.exceptions import SettingsError
 
 from decopilot.kit import logging, telemetry
 from decopilot.kit.exits import CANNOT_RUN
-from decopilot.kit.settings import Settings
-
-SettingsT = TypeVar("SettingsT", bound=Settings)
+from decopilot.kit.settings import SettingsT, read
 
 log = structlog.get_logger()
 
@@ -28,7 +24,7 @@ def run(service: str, settings_type: type[SettingsT], main: Callable[[SettingsT]
     What can't be is said in one line: exit code 78 where the configuration is to be mended, 1 where the machine
     stands in the way.
     """
-    settings = _read(settings_type)
+    settings = read(settings_type)
     logging.configure(settings, service)
 
     async def body() -> None:
@@ -43,22 +39,6 @@ def run(service: str, settings_type: type[SettingsT], main: Callable[[SettingsT]
         except* OSError as errors:
             log.error("cannot_run", errors=[str(error) for error in _each(errors)])  # noqa: TRY400  no bug of ours
             sys.exit(1)
-
-
-def _read(settings_type: type[SettingsT]) -> SettingsT:
-    try:
-        return settings_type()
-    except ValidationError as error:
-        prefix = settings_type.model_config.get("env_prefix", "")
-        for entry in error.errors(include_url=False, include_context=False, include_input=False):
-            # What several settings together break names them itself.
-            name = "_".join(map(str, entry["loc"])).upper()
-            said = entry["msg"].removeprefix("Value error, ")
-            sys.stderr.write(f"{prefix}{name}: {said}\n" if name else f"{said}\n")
-        sys.exit(CANNOT_RUN)
-    except SettingsError as error:
-        sys.stderr.write(f"{error}: a table is given as JSON\n")
-        sys.exit(CANNOT_RUN)
 
 
 def _each(errors: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:

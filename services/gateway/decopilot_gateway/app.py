@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 import structlog
 from aiohttp import web
@@ -171,7 +172,13 @@ async def listening(settings: GatewaySettings, configuration: Configuration | No
             limit = min(settings.most_connections, files_left())
             await Entrance(runner, settings.http_host, settings.http_port, limit=limit).start()
             port = int(runner.addresses[0][1])
-            log.info("gateway_listening", host=settings.http_host, port=port)
+            log.info(
+                "gateway_listening",
+                host=settings.http_host,
+                port=port,
+                instance=settings.instance,
+                version=version("decopilot"),
+            )
             yield port
         finally:
             leaving.start()

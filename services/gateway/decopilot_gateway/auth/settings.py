@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode
 
 from decopilot.contracts.commands import Role
 from decopilot.kit.settings import Settings
@@ -27,8 +27,6 @@ class AuthSettings(Settings):
     `signing_secret` signs what the gateway gives out itself: links to files, and attach tokens, good for
     `attach_token_s`. `public_url` is where browsers find the gateway.
     """
-
-    model_config = SettingsConfigDict(env_ignore_empty=True)
 
     jwt_secret: SecretStr | None = None
     jwt_public_key_file: Path | None = None
