@@ -209,9 +209,11 @@ async def test_known_limit_who_may_write_something_may_have_it_sent_anywhere(
 ) -> None:
     # As above. What our services store can't be used so, because its guards go with it; what is made for this has none.
     events = [subjects.event(ORG, ThreadId(thread), "thread_deleted") for thread in ("t1", "t2")]
+    store = Store(operator)
     async with user_of(broker, "runner") as (runner, refused):
         stored = subjects.chunks(ORG, T1, RunId("r1"))
         await runner.publish(stored, b"made up")
+        await until(lambda: store.last(CH, stored))
         await runner.publish(f"$JS.API.DIRECT.GET.{CH}", json.dumps({"last_by_subj": stored}).encode(), reply=events[0])
         # It hears the signals that it gives, and may answer whatever it hears.
         heard = await runner.subscribe(subjects.every_signal())
@@ -219,7 +221,6 @@ async def test_known_limit_who_may_write_something_may_have_it_sent_anywhere(
         await (await heard.next_msg(5)).respond(b"made up")
         await runner.flush()
         assert [] == refused
-    store = Store(operator)
 
     async def are_there() -> bool:
         return None not in [await store.last(EV, event) for event in events]

@@ -154,3 +154,17 @@ async def test_what_is_forbidden_is_told_as_it_was_sent(broker: EmbeddedBroker) 
     messaging._lifeline.let_go()  # noqa: SLF001  else it would end the tests when it closes
     async with messaging.broker as by_faststream:
         assert "publish Decopilot.Event.Acme" == await try_it(by_faststream.connection)
+
+
+async def test_an_answer_to_what_came_over_a_connection_that_is_gone_is_no_fault(broker: EmbeddedBroker) -> None:
+    settings = as_user(Settings(nats_url=broker.url), "command")
+    with capture_logs() as logs:
+        async with connected(settings, "command") as nc:
+            await nc.publish("_INBOX_gateway.gone", b"")
+            await nc.flush()
+
+            async def heard() -> list[MutableMapping[str, Any]]:
+                return [entry for entry in logs if entry["event"].startswith("nats_")]
+
+            [said] = await until(heard)
+    assert ("nats_answer_late", "info") == (said["event"], said["log_level"])

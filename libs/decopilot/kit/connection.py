@@ -121,8 +121,12 @@ class Lifeline:
         if self._on_failure is not None:
             self._on_failure(error)
         if refused := forbidden(error):
-            # All that shows besides is an answer that never comes.
             action, subject = self._as_sent() or refused
+            if action.startswith("publish") and subject.upper().startswith("_INBOX"):
+                # To what came before a reconnect nobody may answer any more, and nobody waits for it.
+                log.info("nats_answer_late", connection=self._name, subject=subject)
+                return
+            # All that shows besides is an answer that never comes.
             log.error("nats_forbidden", connection=self._name, action=action, subject=subject)
             return
         words = repr(error)
