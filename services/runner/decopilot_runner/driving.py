@@ -144,6 +144,9 @@ class Driver:
             progress.is_stopped = not running.done()
             await self._stop(looking)
             await self._stop(running)
+            if looking.done() and not looking.cancelled():
+                # Where both ended at once nobody else asks: whoever ends the run will find it another attempt's, too.
+                looking.exception()
         if progress.is_stopped:
             outcome, finish = forced(progress.fold.message(), looking.result()), Chunk()
         elif running.cancelled():
