@@ -184,8 +184,10 @@ export class Conversation {
    * @param {UIMessage[]} begun
    */
   line(queue, reading = this.reading(), begun = []) {
-    for (const { messageId, runId, message } of this.missingIn(queue)) {
+    for (const { messageId, runId, message, interrupts } of this.missingIn(queue)) {
       if (this.#transcript.has(messageId) || !begun.some(({ id }) => id === messageId)) continue;
+      // Held against readings that are under way: a history may be older, a queue that still has it newer.
+      this.#line.offer({ messageId, runId, message, interrupts, isQueued: false, accepted: this.#line.readings });
       this.#transcript.showAhead(message);
       this.started({ runId, status: "in_progress", cursor: this.cursor });
     }

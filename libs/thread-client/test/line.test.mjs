@@ -89,3 +89,17 @@ test("a message that is taken before the answer ahead of it is told stands behin
   feed(conversation, run("msg_b", question("msg_2"), "run_msg_2"), 8);
   assert.deepEqual(ids(conversation), ["msg_1", "msg_a", "msg_2", "msg_b"]);
 });
+
+test("a message that a later history has in the chat stays there whatever older readings come in behind it", () => {
+  const waits = { messageId: "msg_2", runId: "run_2", message: question("msg_2"), interrupts: false };
+  const conversation = new Conversation();
+  const first = conversation.reading();
+  feed(conversation, run("msg_a", question("msg_1"), "run_1").slice(0, 5));
+  conversation.line([waits]);
+  const older = conversation.reading();
+  conversation.line([waits], conversation.reading());
+  conversation.line([], older, [question("msg_2")]);
+  assert.deepEqual([ids(conversation), conversation.queue], [["msg_1", "msg_a", "msg_2"], []]);
+  conversation.load(history([question("msg_1")], { status: "in_progress" }), first);
+  assert.ok(ids(conversation).includes("msg_2"), "the history was read before it was taken");
+});
