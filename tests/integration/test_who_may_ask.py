@@ -216,6 +216,7 @@ class House:
         url = f"{self.gateway.url}/{ORG}/decopilot/threads/{thread}/files"
         headers = {**CALLERS["thread's owner"], **FILE["headers"]}
         async with self.session.post(url, data=FILE["data"], headers=headers) as response:
+            assert 201 == response.status, await response.text()
             return str((await response.json())["id"])
 
     async def _hide(self, thread: str) -> None:
