@@ -195,7 +195,7 @@ class House:
 
     async def _make(self, state: str) -> dict[str, str]:
         self.made += 1
-        thread, threads = f"t{self.made}", Threads(self.record.journal, ORG)
+        thread, threads = f"asked{self.made}", Threads(self.record.journal, ORG)
         ids = {"org": ORG, "thread": thread, "message": "m2", "name": NAME, "run": "none", "file": "none"}
         if state == "unknown":
             return ids
