@@ -1,7 +1,7 @@
 """Who may ask what: every endpoint of the document for every kind of caller, as one table."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,13 +28,14 @@ Answer = tuple[int, str | None]
 ISSUER, AUDIENCE = "https://id.example", "decopilot"
 
 
-def _bearer(**claims: Any) -> dict[str, str]:  # noqa: ANN401  claims
-    return {"Authorization": f"Bearer {make_token(**({'iss': ISSUER, 'aud': AUDIENCE} | claims))}"}
+def _bearer(**claims: Any) -> Callable[[], dict[str, str]]:  # noqa: ANN401  claims
+    # Made when it is used: a token lasts ten minutes, and the tests before this one may take longer.
+    return lambda: {"Authorization": f"Bearer {make_token(**({'iss': ISSUER, 'aud': AUDIENCE} | claims))}"}
 
 
-CALLERS: Mapping[str, dict[str, str]] = {
-    "no token": {},
-    "garbage": {"Authorization": "Bearer x.y.z"},
+CALLERS: Mapping[str, Callable[[], dict[str, str]]] = {
+    "no token": dict,
+    "garbage": lambda: {"Authorization": "Bearer x.y.z"},
     "expired": _bearer(exp=int(time.time()) - 3600),
     "another key": _bearer(secret="another secret of thirty-two chars"),
     "another issuer": _bearer(iss="https://elsewhere.example"),
@@ -214,20 +215,20 @@ class House:
 
     async def _upload(self, thread: str) -> str:
         url = f"{self.gateway.url}/{ORG}/decopilot/threads/{thread}/files"
-        headers = {**CALLERS["thread's owner"], **FILE["headers"]}
+        headers = {**CALLERS["thread's owner"](), **FILE["headers"]}
         async with self.session.post(url, data=FILE["data"], headers=headers) as response:
             assert 201 == response.status, await response.text()
             return str((await response.json())["id"])
 
     async def _hide(self, thread: str) -> None:
-        url, headers = f"{self.gateway.url}/{ORG}/decopilot/threads/{thread}", CALLERS["thread's owner"]
+        url, headers = f"{self.gateway.url}/{ORG}/decopilot/threads/{thread}", CALLERS["thread's owner"]()
         async with self.session.patch(url, json={"visibility": "private"}, headers=headers) as response:
             assert 202 == response.status
 
     async def ask(self, row: Row, ids: dict[str, str], caller: str) -> Answer:
         """Ask as a caller; a stream is left once it has begun."""
         method, path = self.paths[row.operation]
-        sent = {**row.sent, "headers": {**row.sent.get("headers", {}), **CALLERS[caller]}}
+        sent = {**row.sent, "headers": {**row.sent.get("headers", {}), **CALLERS[caller]()}}
         async with self.session.request(method, self.gateway.url + path.format(**ids), **sent) as response:
             is_problem = response.content_type == "application/problem+json"
             return response.status, (await response.json(content_type=None))["code"] if is_problem else None
