@@ -56,17 +56,20 @@ class Commander:
             # What is sent while disconnected would be kept and sent later, after we said that it was not.
             if not self._nc.is_connected:
                 break
+            timeout = min(ATTEMPT_S, left) if may_repeat else left
             try:
-                timeout = min(ATTEMPT_S, left) if may_repeat else left
                 message = await self._nc.request(subject, body, timeout=timeout, headers=telemetry.inject({}))
                 return decode_reply(message.data)
             except MaxPayloadError as error:
                 raise ProblemError("body_too_large", "The message does not fit the broker.") from error
             except NoRespondersError:
                 code = "command_unavailable"
-            except (NatsError, TimeoutError, OSError):
-                code = "broker_unavailable"
+            except (NatsError, TimeoutError, OSError) as error:
                 if not may_repeat:
+                    code = "broker_unavailable"
                     break
+                # A last try that our own deadline cuts short says nothing of the broker.
+                if timeout == ATTEMPT_S or not isinstance(error, TimeoutError):
+                    code = "broker_unavailable"
             await asyncio.sleep(PAUSE_S)
         raise ProblemError(code, "No answer in time; ask the same again.")
