@@ -170,6 +170,19 @@ def cancelled_at(thread: ThreadTruth, run: RunTruth) -> datetime | None:
     return min(asked, default=None)
 
 
+def _moved_at(run: RunTruth, asked_at: datetime) -> datetime:
+    """When it moved last before it was closed: by what it said, or by an attempt.
+
+    Who ends a run from outside opens it where nobody did, fences it, and closes what is open. A later attempt that
+    had not taken over by then, or began behind the closing frame, is nothing that whoever closed it could see.
+    """
+    frames = [(frame, frame.stored_at) for frame in run.frames if frame.outcome is None]
+    spoken = [at for frame, at in frames if at and not {chunk["type"] for chunk in frame.chunks} <= _MARGINS]
+    there = {1} | {frame.attempt for frame, _ in frames}
+    starts = [one.at for one in run.events if isinstance(one.event, RunStarted) and one.event.attempt in there]
+    return max([asked_at, *spoken, *starts])
+
+
 def _missing_cause(thread: ThreadTruth, run: RunTruth, end: Ended, limits: Limits) -> str | None:  # noqa: PLR0911  one case per reason
     """Tell what should have been the case for a run to end as it did; None if it was."""
     told = f"{type(end).__name__} {getattr(end, 'reason', '')} {getattr(end, 'error_category', '')}"
@@ -189,13 +202,8 @@ def _missing_cause(thread: ThreadTruth, run: RunTruth, end: Ended, limits: Limit
         case "timed_out":
             if (end.at - request.at).total_seconds() >= limits.run_limit_s:
                 return None
-            # Who ends a run from outside opens it where nobody did, fences it, and closes what is open.
-            spoken = [
-                frame.stored_at
-                for frame in run.frames
-                if frame.stored_at and not {chunk["type"] for chunk in frame.chunks} <= _MARGINS
-            ]
-            silent_s = (end.at - max(spoken + [start.at for start in run.starts])).total_seconds()
+            closed_at = run.closing.stored_at or end.at
+            silent_s = (closed_at - _moved_at(run, request.at)).total_seconds()
             return None if silent_s >= limits.idle_limit_s - 1 else f"{told} after {silent_s:.1f} s of silence"
         case _:
             is_asked = run.text.startswith("/fail") and end.error_category not in {"protocol", "log_lost", "unknown"}

@@ -65,6 +65,7 @@ async def test_the_list_tells_how_each_thread_stands_beside_an_answer_that_waits
     await api.call("POST", api.path(f"decopilot/cancel/{threads['Call the landlord']}"))
     trip = threads["Weekend in Porto"]
     await page.goto(f"{stack.url}#{trip}")
+    await expect(page.get_by_test_id("unknown-thread")).to_be_visible(timeout=10_000)
     await page.get_by_test_id("composer").fill("/weather Porto")
     await page.get_by_test_id("composer").press("Enter")
     await expect(page.locator("main")).to_contain_text("In Porto it is", timeout=10_000)

@@ -1,5 +1,6 @@
 """A person sees it, and has a say in it: the page over the whole life of a run."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -144,6 +145,28 @@ async def test_messages_wait_in_line_over_a_reload_and_come_in_their_order(tab: 
         await expect(_questions(page)).to_have_text(["/hang", "/count 3 0", "/count 4 0"])
         await expect(_answer(page)).to_contain_text("1 2 3 4", timeout=SOON_MS)
         await expect(page.get_by_test_id("stop")).to_be_hidden(timeout=SOON_MS)
+
+
+async def test_what_is_sent_before_the_thread_was_read_goes_out_when_it_has_been(
+    tab: Opener, stack: Stack, api: Api
+) -> None:
+    await api.post("read-late", "/count 3 0")
+    page = await tab()
+    read = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await read.wait()
+        await route.continue_()
+
+    await page.route(re.compile("/read-late/messages$"), hold)
+    await page.goto(f"{stack.url}#read-late")
+    await expect(page.locator("#loading")).to_be_visible(timeout=SOON_MS)
+    await _send(page, "/count 4 0")
+    await expect(page.get_by_test_id("composer")).to_have_value("/count 4 0")
+    read.set()
+    await expect(page.get_by_test_id("composer")).to_have_value("", timeout=SOON_MS)
+    await expect(_answer(page)).to_contain_text("1 2 3 4", timeout=SOON_MS)
+    await expect(_questions(page)).to_have_text(["/count 3 0", "/count 4 0"])
 
 
 async def test_a_message_taken_back_has_its_files(tab: Opener) -> None:

@@ -197,6 +197,7 @@ async def test_a_continued_message_is_told_whole_from_its_first_start_to_those_w
             await run.frame(STEP, *text("b", "Done", ends=False))
             if comes in {"in the middle", "behind a cursor"}:
                 reading = asyncio.create_task(_runs(viewer, 2 if comes == "behind a cursor" else 1))
+                await until(lambda: viewer.seen)
             await run.frame({"type": "text-end", "id": "b"}, END_STEP)
             await run.close()
             await reading

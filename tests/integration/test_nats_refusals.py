@@ -100,9 +100,11 @@ async def test_a_service_with_a_wrong_password_says_so_once_and_is_ready_when_th
         return server_log.read_text().count("authentication error") >= 3
 
     await until(was_refused_again)
+    # The server closes at once: who reads too late may find a broken connection in the place of the reason.
     refusals = [line for line in runner.lines() if line["level"] in {"warning", "error"}]
-    assert [("nats_unauthorized", "error", "runner")] == [
-        (line["event"], line["level"], line["user"]) for line in refusals
+    assert {"nats_unauthorized"} <= {line["event"] for line in refusals} <= {"nats_unauthorized", "nats_error"}
+    assert [("error", "runner")] == [
+        (line["level"], line["user"]) for line in refusals if line["event"] == "nats_unauthorized"
     ]
     broker.stop()
     with EmbeddedBroker(tmp_path / "nats", port=broker.port, passwords=NEW_PASSWORDS):

@@ -14,6 +14,8 @@ export class Composer {
   #isNamed = false;
   #canSend = false;
   #isBusy = false;
+  /** Sends what was to be sent before the thread had been read. */
+  #due;
   /** Where what was on its way to a deleted thread goes. */
   #successors = new Map();
 
@@ -31,7 +33,10 @@ export class Composer {
       event.preventDefault();
       submit(false);
     });
-    text.addEventListener("input", () => this.#changed());
+    text.addEventListener("input", () => {
+      this.#due = undefined; // who goes on writing has not finished
+      this.#changed();
+    });
     text.addEventListener("keydown", (event) => {
       // An Enter that ends a composition (Japanese, Chinese, …) belongs to the input method.
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -61,6 +66,8 @@ export class Composer {
 
   /** Show what was written for a thread; one that is not named yet has the draft of all new ones. */
   select(thread, { isNamed }) {
+    this.#due = undefined;
+    this.#canSend = false; // until it is drawn
     this.#thread = thread;
     this.#isNamed = isNamed;
     this.#attachments.select(thread);
@@ -128,6 +135,7 @@ export class Composer {
     const idle = pending.length > 0 ? "Decide above, or go on without" : "Message Decopilot";
     setProperty(text, "placeholder", this.#isBusy ? "Send the next message" : idle);
     this.#show();
+    if (this.#canSend) this.#due?.();
   }
 
   get #key() {
@@ -135,7 +143,9 @@ export class Composer {
   }
 
   #submit(onSubmit, interrupts) {
-    if (this.isEmpty || !this.#canSend || this.#attachments.uploading) return;
+    if (this.isEmpty) return;
+    this.#due = this.#canSend ? undefined : () => this.#submit(onSubmit, interrupts);
+    if (!this.#canSend || this.#attachments.uploading) return;
     const { text } = this;
     this.write("");
     onSubmit({ text, files: this.#attachments.take(), interrupts: interrupts && this.#isBusy });
