@@ -133,7 +133,7 @@ class Conductor:
         recorder = evidence.recorder
 
         async def at_work() -> list[str]:
-            return [thread.name for thread in self._truths(recorder) if _is_at_work(thread)]
+            return [f"{one.name} at {one.events[-1].sequence}" for one in self._truths(recorder) if _is_at_work(one)]
 
         async def undone() -> list[str]:
             queued = sum(len(thread.state.queue) for thread in self._truths(recorder))
@@ -153,11 +153,16 @@ class Conductor:
         return list(truths(self._names, recorder, ()).values())
 
     async def _wait(self, promise: str, what: str, look: Callable[[], Awaitable[list[str]]], deadline_s: float) -> None:
+        """Wait until nothing is found any more; what stands still for `deadline_s` is judged."""
         clock = asyncio.get_running_loop().time
-        deadline = clock() + deadline_s
-        while (found := await look()) and clock() < deadline:
+        deadline, known = 0.0, None
+        while found := await look():
+            if found != known:
+                deadline, known = clock() + deadline_s, found
+            if clock() >= deadline:
+                break
             await asyncio.sleep(LOOK_S)
-        self._verdict.check(promise, not found, f"after {deadline_s:g} s these {what}: {found}")
+        self._verdict.check(promise, not found, f"for {deadline_s:g} s these {what}: {found}")
 
     async def _probe(self, evidence: Evidence, doors: Doors) -> None:
         """Come with cursors whose frames are gone."""

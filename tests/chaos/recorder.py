@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from nats.aio.msg import Msg
@@ -21,6 +21,7 @@ PAUSE_S = 0.1
 CHUNKS = f"{subjects.CHUNK_PREFIX}.{ORG}.>"
 EVENTS = f"{subjects.EVENT_PREFIX}.{ORG}.>"
 COPY = "CHAOS_COPY"
+SOURCE = "Nats-Stream-Source"
 TAIL = f"{subjects.TAIL_PREFIX}.{ORG}.>"
 
 
@@ -44,7 +45,10 @@ class Recorder:
 
     async def listen(self) -> None:
         """Hear frames live from now on; the broker itself keeps a copy for when nobody here finds the time to."""
-        await self.store.js.add_stream(name=COPY, mirror=StreamSource(name=subjects.CHUNKS_STREAM), allow_direct=True)
+        # Not a mirror: the server has one answer direct gets for its origin, where what was purged is still there.
+        await self.store.js.add_stream(
+            name=COPY, sources=[StreamSource(name=subjects.CHUNKS_STREAM)], allow_direct=True
+        )
         await self.store.nc.subscribe(TAIL, cb=self._heard)
 
     async def follow(self) -> None:
@@ -60,8 +64,9 @@ class Recorder:
 
     async def read_copy(self) -> None:
         """Read what the broker has copied."""
-        for stored in await whole(self.store, COPY, CHUNKS):
-            self._take(frame_of(stored))
+        for copied in await whole(self.store, COPY, CHUNKS):
+            _, sequence, *_ = copied.headers[SOURCE].split(" ")
+            self._take(frame_of(replace(copied, sequence=int(sequence))))
 
     _read_up_to: int = 0
 
