@@ -23,6 +23,8 @@ SILENCE_S = 1.0
 KEEPALIVE_S = 15.0
 TURN_S = 0.05
 """How long followers are told of news before others have their turn on the event loop."""
+MEASURE_S = 0.1
+"""So far apart rounds of news are measured: what comes late comes after a silence, so it always is."""
 
 log = structlog.get_logger()
 
@@ -45,7 +47,7 @@ class Source(Generic[ItemT, KindT]):
     `piece` encodes an item, given the sequence behind which it is the next one. `previous_of` tells that sequence where
     an item names it; with None, a live message only wakes the feed, which then reads the store. `is_open` tells whether
     more is expected soon after this item, and `is_end` whether nothing from before it is to be told any more.
-    `delivered` hears of each round of news how many seconds ago its oldest was stored, once the last follower is told.
+    `delivered` hears of rounds of news how many seconds ago their oldest was stored, once the last follower is told.
     """
 
     stream: str
@@ -80,6 +82,7 @@ class Feed(Generic[ItemT, KindT]):
         self._is_news = False
         self._oldest_news: Stored | None = None
         self._oldest_told: Stored | None = None
+        self._measure_at = 0.0
         self._ends = 0
         self._heal = asyncio.Lock()
         self._reading = asyncio.Lock()
@@ -249,10 +252,12 @@ class Feed(Generic[ItemT, KindT]):
             if not left.done() and not tell():
                 left.set_result(None)
         if not self._untold:
-            self._measure()
+            self._measure(loop.time())
         self._telling = loop.call_soon(self._tell) if self._untold or self._is_news else None
 
-    def _measure(self) -> None:
+    def _measure(self, now: float) -> None:
         told, self._oldest_told = self._oldest_told, None
-        if told is not None and self.source.delivered is not None and told.stored_at is not None:
-            self.source.delivered(since_s(told.stored_at))
+        if told is None or self.source.delivered is None or now < self._measure_at or told.stored_at is None:
+            return
+        self._measure_at = now + MEASURE_S
+        self.source.delivered(since_s(told.stored_at))
