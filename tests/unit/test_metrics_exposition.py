@@ -8,13 +8,19 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from decopilot.kit.metrics import Exposition
 
 
+def samples_of(registry: CollectorRegistry) -> list[Sample]:
+    text = generate_openmetrics(registry).decode()  # type: ignore[no-untyped-call]  # as Prometheus gets it
+    families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]  # and reads it
+    return [sample for family in families for sample in family.samples]
+
+
 def shown_by(registry: CollectorRegistry) -> dict[str, float]:
-    families = text_string_to_metric_families(generate_openmetrics(registry).decode())
-    samples = [sample for family in families for sample in family.samples]
+    samples = samples_of(registry)
     return {
         f"{sample.name}{{{','.join(f'{key}={value}' for key, value in sample.labels.items())}}}": sample.value
         for sample in samples
@@ -55,11 +61,9 @@ def test_a_bucket_leads_to_the_trace_of_what_was_measured_in_a_span() -> None:
         wait.record(1.5)
     registry = CollectorRegistry()
     registry.register(exposition)
-    families = text_string_to_metric_families(generate_openmetrics(registry).decode())
     found = {
         sample.labels["le"]: sample.exemplar
-        for family in families
-        for sample in family.samples
+        for sample in samples_of(registry)
         if sample.name == "decopilot_wait_seconds_bucket"
     }
     context = span.get_span_context()

@@ -25,9 +25,6 @@ RUNS_ENDED = _METER.create_counter(
 RUNS_LOST = _METER.create_counter(
     "decopilot.runs.lost", unit="{run}", description="Runs of which stored frames could not be read any more"
 )
-CONSUMER_LAG = _METER.create_gauge(
-    "decopilot.consumer.lag", unit="{message}", description="Messages that a durable consumer has yet to finish"
-)
 
 
 def since_s(moment: datetime) -> float:

@@ -1,14 +1,13 @@
 """Lagging: how far each durable consumer is behind, whoever works it off, told to the metrics."""
 
 import asyncio
-import math
 
 import structlog
 from nats.js import JetStreamContext
 
 from decopilot.contracts import subjects
-from decopilot.log.metrics import CONSUMER_LAG
 from decopilot.log.store import UNCERTAIN
+from decopilot_reactor.metrics import lags
 
 LOOK_S = 10.0
 CONSUMERS = (
@@ -32,15 +31,16 @@ class LagMeter:
     async def run(self) -> None:
         """Ask every ten seconds, until cancelled."""
         while True:
-            for stream, consumer in CONSUMERS:
-                CONSUMER_LAG.set(await self._lag(stream, consumer), {"consumer": consumer})
+            await self.look()
             await asyncio.sleep(LOOK_S)
 
-    async def _lag(self, stream: str, consumer: str) -> float:
-        """Tell what is yet to be delivered or acknowledged; NaN while the broker does not say."""
-        try:
-            info = await self._js.consumer_info(stream, consumer)
-        except UNCERTAIN as error:
-            log.warning("lag_unknown", consumer=consumer, error=repr(error))
-            return math.nan
-        return (info.num_pending or 0) + (info.num_ack_pending or 0)
+    async def look(self) -> None:
+        """Ask after each consumer."""
+        for stream, consumer in CONSUMERS:
+            try:
+                info = await self._js.consumer_info(stream, consumer)
+            except UNCERTAIN as error:
+                log.warning("lag_unknown", consumer=consumer, error=repr(error))
+                lags.pop(consumer, None)
+            else:
+                lags[consumer] = (info.num_pending or 0) + (info.num_ack_pending or 0)

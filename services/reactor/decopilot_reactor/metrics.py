@@ -1,6 +1,8 @@
 """What is measured of what follows from the log (docs/metrics.md)."""
 
-from opentelemetry.metrics import get_meter
+from collections.abc import Iterable
+
+from opentelemetry.metrics import CallbackOptions, Observation, get_meter
 
 _METER = get_meter("decopilot")
 
@@ -25,4 +27,19 @@ REACTION = _METER.create_histogram(
         30.0,
         60.0,
     ),
+)
+
+lags: dict[str, int] = {}
+"""How far each durable consumer is behind, as far as the broker says; what is not in it is not shown."""
+
+
+def _lags(_: CallbackOptions) -> Iterable[Observation]:
+    return [Observation(lag, {"consumer": consumer}) for consumer, lag in dict(lags).items()]
+
+
+_METER.create_observable_gauge(
+    "decopilot.consumer.lag",
+    callbacks=[_lags],
+    unit="{message}",
+    description="Messages that a durable consumer has yet to finish",
 )
