@@ -1,10 +1,16 @@
 """What running services show to Prometheus."""
 
 import asyncio
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from prometheus_client.samples import Sample
 
 from decopilot.contracts import subjects
@@ -128,3 +134,35 @@ async def test_a_lag_that_the_broker_does_not_tell_is_not_shown(store: Store) ->
     await store.js.delete_consumer(subjects.EVENTS_STREAM, subjects.RUNNER_CONSUMER)
     await meter.look()
     assert {consumer for _, consumer in CONSUMERS} - {subjects.RUNNER_CONSUMER} == lags.keys()
+
+
+SENDING = """
+from decopilot.kit import metrics
+from decopilot.kit.settings import Settings
+from decopilot.log.metrics import RUNS_LOST
+
+with metrics.exporting(Settings(instance="one"), "test"):
+    RUNS_LOST.add(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("told", "received"), [({}, {"decopilot.runs.lost"}), ({"OTEL_METRICS_EXPORTER": "none"}, set())]
+)
+async def test_metrics_are_sent_over_otlp_to_who_is_configured_unless_that_takes_none(
+    told: dict[str, str], received: set[str]
+) -> None:
+    names = set[str]()
+
+    async def take(request: web.Request) -> web.Response:
+        for resource in ExportMetricsServiceRequest.FromString(await request.read()).resource_metrics:
+            names.update(metric.name for scope in resource.scope_metrics for metric in scope.metrics)
+        return web.Response(content_type="application/x-protobuf")
+
+    app = web.Application()
+    app.add_routes([web.post("/v1/metrics", take)])
+    async with TestServer(app) as server:
+        environment = os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": str(server.make_url("/")).rstrip("/")} | told
+        sending = await asyncio.create_subprocess_exec(sys.executable, "-c", SENDING, env=environment)
+        assert 0 == await sending.wait()
+    assert received == names
