@@ -15,16 +15,18 @@ help: ## Show this list
 up: $(VENV)/.installed-all ## Start everything on this machine and print a link
 	@exec $(BIN)/decopilot up $(ARGS)
 
-# Some tests need Chromium or nginx. Where one can't be had they are left out loudly; in CI that is a failure.
-# Of nginx the program is wanted and not the server that its package starts.
+# Some tests need Chromium, nginx or promtool. Where one can't be had they are left out loudly; in CI that is a failure.
+# Of nginx and of Prometheus a program is wanted and not the server that the package starts.
 test: $(VENV)/.installed-test ## Check style, types and imports, then run all tests
 	@missing=; \
-	for program in chromium nginx; do \
+	for program in chromium nginx promtool; do \
 		if PATH="$$PATH:/usr/bin:/usr/sbin" command -v $$program >/dev/null 2>&1; then continue; fi; \
-		case $$program in chromium) package=chromium tests=BROWSER;; nginx) package=nginx-light tests=NGINX;; esac; \
+		case $$program in chromium) package=chromium tests=BROWSER;; nginx) package=nginx-light tests=NGINX;; \
+			promtool) package=prometheus tests=RULES;; esac; \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && apt-get update -qq \
 			&& DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$package; then \
-			if [ $$program = nginx ]; then systemctl disable --now nginx >/dev/null 2>&1 || :; fi; \
+			case $$program in nginx) server=nginx;; promtool) server=prometheus;; *) server=;; esac; \
+			if [ -n "$$server" ]; then systemctl disable --now $$server >/dev/null 2>&1 || :; fi; \
 			continue; \
 		fi; \
 		echo "$$program is missing. Get it with:" >&2; \

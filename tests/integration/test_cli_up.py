@@ -22,7 +22,7 @@ LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Li
 # `up` runs its services by module name from the current folder first: these stand in for the real ones there.
 SERVICE = """
 import http.server, os, pathlib, signal
-port = int(os.environ.get("DECOPILOT_HEALTH_PORT") or os.environ["DECOPILOT_HTTP_PORT"])
+port = int(os.environ.get("DECOPILOT_HTTP_PORT") or os.environ["DECOPILOT_HEALTH_PORT"])
 assert os.environ["DECOPILOT_NATS_URL"] and os.environ["DECOPILOT_NATS_PASSWORD"]
 service = pathlib.Path(__file__).stem.removeprefix("decopilot_")
 assert service == os.environ["DECOPILOT_NATS_USER"]

@@ -14,6 +14,7 @@ from decopilot.contracts.ids import ThreadId
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.store import Store
 from support.gateways import ORG, Run, read_run, running_gateway, until, whole_run
+from support.measuring import measured
 from support.viewer import Chunk, Viewer
 
 THREAD = "t1"
@@ -321,16 +322,20 @@ async def test_a_frame_lost_in_mid_run_resets_once_and_the_stream_goes_on(
         await run.say("c")
         await store.js.delete_msg(subjects.CHUNKS_STREAM, 2)
         newcomer, at_hole = gateway.viewer(THREAD), gateway.viewer(THREAD, "1-2")
-        async with newcomer.attached() as first, at_hole.attached() as second:
-            await asyncio.gather(_read_until_reset(first), _read_until_reset(second))
-            await run.say("d")
-            await run.finish()
-            await asyncio.gather(read_run(first), read_run(second))
+        with measured() as counted:
+            async with newcomer.attached() as first, at_hole.attached() as second:
+                await asyncio.gather(_read_until_reset(first), _read_until_reset(second))
+                await run.say("d")
+                await run.finish()
+                await asyncio.gather(read_run(first), read_run(second))
     assert "ad" == newcomer.text
     assert "d" == at_hole.text
+    told = 0
     for viewer in (newcomer, at_hole):
         resets = [chunk for chunk in viewer.chunks if chunk["type"] == "data-thread-reset"]
         assert [_reset("0-0", "hole"), _reset("3-0", "hole")][-len(resets) :] == resets
+        told += len(resets)
+    assert told == counted["decopilot.viewer.resets"]["hole"]
 
 
 async def test_a_run_that_lost_its_first_frame_is_shown_from_the_newest_on_with_a_reset(

@@ -10,6 +10,7 @@ from decopilot.kit.settings import Settings
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.store import Store
 from support.gateways import ORG, Run, read_run, running_gateway, until
+from support.measuring import measured
 from support.reactors import reactors
 
 THREAD = "t1"
@@ -66,16 +67,20 @@ async def test_a_slow_viewer_reads_what_all_others_have_already_at_its_own_pace_
     ):
         slow = gateway.viewer(THREAD)
         others = [gateway.viewer(THREAD) for _ in range(5)]
-        async with slow.attached() as slowly, asyncio.TaskGroup() as group:
-            reading = [group.create_task(other.watch_run()) for other in others]
-            await run.start("a")
-            for number in range(PAGES):
-                await run.write({"type": "text-delta", "id": "t", "delta": PAGE})
-                if number % 10 == 0:
-                    await anext(slowly)
-            await run.finish()
-            await asyncio.gather(*reading)
-            await read_run(slowly)
+        with measured() as counted:
+            async with slow.attached() as slowly, asyncio.TaskGroup() as group:
+                reading = [group.create_task(other.watch_run()) for other in others]
+                await run.start("a")
+                for number in range(PAGES):
+                    await run.write({"type": "text-delta", "id": "t", "delta": PAGE})
+                    if number % 10 == 0:
+                        await anext(slowly)
+                await run.finish()
+                await asyncio.gather(*reading)
+                await read_run(slowly)
     for other in others:
         assert other.seen == slow.seen
     assert 1 + PAGES * len(PAGE) == len(slow.text)
+    assert 1 <= counted["decopilot.viewer.fallbacks"][""]
+    assert 1 <= counted["decopilot.chunk.delivery.duration"][""]
+    assert PAGES <= counted["decopilot.chunk.store.duration"][""]

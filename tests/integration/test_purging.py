@@ -13,6 +13,7 @@ from decopilot.kit.settings import Settings
 from decopilot.log.readers import Readers
 from decopilot.log.store import Store
 from decopilot.log.topology import Sizes, provision
+from support.measuring import measured
 from support.reactors import T1, ByHand, now, reactors
 from support.services import ORG, Record, Services, until
 
@@ -95,13 +96,15 @@ async def test_nobody_is_waited_for_longer_than_the_maximum(
     settings: Settings, record: Record, hand: ByHand, readers: Readers
 ) -> None:
     await readers.announce(ORG, T1)
-    async with reactors(settings, purge_grace_s=0.1, purge_wait_s=2, look_s=600):
-        await hand.whole_run()
-        ended = (await record.events("t1"))[-1].at
-        await is_purged(record, RUN)
-        assert now() - ended >= timedelta(seconds=2)
-        await record.drained("janitor")
+    with measured() as counted:
+        async with reactors(settings, purge_grace_s=0.1, purge_wait_s=2, look_s=600):
+            await hand.whole_run()
+            ended = (await record.events("t1"))[-1].at
+            await is_purged(record, RUN)
+            assert now() - ended >= timedelta(seconds=2)
+            await record.drained("janitor")
     assert await readers.is_held(ORG, T1)
+    assert 1 == counted["decopilot.purges"][""]
 
 
 async def test_a_deleted_thread_is_erased_whoever_reads_it(

@@ -27,6 +27,7 @@ class Rights:
     purges: set[str] = field(default_factory=set)
     takes_from: set[str] = field(default_factory=set)
     works_off: set[str] = field(default_factory=set)
+    asks_after: set[str] = field(default_factory=set)
     makes: set[str] = field(default_factory=set)
     makes_anew: set[str] = field(default_factory=set)
     hears: set[str] = field(default_factory=set)
@@ -72,6 +73,7 @@ RIGHTS = {
         looks_at={EV, CH, BL, PL, KV_OF["messages"]},
         purges={EV, CH, BL, PL},
         works_off={"reactor", "janitor", "sweeper"},
+        asks_after={"runner", "titler"},
     ),
     "provision": Rights(looks_at=EVERY_STREAM, makes=EVERY_STREAM, makes_anew={*TALLIES}),
 }
@@ -170,6 +172,7 @@ def allowed(user: str) -> set[str]:
     ):
         found |= {f"{name} {stream}" for stream in streams}
     found |= {f"{what} {name}" for name in rights.works_off for what in ("pull", "consumer", "ack")}
+    found |= {f"consumer {name}" for name in rights.asks_after}
     if rights.makes:
         found |= {f"make {name}" for name in (*CONSUMERS, "sweeper")}
     return found | {f"hear {name}" for name in rights.hears} | {f"hear {user}'s inbox"}

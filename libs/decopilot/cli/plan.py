@@ -29,13 +29,17 @@ def service_programs(
         for index in range(1, scale.get(service, 1) + 1):
             if service == "gateway":
                 port = web_port if index == 1 else next_port(web_port + 1, used)
+                used.add(port)
+                health_port = random_port(used)
                 own = {"DECOPILOT_HTTP_HOST": HOST, "DECOPILOT_HTTP_PORT": str(port)}
             else:
-                port = random_port(used)
-                own = {"DECOPILOT_HEALTH_PORT": str(port)}
-            used.add(port)
+                port = health_port = random_port(used)
+                own = {}
+            used.add(health_port)
+            own["DECOPILOT_HEALTH_PORT"] = str(health_port)
             argv = (sys.executable, "-m", f"decopilot_{service}")
-            programs.append(Program(service, index, argv, shared | own, port, f"http://{HOST}:{port}/readyz"))
+            ready, measured = f"http://{HOST}:{port}/readyz", f"http://{HOST}:{health_port}/metrics"
+            programs.append(Program(service, index, argv, shared | own, port, ready, measured))
     return programs
 
 

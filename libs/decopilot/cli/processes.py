@@ -45,6 +45,7 @@ class Program:
     environment: Mapping[str, str]
     port: int = 0
     health_url: str = ""
+    metrics_url: str = ""
     death_signal: signal.Signals = signal.SIGKILL
     pass_fds: tuple[int, ...] = ()
 

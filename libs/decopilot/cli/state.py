@@ -30,6 +30,7 @@ class ProcessInfo(BaseModel):
     pid: int | None
     port: int
     health_url: str
+    metrics_url: str = ""
     state: str
 
 

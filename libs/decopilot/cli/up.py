@@ -235,6 +235,7 @@ class Up:
                 pid=child.pid,
                 port=child.program.port,
                 health_url=child.program.health_url,
+                metrics_url=child.program.metrics_url,
                 state=child.state.value,
             )
             for child in children

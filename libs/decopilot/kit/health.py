@@ -1,4 +1,4 @@
-"""Health of a service that speaks no HTTP of its own: alive is not ready."""
+"""Health, and what was measured, on a port that is not the public's: alive is not ready."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,6 +10,7 @@ from nats.errors import Error as NatsError
 from pydantic_core import from_json
 
 from decopilot.contracts import subjects
+from decopilot.kit import metrics
 from decopilot.kit.settings import Settings
 
 Check = Callable[[], Awaitable[bool]]
@@ -45,12 +46,12 @@ def readyz(ready: Check) -> Handler:
 
 @asynccontextmanager
 async def serving(settings: Settings, ready: Check) -> AsyncIterator[None]:
-    """Serve the health routes on `health_port` while the context is open; not at all without a port."""
+    """Serve health and `/metrics` on `health_port` while the context is open; not at all without a port."""
     if settings.health_port is None:
         yield
         return
     app = web.Application()
-    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz(ready))])
+    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz(ready)), web.get("/metrics", metrics.handle)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

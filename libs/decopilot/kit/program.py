@@ -1,4 +1,4 @@
-"""How a service's process runs: settings, logs, traces, event loop, and a clear word where it can't."""
+"""How a service's process runs: settings, logs, traces, metrics, event loop, and a clear word where it can't."""
 
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 import uvloop
 
-from decopilot.kit import logging, telemetry
+from decopilot.kit import logging, metrics, telemetry
 from decopilot.kit.exits import CANNOT_RUN
 from decopilot.kit.settings import SettingsT, read
 
@@ -30,7 +30,7 @@ def run(service: str, settings_type: type[SettingsT], main: Callable[[SettingsT]
     async def body() -> None:
         await main(settings)
 
-    with telemetry.exporting(settings, service):
+    with telemetry.exporting(settings, service), metrics.exporting(settings, service):
         try:
             uvloop.run(body())
         except* ConfigurationError as errors:

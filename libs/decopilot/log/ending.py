@@ -24,6 +24,7 @@ from decopilot.domain.thread import ThreadState
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
+from decopilot.log.metrics import RUNS_ENDED, RUNS_LOST
 from decopilot.log.pump import ChunkTooLargeError, FencedError, Pump
 from decopilot.log.store import MessageTooLargeError, Store, patiently
 
@@ -68,6 +69,8 @@ class Ender:
         self._journal = journal
         self._histories = histories
         self._chunks = ChunkLog(store)
+        # Who waits for the first one sees it rise.
+        RUNS_LOST.add(0)
 
     def pump(self, attempt: Attempt, *, after: Frame | None = None) -> Pump:
         """Make the attempt's pump, behind the run's last frame if it has one."""
@@ -253,6 +256,8 @@ class Ender:
             bare = replace(command, outcome=outcome, message=None)
             executed = await patiently(lambda: self._journal.execute(attempt.org, attempt.thread, bare))
         why = {} if outcome.reason is None else {"reason": outcome.reason, "category": outcome.error_category}
+        if executed.appended is not None:
+            RUNS_ENDED.add(1, {"status": outcome.status, "reason": outcome.reason or outcome.finish_reason})
         log.info("run_ended", org=attempt.org, thread=attempt.thread, run_id=attempt.run, status=outcome.status, **why)
         if executed.state.may_promote:
             await self.promote(attempt.org, attempt.thread)
@@ -272,6 +277,7 @@ def _replayed(attempt: Attempt, frames: list[Frame]) -> Fold | None:
         return replay(attempt.requested.assistant_id, frames)
     except (LogLostError, FoldError) as error:
         # The run must end all the same.
+        RUNS_LOST.add(1)
         log.warning("log_unreadable", run_id=attempt.run, error=repr(error))
         return None
 

@@ -16,12 +16,15 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from decopilot.log.blocks import Block, Blocks, KindT, Memory, Piece
+from decopilot.log.metrics import since_s
 from decopilot.log.store import UNCERTAIN, Store, Stored
 
 SILENCE_S = 1.0
 KEEPALIVE_S = 15.0
 TURN_S = 0.05
 """How long followers are told of news before others have their turn on the event loop."""
+MEASURE_S = 0.1
+"""So far apart rounds of news are measured: what comes late comes after a silence, so it always is."""
 
 log = structlog.get_logger()
 
@@ -44,6 +47,7 @@ class Source(Generic[ItemT, KindT]):
     `piece` encodes an item, given the sequence behind which it is the next one. `previous_of` tells that sequence where
     an item names it; with None, a live message only wakes the feed, which then reads the store. `is_open` tells whether
     more is expected soon after this item, and `is_end` whether nothing from before it is to be told any more.
+    `delivered` hears of rounds of news how many seconds ago their oldest was stored, once the last follower is told.
     """
 
     stream: str
@@ -54,6 +58,7 @@ class Source(Generic[ItemT, KindT]):
     previous_of: Callable[[ItemT], int] | None
     is_open: Callable[[ItemT], bool]
     is_end: Callable[[ItemT], bool]
+    delivered: Callable[[float], None] | None = None
 
 
 class Feed(Generic[ItemT, KindT]):
@@ -75,6 +80,9 @@ class Feed(Generic[ItemT, KindT]):
         self._telling: asyncio.Handle | None = None
         self._untold: list[tuple[asyncio.Future[None], Callable[[], bool]]] = []
         self._is_news = False
+        self._oldest_news: Stored | None = None
+        self._oldest_told: Stored | None = None
+        self._measure_at = 0.0
         self._ends = 0
         self._heal = asyncio.Lock()
         self._reading = asyncio.Lock()
@@ -194,6 +202,7 @@ class Feed(Generic[ItemT, KindT]):
         if self.source.previous_of is not None:
             item = self.source.decode(stored)
             if self.last is None or self.source.previous_of(item) == self.head:
+                self._oldest_news = self._oldest_news or stored
                 self._push(item)
                 return
         try:
@@ -208,6 +217,7 @@ class Feed(Generic[ItemT, KindT]):
             async for batch in self._store.read(self.source.stream, self.source.stored, self.head, until=until):
                 for stored in batch:
                     if stored.sequence > self.head:
+                        self._oldest_news = self._oldest_news or stored
                         self._push(self.source.decode(stored))
 
     def _begin(self, item: ItemT) -> None:
@@ -234,10 +244,20 @@ class Feed(Generic[ItemT, KindT]):
         """Tell followers, for a turn; those who are left, and all of them what came meanwhile, in the next one."""
         if not self._untold:
             self._untold, self._is_news = list(reversed(self._followers.items())), False
+            self._oldest_told, self._oldest_news = self._oldest_news if self._untold else None, None
         loop = asyncio.get_running_loop()
         until = loop.time() + TURN_S
         while self._untold and loop.time() < until:
             left, tell = self._untold.pop()
             if not left.done() and not tell():
                 left.set_result(None)
+        if not self._untold:
+            self._measure(loop.time())
         self._telling = loop.call_soon(self._tell) if self._untold or self._is_news else None
+
+    def _measure(self, now: float) -> None:
+        told, self._oldest_told = self._oldest_told, None
+        if told is None or self.source.delivered is None or now < self._measure_at or told.stored_at is None:
+            return
+        self._measure_at = now + MEASURE_S
+        self.source.delivered(since_s(told.stored_at))

@@ -162,6 +162,8 @@ SERVICES: Mapping[str, Permissions] = {
             *_call("STREAM.PURGE", _EVENTS, _CHUNKS, _BLOBS, _PLACES),
             *_work_off(_EVENTS, subjects.REACTOR_CONSUMER, subjects.JANITOR_CONSUMER),
             *_work_off(_BLOBS, subjects.SWEEPER_CONSUMER),
+            # Tells how far those of the runner are behind: without runners nobody else would.
+            *_call("CONSUMER.INFO", f"{_EVENTS}.{subjects.RUNNER_CONSUMER}", f"{_EVENTS}.{subjects.TITLER_CONSUMER}"),
             subjects.command("send_message"),
             _SIGNALS,
         ),

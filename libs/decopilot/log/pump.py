@@ -1,6 +1,7 @@
 """The pump: writes one run's chunks, one guarded publish in flight, gathering while it waits (group commit)."""
 
 import asyncio
+import time
 import uuid
 from typing import Self
 
@@ -11,6 +12,7 @@ from decopilot.contracts.chunks import Chunk, encode_chunk
 from decopilot.contracts.frames import Cursor, Frame, Outcome, Ranges, decode_frame, frame_headers
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.log.chunklog import ChunkLog
+from decopilot.log.metrics import CHUNK_STORE
 from decopilot.log.store import EXPECTED, UNCERTAIN, Store, is_conflict, is_passing
 
 FRAME_BYTES = 256 * 1024
@@ -232,7 +234,9 @@ class Pump:
         )
         headers[EXPECTED] = str(self._last)
         body = b"\n".join(lines)
+        began = time.perf_counter()
         sequence = await self._publish(body, headers, frame_id)
+        CHUNK_STORE.record(time.perf_counter() - began)
         if self._is_frame:
             self._stored = decode_frame(self._subject, sequence, headers, body)
         self._last = self._previous = sequence

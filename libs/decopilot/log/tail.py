@@ -13,6 +13,7 @@ from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.log.blocks import KindT, Memory, Piece
 from decopilot.log.chunklog import frame_of, is_erased
 from decopilot.log.feed import KEEPALIVE_S, SILENCE_S, Feed, ItemT, Source
+from decopilot.log.metrics import CHUNK_DELIVERY
 from decopilot.log.store import UNCERTAIN, Store, Stored
 
 __all__ = ["Feed", "Source", "Stretch", "Tails", "frames", "watch_events"]
@@ -158,6 +159,7 @@ def frames(org: OrgId, thread: ThreadId, encode: Callable[[Frame], bytes]) -> So
         previous_of=lambda frame: frame.previous,
         is_open=lambda frame: frame.outcome is None,
         is_end=is_erased,
+        delivered=CHUNK_DELIVERY.record,
     )
 
 

@@ -1,6 +1,8 @@
 """Answering requests: every request gets a typed answer, whatever happens to it."""
 
+import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -9,9 +11,11 @@ from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from decopilot.contracts.commands import Refused, Reply
+from decopilot.contracts.problems import PROBLEMS
 from decopilot.domain.commands import RefusedError
 from decopilot.kit import telemetry
 from decopilot.log.store import UNCERTAIN, MessageTooLargeError
+from decopilot_command.metrics import COMMAND
 from decopilot_command.wishes import Wish
 
 TOO_LARGE = "The message does not fit the broker."
@@ -25,9 +29,13 @@ def answering(wish: Wish[Any], *, max_payload_bytes: int) -> Callable[[NatsMessa
     """Make the handler of a kind of request: decode, grant, encode what came of it."""
 
     async def answer(message: NatsMessage) -> bytes:
+        began = time.perf_counter()
         if len(message.body) > max_payload_bytes - RESERVE_BYTES:
-            return Refused(code="body_too_large", detail=TOO_LARGE).model_dump_json().encode()
-        return (await _answer(wish, message.body, message.headers)).model_dump_json().encode()
+            reply: Reply = Refused(code="body_too_large", detail=TOO_LARGE)
+        else:
+            reply = await _answer(wish, message.body, message.headers)
+        COMMAND.record(time.perf_counter() - began, {"command": wish.name, "outcome": _outcome(reply)})
+        return reply.model_dump_json().encode()
 
     return answer
 
@@ -61,3 +69,9 @@ async def _answer(wish: Wish[Any], body: bytes, headers: dict[str, str]) -> Repl
         except Exception:
             log.exception("request_failed", **about)
             return Refused(code="internal", detail="This could not be done.")
+
+
+def _outcome(reply: Reply) -> str:
+    if not isinstance(reply, Refused):
+        return "granted"
+    return "failed" if PROBLEMS[reply.code].status >= HTTPStatus.INTERNAL_SERVER_ERROR else "refused"

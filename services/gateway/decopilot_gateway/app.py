@@ -14,7 +14,7 @@ from decopilot.contracts.frames import Frame
 from decopilot.domain.automating import plans
 from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connecting
-from decopilot.kit.health import broker_answers
+from decopilot.kit.health import broker_answers, serving
 from decopilot.log.automations import Automations
 from decopilot.log.blobs import Blobs
 from decopilot.log.blocks import Memory
@@ -153,7 +153,7 @@ async def build(
                 for tails in followed:
                     checks.create_task(tails.keep_checking())
 
-        async with asyncio.TaskGroup() as group:
+        async with serving(settings, ready), asyncio.TaskGroup() as group:
             tasks = [group.create_task(follow())]
             if doorman.issuer is not None:
                 tasks.append(group.create_task(doorman.issuer.keep()))

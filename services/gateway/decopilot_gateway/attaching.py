@@ -13,6 +13,7 @@ from decopilot_gateway.entering import Gates, Visit
 from decopilot_gateway.following import follow
 from decopilot_gateway.granting import lease_of
 from decopilot_gateway.locating import Locators
+from decopilot_gateway.metrics import viewing
 from decopilot_gateway.problems import ProblemError
 from decopilot_gateway.replaying import form_of
 from decopilot_gateway.streaming import Channel, Leaving, Pulse, stream
@@ -48,7 +49,7 @@ class Attach:
         caller, attach_token = self._doorman.attaching(request)
         org, thread = caller.org, thread_in_path(request)
         cursor, form = _cursor(request), form_of(request)
-        with self._admission.admit(caller.org, caller.user):
+        with self._admission.admit(caller.org, caller.user), viewing("attach"):
             async with self._tails.follow(frames(org, thread, sse.chunk_events)) as feed:
                 # The feed listens before the start is looked up: nothing can fall between the two.
                 locator = self._locators.on(org, thread, feed)

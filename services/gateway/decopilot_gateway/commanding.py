@@ -1,6 +1,8 @@
 """Commanding: a request to `command`, asked again within a deadline; asking twice is asking once."""
 
 import asyncio
+import time
+from http import HTTPStatus
 from typing import TypeVar
 
 from nats.aio.client import Client
@@ -10,7 +12,9 @@ from pydantic import BaseModel
 
 from decopilot.contracts import subjects
 from decopilot.contracts.commands import Accepted, Forked, Receipt, Refused, Reply, decode_reply
+from decopilot.contracts.problems import PROBLEMS
 from decopilot.kit import telemetry
+from decopilot_gateway.metrics import ACCEPT
 from decopilot_gateway.problems import ProblemError
 
 DEADLINE_S = 4.5
@@ -37,6 +41,21 @@ class Commander:
             ProblemError: refused, or no answer within 4.5 s.
 
         """
+        if expected is not Accepted:
+            return await self._ask(name, request, expected, may_repeat=may_repeat)
+        began, outcome = time.perf_counter(), "failed"
+        try:
+            reply = await self._ask(name, request, expected, may_repeat=may_repeat)
+            outcome = "accepted"
+        except ProblemError as problem:
+            if problem.code in PROBLEMS and PROBLEMS[problem.code].status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                outcome = "refused"
+            raise
+        finally:
+            ACCEPT.record(time.perf_counter() - began, {"outcome": outcome})
+        return reply
+
+    async def _ask(self, name: str, request: BaseModel, expected: type[ReplyT], *, may_repeat: bool) -> ReplyT:
         body = request.model_dump_json().encode()
         if len(body) > self._nc.max_payload - HEADER_BYTES:
             raise ProblemError("body_too_large", "The message does not fit the broker.")

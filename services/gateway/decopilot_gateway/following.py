@@ -9,6 +9,7 @@ from decopilot.log.blocks import Block, KindT
 from decopilot.log.feed import Feed, ItemT
 from decopilot.log.store import UNCERTAIN
 from decopilot_gateway import sse
+from decopilot_gateway.metrics import FALLBACKS
 from decopilot_gateway.streaming import Channel, Leaving
 
 RETRY_S = 0.25
@@ -103,6 +104,7 @@ class _Following(Generic[ItemT, KindT]):
             except Exception:  # noqa: BLE001  it has to fail in its own task: others are yet to be told
                 return False
             if not channel.write(events):
+                FALLBACKS.add(1)
                 return False
         return reader.position >= self._feed.head
 

@@ -14,6 +14,7 @@ from decopilot.log.tail import Stretch
 from decopilot.log.views import Views
 from decopilot_gateway import sse
 from decopilot_gateway.compacting import Compactor, UnfoldableError
+from decopilot_gateway.metrics import RESETS
 from decopilot_gateway.replaying import Form
 from decopilot_gateway.rewinding import cut, is_tainted
 
@@ -182,5 +183,6 @@ class Locator:
         return (await self._parts.journal.load(self._org, self._thread)).state
 
     def _reset_to(self, cursor: Cursor, reason: str) -> Start:
+        RESETS.add(1, {"reason": reason})
         log.info("viewer_reset", org=self._org, thread=self._thread, reason=reason, cursor=str(cursor))
         return Start(cursor.sequence, sse.reset_event(cursor, reason))

@@ -9,6 +9,7 @@ from aiohttp.typedefs import Handler
 from decopilot.contracts.problems import PROBLEMS
 from decopilot.domain.commands import RefusedError
 from decopilot.log.store import UNCERTAIN
+from decopilot_gateway.metrics import REFUSALS
 
 RETRY_AFTER_S = 1
 SERVER = "decopilot"
@@ -40,6 +41,7 @@ def problem_response(
 ) -> web.Response:
     """Render a problem."""
     # A newer `command` may know codes that this gateway does not.
+    REFUSALS.add(1, {"code": code if code in PROBLEMS else "internal"})
     status, title = PROBLEMS.get(code, PROBLEMS["internal"])
     wait_s = retry_after_s or _RETRY_AFTER_S.get(code) or _RETRY_AFTER_BY_STATUS_S.get(status)
     # Here, too, because a refusal of the connection passes no hook of the application.

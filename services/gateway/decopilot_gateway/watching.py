@@ -18,6 +18,7 @@ from decopilot_gateway import sse
 from decopilot_gateway.admitting import Admission
 from decopilot_gateway.auth import Caller, Doorman
 from decopilot_gateway.following import OddError, follow
+from decopilot_gateway.metrics import viewing
 from decopilot_gateway.problems import ProblemError
 from decopilot_gateway.streaming import Channel, Lease, Leaving, Pulse, stream
 
@@ -67,7 +68,7 @@ class Watch:
         if len(patterns) > PATTERNS:
             raise ProblemError("invalid_query", f"types takes {PATTERNS} patterns at most.")
         cursor = _position(request)
-        with self._admission.admit(caller.org, caller.user):
+        with self._admission.admit(caller.org, caller.user), viewing("watch"):
             async with self._tails.follow(watch_events(caller.org, _piece)) as feed:
                 if cursor is None or cursor > feed.head:
                     # Now is where the store is: this gateway may be about to hear of an event that was told already.

@@ -32,6 +32,7 @@ from decopilot_reactor.automating import Clockwork
 from decopilot_reactor.deleting import Deleter
 from decopilot_reactor.handling import handling, handling_messages
 from decopilot_reactor.janitor import Janitor
+from decopilot_reactor.lagging import LagMeter
 from decopilot_reactor.overseeing import Overseer
 from decopilot_reactor.placing import Placer
 from decopilot_reactor.projecting import Projector
@@ -97,8 +98,9 @@ def build(settings: ReactorSettings, configuration: Configuration | None = None)
             )
             clockwork = Clockwork(nc, Automations(store, journal), automated, look_s=settings.look_s)
             async with asyncio.TaskGroup() as group:
-                keeping = group.create_task(clockwork.run())
+                keeping = [group.create_task(task) for task in (clockwork.run(), LagMeter(store.js).run())]
                 yield nc
-                keeping.cancel()
+                for task in keeping:
+                    task.cancel()
 
     return messaging.program(lifespan)

@@ -8,6 +8,7 @@ from decopilot.contracts.events import Recorded, Terminal
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.readers import Readers
 from decopilot_reactor.handling import NotYetError
+from decopilot_reactor.metrics import PURGES
 
 log = structlog.get_logger()
 
@@ -41,4 +42,5 @@ class Purger:
         if age_s < self._wait_s and await self._readers.is_held(org, thread):
             raise NotYetError(min(self._look_s, self._wait_s - age_s))
         await self._chunks.purge(org, thread, run)
+        PURGES.add(1)
         log.info("run_purged", org=org, thread=thread, run_id=run)

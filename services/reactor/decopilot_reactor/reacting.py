@@ -5,6 +5,8 @@ from opentelemetry.trace import SpanKind
 from decopilot.contracts.events import Recorded, run_of
 from decopilot.kit import telemetry
 from decopilot.log.ending import Ender
+from decopilot.log.metrics import since_s
+from decopilot_reactor.metrics import REACTION
 from decopilot_reactor.placing import Placer
 from decopilot_reactor.projecting import Projector
 from decopilot_reactor.telling import Teller
@@ -39,4 +41,5 @@ class Reactor:
                 # Whoever ended the last run may have died before it did so.
                 await self._ender.promote(recorded.org, recorded.thread)
             await self._teller.tell(recorded, state)
+            REACTION.record(since_s(recorded.at))
             await self._placer.place(recorded)

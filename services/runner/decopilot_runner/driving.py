@@ -21,6 +21,7 @@ from decopilot.log.history import Histories
 from decopilot.log.journal import Journal, Loaded
 from decopilot.log.pump import ChunkTooLargeError, FencedError
 from decopilot.log.store import patiently
+from decopilot_runner.metrics import ATTEMPTS, RESUMES
 from decopilot_runner.pumping import AgentPump, Progress
 
 STOP_AGAIN_S, STOP_TRIES = 0.3, 3
@@ -63,6 +64,7 @@ class Driver:
         org, thread = attempt.org, attempt.thread
         start = Start(now=_now(), run_id=attempt.run, attempt=attempt.number, runner_id=self._runner_id)
         started = await patiently(lambda: self._journal.execute(org, thread, start, cause=cause, known=known))
+        ATTEMPTS.add(1)
         log.info("run_started", org=org, thread=thread, run_id=attempt.run, attempt=attempt.number)
         active = started.state.active
         if active is not None and active.cancel is not None:
@@ -125,6 +127,7 @@ class Driver:
         for step in range(counted_steps + 1, point.steps + 1):
             # Its runner died between the step's last frame and the event that this implies.
             await self._agent_pump.complete_step(progress, step)
+        RESUMES.add(1)
         log.info("run_resumed", run_id=attempt.run, attempt=attempt.number, cut=point.cut, steps=point.steps)
 
     async def _bring_to_end(self, progress: Progress, history: list[UIMessage], woken: asyncio.Event) -> None:

@@ -23,13 +23,17 @@ from decopilot.kit.redaction import redact
 from decopilot.log.blobs import Blobs
 from decopilot.log.ending import Attempt
 from decopilot.log.journal import Journal
+from decopilot.log.metrics import since_s
 from decopilot.log.pump import FencedError, Pump
 from decopilot.log.store import patiently
 from decopilot_runner.checking import AnswerTooLargeError, Checker, ProtocolError, RunTooLongError
 from decopilot_runner.files import reading
+from decopilot_runner.metrics import FIRST_CHUNK
 
 CATEGORY_LENGTH = 64
 """It is a header of the closing frame."""
+_UNSEEN = {"start-step", "finish-step", "message-metadata"}
+"""Chunks that show nobody anything of an answer."""
 UNFINISHED = "The call's input was not finished."
 
 log = structlog.get_logger()
@@ -57,6 +61,7 @@ class Progress:
     partial: UIMessage | None = None
     resolved: list[Chunk] = field(default_factory=list)
     is_resumed: bool = False
+    is_silent: bool = True
     is_stopped: bool = False
 
 
@@ -162,6 +167,10 @@ class AgentPump:
 
     async def _take(self, progress: Progress, chunk: Chunk) -> None:
         """Have a chunk stored; where the agent acts behind it, wait until it is."""
+        if progress.is_silent and chunk["type"] not in _UNSEEN:
+            progress.is_silent = False
+            if progress.attempt.number == 1:
+                FIRST_CHUNK.record(since_s(progress.attempt.requested.at))
         is_last = chunk["type"] == "finish-step"
         if is_last or chunk["type"] == "start-step":
             # Behind it nobody can end what was left open: not every client, and no other attempt.

@@ -17,11 +17,13 @@ from decopilot.domain.thread import ActiveRun
 from decopilot.kit import telemetry
 from decopilot.log.ending import Attempt, Ender
 from decopilot.log.journal import Journal, Loaded, delivered
+from decopilot.log.metrics import since_s
 from decopilot.log.pump import FencedError
 from decopilot.log.store import UNCERTAIN
 from decopilot_runner.driving import Driver
 from decopilot_runner.heartbeats import heartbeats
 from decopilot_runner.holding import Holding
+from decopilot_runner.metrics import QUEUE, driving
 
 LOOK_AGAIN_S = 1.0
 CANCEL_AGAIN_S = 1.0
@@ -145,7 +147,10 @@ class Worker:
             await self._ender.seal(present, "crashed")
         else:
             item.attempt = replace(present, number=active.attempt + 1)
-            await self._driver.drive(item.attempt, item.woken, known=loaded, cause=recorded.event_id)
+            if not active.attempt:
+                QUEUE.record(since_s(recorded.at))
+            with driving():
+                await self._driver.drive(item.attempt, item.woken, known=loaded, cause=recorded.event_id)
 
 
 def _has_ended(task: asyncio.Task[bool], subject: str) -> bool:
