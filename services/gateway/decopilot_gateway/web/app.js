@@ -155,6 +155,8 @@ function open(named) {
     thread,
     watch,
     fresh: !named,
+    // A long text is drawn when there is time for it, in a later frame.
+    paint: { isDrawn: () => !scheduled },
     onFinish: (end) => opened === chat && ended(end),
   });
   chat = opened;
