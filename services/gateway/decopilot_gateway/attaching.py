@@ -65,7 +65,7 @@ class Attach:
 
                 lease = lease_of(caller, thread, attach_token, self._doorman.attach_tokens)
                 headers = self._sampling.headers
-                return await stream(request, self._leaving, self._pulse, lease, write, headers)
+                return await stream(request, self._leaving, self._pulse, lease, write, headers=headers)
 
 
 def _cursor(request: web.Request) -> Cursor | None:

@@ -5,6 +5,7 @@ from collections import Counter, OrderedDict
 from typing import Annotated
 
 from aiohttp import web
+from opentelemetry.util.types import AttributeValue
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from decopilot.contracts.ids import OrgId, Run, RunId, Thread, ThreadId
@@ -13,7 +14,7 @@ from decopilot.log.inspection import Inspector
 from decopilot_gateway.access import Access
 from decopilot_gateway.auth import Caller, Doorman
 from decopilot_gateway.bodies import read_body
-from decopilot_gateway.paints import paint_duration
+from decopilot_gateway.metrics import PAINT
 from decopilot_gateway.problems import ProblemError
 from decopilot_gateway.sampling import Sampling
 
@@ -100,7 +101,7 @@ class Painting:
         self._reports[who] += 1
 
     def _record(self, org: OrgId, body: PaintBody, traceparent: str | None) -> None:
-        attributes = {
+        attributes: dict[str, AttributeValue] = {
             telemetry.ORG: org,
             telemetry.THREAD: body.thread_id,
             telemetry.RUN: body.run_id,
@@ -114,7 +115,7 @@ class Painting:
         with telemetry.span("paint", attributes, headers=headers):
             for one in body.paints:
                 for _ in range(one.chunks):
-                    paint_duration.record(one.ms / 1000)
+                    PAINT.record(one.ms / 1000)
 
     async def _trace(self, org: OrgId, thread: ThreadId, run: RunId) -> str | None:
         key = org, thread, run

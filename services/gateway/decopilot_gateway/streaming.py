@@ -180,6 +180,7 @@ async def stream(
     pulse: Pulse,
     lease: Lease,
     write: Callable[[Channel], Awaitable[None]],
+    *,
     headers: Mapping[str, str] = MappingProxyType({}),
 ) -> web.StreamResponse:
     """Answer with an event stream that `write` fills, until the lease ends.

@@ -481,3 +481,6 @@ route();
 
 /** What the shown thread holds, for whoever looks at it from a console or a test. */
 export const getSnapshot = () => chat.getSnapshot();
+
+/** The same for what it tells of: the callbacks of a ThreadChat. */
+export const listen = (callbacks) => chat.listen(callbacks);
