@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -19,7 +19,7 @@ from decopilot_gateway.sampling import TIME
 from support.gateways import ORG, Gateway, Run, make_token, running_gateway, whole_run
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-REPORT = {
+REPORT: dict[str, Any] = {
     "threadId": "t1",
     "runId": "run_1",
     "errorMs": 3,
@@ -56,6 +56,7 @@ def measured(reader: InMemoryMetricReader) -> tuple[int, float]:
     if data is None:
         return 0, 0.0
     (point,) = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+    assert isinstance(point, HistogramDataPoint)
     return point.count, round(point.sum, 6)
 
 
@@ -98,7 +99,7 @@ async def test_a_report_is_counted_chunk_by_chunk_and_stands_in_the_trace_of_its
     assert span.parent is not None
     assert (TRACE, PARENT) == (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}")
     assert span.context.trace_id == other.context.trace_id
-    expected = {"org.id": ORG, "thread.id": "t1", "run.id": "run_1"}
+    expected: dict[str, object] = {"org.id": ORG, "thread.id": "t1", "run.id": "run_1"}
     expected |= {"paint.chunks": 4, "paint.p50_ms": 20, "paint.max_ms": 700, "paint.error_ms": 3}
     assert {f"decopilot.{name}": value for name, value in expected.items()} == dict(span.attributes or {})
 
@@ -115,7 +116,7 @@ async def test_whoever_may_not_read_a_thread_reports_nothing_of_it(
     gateway: Gateway, store: Store, reader: InMemoryMetricReader
 ) -> None:
     await whole_run(store, "t1", "some words")
-    elsewhere = {"sub": "eve", "orgs": {"elsewhere": "owner"}}
+    elsewhere: dict[str, Any] = {"sub": "eve", "orgs": {"elsewhere": "owner"}}
     assert (403, "forbidden") == await send(gateway, **elsewhere)
     assert (404, "thread_not_found") == await send(gateway, org="elsewhere", **elsewhere)
     assert (404, "thread_not_found") == await send(gateway, REPORT | {"threadId": "t2"})
@@ -128,11 +129,12 @@ async def test_what_is_no_report_is_refused_and_counts_for_nothing(
     gateway: Gateway, store: Store, reader: InMemoryMetricReader
 ) -> None:
     await whole_run(store, "t1", "some words")
+    no_paints: list[Any] = [[], None, {}, [[20, 3]], [{"ms": 20}], [{"chunks": 1}]]
     hostile: list[object] = [
         {},
         [],
         *({name: value for name, value in REPORT.items() if name != left} for left in REPORT),
-        *(REPORT | {"paints": paints} for paints in ([], None, {}, [[20, 3]], [{"ms": 20}], [{"chunks": 1}])),
+        *(REPORT | {"paints": paints} for paints in no_paints),
         *(REPORT | {"paints": [{"ms": ms, "chunks": 1}]} for ms in (-1, 60_001, "20", 1.5, True, None, 10**30)),
         *(REPORT | {"paints": [{"ms": 20, "chunks": many}]} for many in (0, -1, CHUNKS_MAX + 1, "1", 10**30)),
         REPORT | {"paints": [{"ms": ms, "chunks": 3} for ms in range(400)]},

@@ -64,9 +64,10 @@ const there = () => here() + AHEAD_MS;
 const answered = (at) => new Response(null, { headers: at === undefined ? {} : { "Decopilot-Time": String(at) } });
 
 /** A beacon that is attached, what it reported, and what it told. */
-function attached({ isDrawn, at = there() } = {}) {
+function attached({ isDrawn, time = there } = {}) {
   const reports = [];
   const told = [];
+  const asked_at = here();
   const client = {
     reportPaints: async (report) => {
       reports.push(report);
@@ -74,7 +75,7 @@ function attached({ isDrawn, at = there() } = {}) {
     },
   };
   const beacon = new Beacon({ client, thread: "t", isDrawn, onPaint: (paint) => told.push(paint) });
-  beacon.attached(beacon.now, answered(at));
+  beacon.attached(asked_at, answered(time()));
   return { beacon, reports, told };
 }
 
@@ -100,16 +101,12 @@ test("a chunk is counted once its frame is painted, by the server's clock", asyn
 });
 
 test("nothing is measured where the server names no time, and nothing is listened to", async () => {
-  const { beacon, reports, told } = attached({ at: undefined });
-  beacon.attached(beacon.now, answered(undefined));
-  const fresh = new Beacon({ client: { reportPaints: () => assert.fail() }, thread: "t", onPaint: () => assert.fail() });
-  fresh.attached(fresh.now, answered(undefined));
-  for (const one of [fresh]) {
-    one.came(there(), DELTA, "run_1");
-    one.told();
-  }
+  const { beacon, reports, told } = attached({ time: () => undefined });
+  beacon.came(there(), DELTA, "run_1");
+  beacon.told();
   assert.equal(page.frames.size, 0);
   leave();
+  beacon.close();
   assert.deepEqual([reports, told], [[], []]);
 });
 
@@ -223,9 +220,14 @@ test("whoever wants no beacon has none, though the server dates its chunks", asy
         return new Response(null, { status: 204 });
       }
       const all = [...chunks, { type: "text-start", id: "t" }, DELTA];
-      const date = there() + 1_000;
+      const date = there() + 50;
       const events = all.map((chunk, index) => `id: 1-${index}\n: stored ${date}\ndata: ${JSON.stringify(chunk)}\n\n`);
-      const body = new ReadableStream({ start: (stream) => stream.enqueue(new TextEncoder().encode(events.join(""))) });
+      const body = new ReadableStream({
+        start(stream) {
+          stream.enqueue(new TextEncoder().encode(events.join("")));
+          init.signal.addEventListener("abort", () => stream.error(init.signal.reason));
+        },
+      });
       return new Response(body, { headers: { "Content-Type": "text/event-stream", "Decopilot-Time": String(there()) } });
     };
     const client = new DecopilotClient({ url: "http://gateway/", org: "local", fetch });
