@@ -85,9 +85,11 @@ def private_writes(answer: Answer) -> dict[str, Answer]:
     return private(answer, (404, "thread_not_found")) | {"viewer": FORBIDDEN}
 
 
-OK, CREATED, TAKEN = (200, None), (201, None), (202, None)
+OK, CREATED, TAKEN, COUNTED = (200, None), (201, None), (202, None), (204, None)
 NO_THREAD: Answer = (404, "thread_not_found")
 MESSAGE = {"messages": [{"id": "m2", "role": "user", "parts": [{"type": "text", "text": "Again"}]}]}
+PAINTS: dict[str, Any] = {"json": {"errorMs": 1, "paints": [{"ms": 20, "chunks": 1}]}}
+"""Without the ids, which others have in their path."""
 FILE: dict[str, Any] = {"data": b"abc", "headers": {"Content-Type": "text/plain"}}
 
 
@@ -166,6 +168,9 @@ ROWS = [
     Row("listRuns", private(OK, NO_THREAD), "private"),
     Row("inspectRun", private(OK, NO_THREAD), "private"),
     Row("listRunChunks", private(OK, NO_THREAD), "private"),
+    Row("reportPaints", reads(COUNTED), sent=PAINTS),
+    Row("reportPaints", reads(NO_THREAD), "unknown", PAINTS),
+    Row("reportPaints", private(COUNTED, NO_THREAD), "private", PAINTS),
     Row("livez", everybody(OK)),
     Row("readyz", everybody(OK)),
     Row("openapi", everybody(OK)),
@@ -229,6 +234,8 @@ class House:
         """Ask as a caller; a stream is left once it has begun."""
         method, path = self.paths[row.operation]
         sent = {**row.sent, "headers": {**row.sent.get("headers", {}), **CALLERS[caller]()}}
+        if row.sent is PAINTS:
+            sent["json"] = PAINTS["json"] | {"threadId": ids["thread"], "runId": ids["run"]}
         async with self.session.request(method, self.gateway.url + path.format(**ids), **sent) as response:
             is_problem = response.content_type == "application/problem+json"
             return response.status, (await response.json(content_type=None))["code"] if is_problem else None

@@ -51,6 +51,7 @@ PROBLEMS: dict[str, Problem] = {
     "too_many_streams": Problem(429, "Too many streams are open"),
     "too_many_messages": Problem(429, "Too many messages in too short a time"),
     "too_many_runs": Problem(429, "Too many runs go on at once"),
+    "too_many_reports": Problem(429, "Too many reports in too short a time"),
     "queue_full": Problem(429, "The thread's queue is full"),
     "headers_too_large": Problem(431, "The headers are too large"),
     "internal": Problem(500, "The server failed"),

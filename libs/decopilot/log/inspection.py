@@ -8,7 +8,7 @@ from datetime import datetime
 from pydantic_core import from_json
 
 from decopilot.contracts.chunks import TOOL_STATES, Chunk
-from decopilot.contracts.events import Recorded, ThreadDeleted, run_of
+from decopilot.contracts.events import Recorded, RunQueued, RunRequested, ThreadDeleted, run_of
 from decopilot.contracts.frames import Cursor, Frame, Ranges
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.contracts.views import RunSummary
@@ -125,6 +125,16 @@ class Inspector:
         """Read a run (None where there is no such run) with its events; None where there is no such thread."""
         found = await self._read(org, thread, run)
         return None if found is None else (found[0].get(run), found[1])
+
+    async def traceparent(self, org: OrgId, thread: ThreadId, run: RunId) -> str | None:
+        """Read the trace context that a run was asked for in; None where it has none, or is not there."""
+        until = await self._journal.newest(org, thread)
+        async with aclosing(self._journal.each(org, thread, after=0, until=until)) as events:
+            async for recorded in events:
+                event = recorded.event
+                if isinstance(event, RunRequested | RunQueued) and event.run_id == run:
+                    return event.traceparent or recorded.traceparent
+        return None
 
     async def frames(self, org: OrgId, thread: ThreadId, summary: RunSummary, *, after: int) -> InspectedFrames:
         """Read what there is to say of a run's frames behind a sequence."""

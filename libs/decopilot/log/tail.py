@@ -143,7 +143,9 @@ class Stretch(NamedTuple):
     void: Ranges
 
 
-def frames(org: OrgId, thread: ThreadId, encode: Callable[[Frame], bytes]) -> Source[Frame, Stretch]:
+def frames(
+    org: OrgId, thread: ThreadId, encode: Callable[[Frame], bytes], *, decode: Callable[[Stored], Frame] = frame_of
+) -> Source[Frame, Stretch]:
     """Follow the chunk frames of a thread."""
 
     def piece(frame: Frame, previous: int) -> Piece[Stretch]:
@@ -154,7 +156,7 @@ def frames(org: OrgId, thread: ThreadId, encode: Callable[[Frame], bytes]) -> So
         stream=subjects.CHUNKS_STREAM,
         stored=subjects.chunks_of(org, thread),
         live=subjects.tail_of(org, thread),
-        decode=frame_of,
+        decode=decode,
         piece=piece,
         previous_of=lambda frame: frame.previous,
         is_open=lambda frame: frame.outcome is None,

@@ -187,6 +187,14 @@ export class DecopilotClient {
   }
 
   /**
+   * Tell how long chunks took until they were painted. It outlives the page, and the answer has no body.
+   * @param {import("./types.js").PaintReport} report
+   */
+  reportPaints(report) {
+    return this.open("decopilot/paint", { ...sending("POST", report), keepalive: true });
+  }
+
+  /**
    * Resolves to the id of the new thread.
    * @param {string} thread
    * @param {string} [messageId]

@@ -12,6 +12,7 @@
 /** @typedef {import("./types.js").ConnectionState} ConnectionState */
 /** @typedef {import("./types.js").Callbacks} Callbacks */
 /** @typedef {import("./types.js").Finish} Finish */
+/** @typedef {import("./types.js").Paint} Paint */
 /** @typedef {import("./types.js").WatchEvent} WatchEvent */
 
 export { DecopilotClient } from "./client.js";

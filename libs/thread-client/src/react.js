@@ -69,7 +69,7 @@ export function useThreadChat(options) {
 function chatOf(client, thread, latest) {
   const known = registry.get(client)?.get(thread)?.deref();
   if (known) return known;
-  const { onFinish, onData, onToolCall, onError, run, sendAutomaticallyWhen, ...options } = latest.current;
+  const { onFinish, onData, onToolCall, onPaint, onError, run, sendAutomaticallyWhen, ...options } = latest.current;
   const sendWhen = sendAutomaticallyWhen;
   const chat = new ThreadChat({
     ...options,
@@ -123,6 +123,7 @@ const callbacksOf = (latest) => ({
   onFinish: (finish) => latest.current.onFinish?.(finish),
   onData: (chunk) => latest.current.onData?.(chunk),
   onToolCall: (call) => latest.current.onToolCall?.(call),
+  onPaint: (paint) => latest.current.onPaint?.(paint),
   onError: (error) => latest.current.onError?.(error),
 });
 

@@ -19,6 +19,7 @@ export class ThreadReader {
   #loaded;
   /** @type {string | undefined} */
   #attachedAt;
+  #beacon;
 
   /**
    * `told`: what to call when something came of it; `onChunk` with the cursor, the chunk and the id of its answer.
@@ -27,6 +28,7 @@ export class ThreadReader {
    *   thread: string,
    *   conversation: import("./conversation.js").Conversation,
    *   loaded: boolean,
+   *   beacon?: import("./beacon.js").Beacon | undefined,
    *   told: {
    *     onState: (state: import("./types.js").ConnectionState, error?: Error, retryAt?: number) => void,
    *     onLoaded: () => void,
@@ -36,17 +38,21 @@ export class ThreadReader {
    *   },
    * }} parts
    */
-  constructor({ client, thread, conversation, loaded, told }) {
+  constructor({ client, thread, conversation, loaded, beacon, told }) {
     this.#client = client;
     this.#thread = thread;
     this.#conversation = conversation;
     this.#loaded = loaded;
+    this.#beacon = beacon;
     this.#told = told;
     this.#stream = new Stream({
       prepare: (signal) => this.#load(signal),
-      connect: (signal) => {
+      connect: async (signal) => {
         this.#attachedAt = conversation.cursor;
-        return client.attach(thread, { cursor: this.#attachedAt, rewind: "true" }, signal);
+        const asked_at = beacon?.now ?? 0;
+        const response = await client.attach(thread, { cursor: this.#attachedAt, rewind: "true" }, signal);
+        beacon?.attached(asked_at, response);
+        return response;
       },
       onEvent: (event, signal) => this.#take(event, signal),
       onState: told.onState,
@@ -87,12 +93,13 @@ export class ThreadReader {
    * @param {import("./sse.js").ServerSentEvent} event
    * @param {AbortSignal} signal
    */
-  async #take({ id, data }, signal) {
+  async #take({ id, data, stored_at }, signal) {
     const chunk = parse(data);
     // For who attached by such a token, which is whoever made the connection: no part of the thread.
     if (chunk.type === "data-attach-token") return false;
     const answering = this.#conversation.growing?.id;
     const effect = this.#conversation.accept(id, chunk);
+    this.#beacon?.came(stored_at, chunk, this.#conversation.runId);
     if (effect === "deleted") this.#told.onDeleted();
     if (effect === "anew") this.#told.onAnew();
     if (effect === "reset" || effect === "anew") {

@@ -1,6 +1,11 @@
 /** Server-sent events, parsed from text that comes in pieces of any size (WHATWG HTML, 9.2.6). */
 
-/** @typedef {{id?: string, event: string, data: string}} ServerSentEvent */
+/**
+ * `stored_at`: when the broker stored it (ms since the epoch, by its clock), where a comment of ours says so.
+ * @typedef {{id?: string, event: string, data: string, stored_at?: number}} ServerSentEvent
+ */
+
+const STORED = /^: stored (\d{1,15}(?:\.\d{1,6})?)$/;
 
 export class EventParser {
   /**
@@ -15,6 +20,8 @@ export class EventParser {
   #event = "";
   /** @type {string[]} */
   #data = [];
+  /** @type {number | undefined} */
+  #stored_at;
 
   /**
    * Returns the events that are complete now, `id` only where the event has its own.
@@ -46,14 +53,26 @@ export class EventParser {
     const colon = line.indexOf(":");
     const name = colon < 0 ? line : line.slice(0, colon);
     const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
-    if (name === "data") this.#data.push(value);
+    if (name === "") this.#comment(line);
+    else if (name === "data") this.#data.push(value);
     else if (name === "event") this.#event = value;
     else if (name === "id" && !value.includes("\0")) this.#id = value;
     else if (name === "retry" && /^\d+$/.test(value)) this.retry_ms = Number(value);
   }
 
+  /** @param {string} line */
+  #comment(line) {
+    const told = STORED.exec(line);
+    if (told) this.#stored_at = Number(told[1]);
+  }
+
   #flush() {
-    const event = { id: this.#id, event: this.#event || "message", data: this.#data.join("\n") };
+    const event = {
+      id: this.#id,
+      event: this.#event || "message",
+      data: this.#data.join("\n"),
+      ...(this.#stored_at !== undefined && { stored_at: this.#stored_at }),
+    };
     this.#clear();
     return event;
   }
@@ -62,5 +81,6 @@ export class EventParser {
     this.#id = undefined;
     this.#event = "";
     this.#data = [];
+    this.#stored_at = undefined;
   }
 }

@@ -1,5 +1,6 @@
 /** One thread as a store: its messages and what goes on in it, read over one connection and changed by single calls. */
 
+import { Beacon, canPaint } from "./beacon.js";
 import { Conversation } from "./conversation.js";
 import { report } from "./errors.js";
 import { Hearers } from "./hearers.js";
@@ -24,6 +25,8 @@ import { snapshotOf } from "./snapshot.js";
  *   WatchClient; what it hears of the thread keeps queue and pending decisions of other tabs up to date
  * @property {(told: {messages: readonly UIMessage[]}) => boolean | PromiseLike<boolean>} [sendAutomaticallyWhen] decisions
  *   are kept until it is true, and then sent in one request; without it each is sent as soon as the answer has come to its end
+ * @property {false | {isDrawn?: () => boolean}} [paint] how it is known when something that listeners were told is in the
+ *   document, if that is not in the next frame; false: nothing is measured, whatever the server wants (docs/beacon.md)
  * @property {number} [throttle_ms] how often listeners are told at most
  * @property {number} [hidden_ms] how long a hidden tab keeps its connection
  */
@@ -36,6 +39,7 @@ export class ThreadChat {
   #client;
   #conversation = new Conversation();
   #reader;
+  #beacon;
   #watch;
   #run;
   #sendWhen;
@@ -75,6 +79,7 @@ export class ThreadChat {
     run = {},
     watch,
     sendAutomaticallyWhen,
+    paint,
     throttle_ms = THROTTLE_MS,
     hidden_ms = HIDDEN_MS,
     ...callbacks
@@ -87,6 +92,11 @@ export class ThreadChat {
     this.#throttle_ms = throttle_ms;
     this.#hidden_ms = hidden_ms;
     this.#hearers.add(callbacks);
+    if (paint !== false && canPaint()) {
+      const onPaint = this.#hearers.say.bind(this.#hearers, "onPaint");
+      this.#beacon = new Beacon({ client, thread, onPaint, ...paint });
+    }
+    const [conversation, beacon] = [this.#conversation, this.#beacon];
     const told = {
       /** @type {(state: import("./types.js").ConnectionState, error?: Error, retryAt?: number) => void} */
       onState: (state, error, retryAt) => this.#deleted || this.#connect({ state, error, retryAt }),
@@ -100,7 +110,7 @@ export class ThreadChat {
       onAnew: () => this.#hearers.forget(),
       onDeleted: () => this.#markDeleted(),
     };
-    this.#reader = new ThreadReader({ client, thread, conversation: this.#conversation, loaded: fresh, told });
+    this.#reader = new ThreadReader({ client, thread, conversation, loaded: fresh, beacon, told });
   }
 
   /**
@@ -318,6 +328,7 @@ export class ThreadChat {
       presence();
       unwatch?.();
       this.#reader.close();
+      this.#beacon?.close();
       if (!this.#deleted) this.#connect({ state: "idle" });
       clearTimeout(this.#telling);
       this.#telling = undefined;
@@ -399,6 +410,7 @@ export class ThreadChat {
           report(error);
         }
       }
+      this.#beacon?.told();
     }, wait_ms);
   }
 

@@ -132,15 +132,25 @@
  */
 /** @typedef {{toolCallId: string, toolName: string, input: any, dynamic?: boolean}} ToolCall */
 /**
+ * From the moment that the broker stored a chunk to the frame that shows it; wrong by `error_ms` at most, as far as clocks go.
+ * @typedef {{runId: string, duration_ms: number, error_ms: number}} Paint
+ */
+/**
+ * What is told of a run's paints; `errorMs` is the largest error of them.
+ * @typedef {{threadId: string, runId: string, errorMs: number, paints: {ms: number, chunks: number}[]}} PaintReport
+ */
+/**
  * What an application is told of a thread.
  * - `onFinish`: an answer has ended, once for each run whose end was seen
  * - `onData`: a `data-…` chunk came, once however often it is told again
  * - `onToolCall`: the model has called a tool, once for each call. Do not await `addToolOutput` in it
+ * - `onPaint`: a chunk is on the screen, and how long that took was measured; only where the server wants that
  * - `onError`: what no call throws: a connection that is given up, a decision refused that was sent at the end of an answer
  * @typedef {{
  *   onFinish?: (finish: Finish) => void,
  *   onData?: (chunk: Chunk) => void,
  *   onToolCall?: (call: {toolCall: ToolCall}) => void,
+ *   onPaint?: (paint: Paint) => void,
  *   onError?: (error: Error) => void,
  * }} Callbacks
  */

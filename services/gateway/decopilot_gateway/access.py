@@ -35,9 +35,18 @@ class Access:
 
         """
         caller, thread = self._doorman.caller(request), thread_in_path(request)
+        return Reader(caller, thread, await self.readable(caller, thread))
+
+    async def readable(self, caller: Caller, thread: ThreadId) -> ThreadState:
+        """Load a thread that is there and the caller's to read.
+
+        Raises:
+            RefusedError: `thread_not_found`.
+
+        """
         state = await self._state(caller, thread)
         check_reader(state, caller.role, caller.user)
-        return Reader(caller, thread, state)
+        return state
 
     async def check_writer(self, caller: Caller, thread: ThreadId) -> None:
         """Check that the caller may post to the thread, which may be new.

@@ -47,10 +47,12 @@ from decopilot_gateway.listing import Listing
 from decopilot_gateway.locating import Locators
 from decopilot_gateway.openapi import route
 from decopilot_gateway.page import CLIENT, WEB, Files, Page, hardening
+from decopilot_gateway.painting import Painting
 from decopilot_gateway.posting import Posting
 from decopilot_gateway.problems import problems
 from decopilot_gateway.process import allow_files, files_left, spare_the_collector
 from decopilot_gateway.reading import Reading
+from decopilot_gateway.sampling import Sampling
 from decopilot_gateway.serving import Serving
 from decopilot_gateway.settings import GatewaySettings
 from decopilot_gateway.streaming import Leaving, Pulse
@@ -108,6 +110,7 @@ async def build(
         commander = Commander(nc)
         blobs, access, gates = Blobs(store), Access(doorman, journal), Gates(journal)
         links = Links(settings.own_secret, prefix, lasts_s=settings.file_link_s)
+        inspector, sampling = Inspector(journal, ChunkLog(store)), Sampling(settings.paint_sample)
         table = endpoints(
             posting=Posting(doorman, commander, Attachments(access, blobs, links)),
             uploading=Uploading(doorman, admission, access, blobs, links, limit_bytes=settings.file_limit_bytes),
@@ -124,9 +127,11 @@ async def build(
                 locators=Locators(ChunkLog(store), journal, views),
                 readers=Readers(store),
                 gates=gates,
+                sampling=sampling,
             ),
             watch=Watch(doorman, admission, leaving, pulse, tails=watch_tails, store=store),
-            inspecting=Inspecting(access, Inspector(journal, ChunkLog(store)), trace_url=settings.trace_url),
+            inspecting=Inspecting(access, inspector, trace_url=settings.trace_url),
+            painting=Painting(doorman, access, inspector, sampling),
             listing=Listing(doorman, views),
             reading=Reading(doorman, access, Histories(journal, views)),
             choices=Choices(doorman, configuration),

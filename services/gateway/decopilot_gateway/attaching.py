@@ -4,8 +4,7 @@ from aiohttp import web
 
 from decopilot.contracts.frames import Cursor, Frame
 from decopilot.log.readers import Readers
-from decopilot.log.tail import Stretch, Tails, frames
-from decopilot_gateway import sse
+from decopilot.log.tail import Stretch, Tails
 from decopilot_gateway.admitting import Admission
 from decopilot_gateway.announcing import Announcer
 from decopilot_gateway.auth import Doorman, thread_in_path
@@ -16,6 +15,7 @@ from decopilot_gateway.locating import Locators
 from decopilot_gateway.metrics import viewing
 from decopilot_gateway.problems import ProblemError
 from decopilot_gateway.replaying import form_of
+from decopilot_gateway.sampling import Sampling
 from decopilot_gateway.streaming import Channel, Leaving, Pulse, stream
 from decopilot_gateway.viewing import Viewer
 
@@ -34,6 +34,7 @@ class Attach:
         locators: Locators,
         readers: Readers,
         gates: Gates,
+        sampling: Sampling,
     ) -> None:
         self._doorman = doorman
         self._admission = admission
@@ -41,6 +42,7 @@ class Attach:
         self._locators = locators
         self._readers = readers
         self._gates = gates
+        self._sampling = sampling
         self._leaving = leaving
         self._pulse = pulse
 
@@ -50,7 +52,7 @@ class Attach:
         org, thread = caller.org, thread_in_path(request)
         cursor, form = _cursor(request), form_of(request)
         with self._admission.admit(caller.org, caller.user), viewing("attach"):
-            async with self._tails.follow(frames(org, thread, sse.chunk_events)) as feed:
+            async with self._tails.follow(self._sampling.source(org, thread)) as feed:
                 # The feed listens before the start is looked up: nothing can fall between the two.
                 locator = self._locators.on(org, thread, feed)
                 announcer = Announcer(self._readers, org, thread)
@@ -63,7 +65,8 @@ class Attach:
                     await follow(feed, viewer, channel, self._leaving)
 
                 lease = lease_of(caller, thread, attach_token, self._doorman.attach_tokens)
-                return await stream(request, self._leaving, self._pulse, lease, write)
+                headers = self._sampling.headers
+                return await stream(request, self._leaving, self._pulse, lease, write, headers=headers)
 
 
 def _cursor(request: web.Request) -> Cursor | None:

@@ -33,14 +33,14 @@ class Bodies:
         self._coming: dict[asyncio.Timeout, int] = {}
         self._held = 0
 
-    async def read(self, request: web.Request) -> bytes:
-        """Read the request's body.
+    async def read(self, request: web.Request, limit: int) -> bytes:
+        """Read the request's body, of at most so many bytes.
 
         Raises:
             ProblemError: it is too large, too slow, or not encoded as it says.
 
         """
-        limit, body = request.client_max_size, bytearray()
+        body = bytearray()
         try:
             async with asyncio.timeout(BODY_LIMIT_S) as patience:
                 self._hold(patience, LEAST_BYTES)
@@ -79,15 +79,15 @@ BODIES = web.AppKey("bodies", Bodies)
 """Where the application has its bodies."""
 
 
-async def read_body(request: web.Request, form: type[BodyT]) -> BodyT:
-    """Read the request's body.
+async def read_body(request: web.Request, form: type[BodyT], *, limit_bytes: int | None = None) -> BodyT:
+    """Read the request's body, of at most `limit_bytes` where there is less to say than anywhere.
 
     Raises:
         ProblemError: it is not JSON, or breaks the form.
 
     """
     _check_type(request)
-    return _parse(await _raw(request), form)
+    return _parse(await _raw(request, limit_bytes), form)
 
 
 async def read_body_if_any(request: web.Request, form: type[BodyT]) -> BodyT | None:
@@ -104,11 +104,11 @@ async def read_body_if_any(request: web.Request, form: type[BodyT]) -> BodyT | N
     return _parse(raw, form)
 
 
-async def _raw(request: web.Request) -> bytes:
-    limit = request.client_max_size
+async def _raw(request: web.Request, limit_bytes: int | None = None) -> bytes:
+    limit = min(request.client_max_size, limit_bytes or request.client_max_size)
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
-    return await request.app[BODIES].read(request)
+    return await request.app[BODIES].read(request, limit)
 
 
 def _check_type(request: web.Request) -> None:

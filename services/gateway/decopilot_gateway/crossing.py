@@ -11,7 +11,9 @@ _PREFLIGHT = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID, Range, If-None-Match, traceparent",
     "Access-Control-Max-Age": "600",
 }
-_EXPOSED = "Content-Disposition, Content-Range, ETag, Location, Retry-After, X-Vercel-AI-UI-Message-Stream"
+_EXPOSED = (
+    "Content-Disposition, Content-Range, Decopilot-Time, ETag, Location, Retry-After, X-Vercel-AI-UI-Message-Stream"
+)
 """What a page may read beyond the body and its type."""
 
 

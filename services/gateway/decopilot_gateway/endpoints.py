@@ -20,6 +20,7 @@ from decopilot_gateway.inspecting import LIMIT_MAX as RUNS_MAX
 from decopilot_gateway.listing import ARCHIVED, LIMIT, LIMIT_MAX, SEARCH_MAX, Listing
 from decopilot_gateway.openapi import Endpoint, document
 from decopilot_gateway.page import Page
+from decopilot_gateway.painting import Painting
 from decopilot_gateway.posting import Posting
 from decopilot_gateway.reading import Reading
 from decopilot_gateway.replaying import Replay
@@ -60,6 +61,7 @@ def endpoints(
     attach: Attach,
     watch: Watch,
     inspecting: Inspecting,
+    painting: Painting,
     listing: Listing,
     reading: Reading,
     choices: Choices,
@@ -313,6 +315,16 @@ def endpoints(
                 "limit": {"type": "integer", "minimum": 1, "maximum": CHUNKS_MAX, "default": CHUNKS},
                 "frame": _SEQUENCE | {"description": "Of the frame at this sequence alone."},
             },
+        ),
+        Endpoint(
+            "POST",
+            "/{org}/decopilot/paint",
+            "reportPaints",
+            "Tell how long chunks of a run took from their storing until they were painted.",
+            painting.handle,
+            {204: ("It is counted.", None)},
+            (*_READ, *_BODY, *_RUN, "too_many_reports"),
+            body="PaintBody",
         ),
         Endpoint(
             "GET",

@@ -17,6 +17,7 @@ from decopilot.contracts.problems import PROBLEMS
 from decopilot_gateway.automating import FireBody
 from decopilot_gateway.branching import ForkBody, RegenerateBody
 from decopilot_gateway.facts import InteractionsBody
+from decopilot_gateway.painting import PaintBody
 from decopilot_gateway.posting import MessagesBody
 from decopilot_gateway.problems import ProblemError
 from decopilot_gateway.wishing import CancelBody, ChangeBody
@@ -34,7 +35,7 @@ _FILE_BODY: dict[str, dict[str, Any]] = {
     },
     "*/*": {},
 }
-_BODIES = (MessagesBody, InteractionsBody, CancelBody, ChangeBody, RegenerateBody, ForkBody, FireBody)
+_BODIES = (MessagesBody, InteractionsBody, CancelBody, ChangeBody, RegenerateBody, ForkBody, FireBody, PaintBody)
 _EVERYWHERE = (
     "malformed_request",
     "request_too_slow",

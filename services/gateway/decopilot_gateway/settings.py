@@ -20,7 +20,7 @@ class GatewaySettings(AuthSettings):
     their way, `connections` what may be open of everything, by default `REQUESTS` more. `file_limit_bytes` is the
     largest file that is taken, `file_link_s` how long a link to one is good. `trace_url` is where a run's trace can be
     looked at, with `{trace_id}` in the place of its id. `cors_origins` are the origins, joined by commas, whose pages
-    may call.
+    may call. `paint_sample` is the share of chunks of which clients measure how long they take until they are painted.
     """
 
     http_host: str = "127.0.0.1"
@@ -38,6 +38,7 @@ class GatewaySettings(AuthSettings):
     streams_per_org: int = Field(default=5_000, ge=1)
     streams_per_user: int = Field(default=500, ge=1)
     trace_url: str = ""
+    paint_sample: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
 
     @property
     def most_connections(self) -> int:

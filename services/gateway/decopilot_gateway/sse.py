@@ -35,10 +35,13 @@ def position(cursor: Cursor) -> bytes:
     return b"id: %s\n\n" % str(cursor).encode()
 
 
-def chunk_events(frame: Frame) -> bytes:
-    """Frame a frame's chunks, each with its cursor as id."""
+def chunk_events(frame: Frame, *, stored_at_ms: float | None = None) -> bytes:
+    """Frame a frame's chunks, each with its cursor as id, and dated by a comment if that is given."""
     sequence = frame.sequence
-    return b"".join(b"id: %d-%d\ndata: %s\n\n" % (sequence, index, line) for index, line in enumerate(frame.lines))
+    date = b"" if stored_at_ms is None else b": stored %.1f\n" % stored_at_ms
+    return b"".join(
+        b"id: %d-%d\n%bdata: %s\n\n" % (sequence, index, date, line) for index, line in enumerate(frame.lines)
+    )
 
 
 def behind(events: bytes, index: int) -> bytes:

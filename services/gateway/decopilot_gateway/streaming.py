@@ -4,9 +4,10 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import structlog
@@ -174,14 +175,20 @@ class Pulse:
 
 
 async def stream(
-    request: web.Request, leaving: Leaving, pulse: Pulse, lease: Lease, write: Callable[[Channel], Awaitable[None]]
+    request: web.Request,
+    leaving: Leaving,
+    pulse: Pulse,
+    lease: Lease,
+    write: Callable[[Channel], Awaitable[None]],
+    *,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> web.StreamResponse:
     """Answer with an event stream that `write` fills, until the lease ends.
 
     A reader that went away ends it silently; a leaving gateway spreads its readers. What goes wrong once it has begun
     can't be told on this connection any more, so that is cut: the reader comes back with its cursor.
     """
-    response = web.StreamResponse(headers=sse.HEADERS)
+    response = web.StreamResponse(headers={**sse.HEADERS, **headers})
     is_chunked = request.version >= HttpVersion11
     if is_chunked:
         response.enable_chunked_encoding()

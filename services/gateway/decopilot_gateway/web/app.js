@@ -155,6 +155,8 @@ function open(named) {
     thread,
     watch,
     fresh: !named,
+    // A long text is drawn when there is time for it, in a later frame.
+    paint: { isDrawn: () => !scheduled },
     onFinish: (end) => opened === chat && ended(end),
   });
   chat = opened;
@@ -479,3 +481,6 @@ route();
 
 /** What the shown thread holds, for whoever looks at it from a console or a test. */
 export const getSnapshot = () => chat.getSnapshot();
+
+/** The same for what it tells of: the callbacks of a ThreadChat. */
+export const listen = (callbacks) => chat.listen(callbacks);
