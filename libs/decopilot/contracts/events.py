@@ -1,6 +1,6 @@
 """The events of the log: the only truth there is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -46,6 +46,8 @@ class RunRequested(Frozen):
     config: RunConfig
     thread: ThreadCreated | None = None
     traceparent: str | None = None
+    trace: dict[str, str] = Field(default_factory=dict)
+    """Of one that waited: the headers of its trace beside `traceparent`, `tracestate` for one."""
     continues: Run | None = None
     resolutions: tuple[Resolution, ...] = ()
     regenerates: Message | None = None
@@ -65,6 +67,8 @@ class RunQueued(Frozen):
     interrupts: bool = False
     supersedes: Run | None = None
     traceparent: str | None = None
+    trace: dict[str, str] = Field(default_factory=dict)
+    """The headers of its trace beside `traceparent`, `tracestate` for one."""
 
 
 class RunWithdrawn(Frozen):
@@ -281,6 +285,8 @@ class Recorded:
     event: Event
     traceparent: str | None = None
     stored_at: datetime | None = None
+    trace: dict[str, str] = field(default_factory=dict)
+    """The headers of its trace beside `traceparent`."""
 
     @property
     def at(self) -> datetime:

@@ -73,6 +73,7 @@ def _promote(command: Promote, state: ThreadState) -> RunRequested | Interaction
         assistant_id=head.assistant_id,
         config=head.config,
         traceparent=head.traceparent,
+        trace=head.trace,
     )
 
 

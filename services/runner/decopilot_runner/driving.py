@@ -1,10 +1,12 @@
 """Driving a run: the agent's chunks into the log, step by step, and the end that the log then knows."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import structlog
+from opentelemetry.trace import Link, SpanKind
 
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.frames import Frame
@@ -15,6 +17,9 @@ from decopilot.domain.interactions import resolution_chunks
 from decopilot.domain.margins import opening, rewind_chunk
 from decopilot.domain.outcome import failure, forced
 from decopilot.domain.resuming import LogLostError, resume_point, unwritten_resolutions
+from decopilot.domain.thread import ActiveRun
+from decopilot.domain.tracing import attempt_span_id
+from decopilot.kit import telemetry
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.ending import Attempt, Ender, SealedError
 from decopilot.log.history import Histories
@@ -51,10 +56,13 @@ class Driver:
         self._runner_id = runner_id
         self._abandoned: set[asyncio.Task[Any]] = set()
 
-    async def drive(self, attempt: Attempt, woken: asyncio.Event, *, known: Loaded, cause: str) -> None:
+    async def drive(
+        self, attempt: Attempt, woken: asyncio.Event, *, known: Loaded, cause: str, links: Sequence[Link] = ()
+    ) -> None:
         """Drive a run from where the log has it to its terminal event.
 
-        `woken` is set when there may be news of the run in the log. `cause` is the id of the event that asked for it.
+        `woken` is set when there may be news of the run in the log. `cause` is the id of the event that asked for it,
+        `links` what its span is linked to.
 
         Raises:
             FencedError, StaleError: somebody else took the run over.
@@ -64,7 +72,16 @@ class Driver:
         start = Start(now=_now(), run_id=attempt.run, attempt=attempt.number, runner_id=self._runner_id)
         started = await patiently(lambda: self._journal.execute(org, thread, start, cause=cause, known=known))
         log.info("run_started", org=org, thread=thread, run_id=attempt.run, attempt=attempt.number)
-        active = started.state.active
+        with telemetry.span(
+            "attempt",
+            {telemetry.ATTEMPT: attempt.number, telemetry.RUNNER: self._runner_id},
+            kind=SpanKind.CONSUMER,
+            links=links,
+            span_id=attempt_span_id(attempt.run, attempt.number),
+        ):
+            await self._drive(attempt, woken, started.state.active)
+
+    async def _drive(self, attempt: Attempt, woken: asyncio.Event, active: ActiveRun | None) -> None:
         if active is not None and active.cancel is not None:
             await self._ender.seal(attempt, active.cancel)
             return
