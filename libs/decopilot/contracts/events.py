@@ -34,6 +34,8 @@ class RunRequested(Frozen):
     A continuation has no message; `continues` names the run that waited, and both share `assistant_id`. Nor has one
     that answers anew: `regenerates` names the message of the thread that it answers, and with this event everything
     that stands behind that one leaves the thread.
+
+    `traceparent`, of one that had to wait with `tracestate` and `baggage`, is where it was asked for.
     """
 
     type: Literal["run_requested"] = "run_requested"
@@ -46,8 +48,8 @@ class RunRequested(Frozen):
     config: RunConfig
     thread: ThreadCreated | None = None
     traceparent: str | None = None
-    trace: dict[str, str] = Field(default_factory=dict)
-    """Of one that waited: the headers of its trace beside `traceparent`, `tracestate` for one."""
+    tracestate: str | None = None
+    baggage: str | None = None
     continues: Run | None = None
     resolutions: tuple[Resolution, ...] = ()
     regenerates: Message | None = None
@@ -67,8 +69,8 @@ class RunQueued(Frozen):
     interrupts: bool = False
     supersedes: Run | None = None
     traceparent: str | None = None
-    trace: dict[str, str] = Field(default_factory=dict)
-    """The headers of its trace beside `traceparent`, `tracestate` for one."""
+    tracestate: str | None = None
+    baggage: str | None = None
 
 
 class RunWithdrawn(Frozen):

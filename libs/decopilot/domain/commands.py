@@ -1,6 +1,6 @@
 """Wishes about a thread. Ids and time come with them, so that deciding stays pure."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from decopilot.contracts.commands import OnConflict, Role, Visibility
@@ -24,8 +24,8 @@ class Send:
     assistant_id: MessageId
     on_conflict: OnConflict = "queue"
     traceparent: str | None = None
-    trace: dict[str, str] = field(default_factory=dict)
-    """The headers of its trace beside `traceparent`."""
+    tracestate: str | None = None
+    baggage: str | None = None
     title: str | None = None
     """Of a thread that begins with it, in place of its first words."""
     visibility: Visibility = "org"

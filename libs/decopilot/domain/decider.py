@@ -73,7 +73,8 @@ def _promote(command: Promote, state: ThreadState) -> RunRequested | Interaction
         assistant_id=head.assistant_id,
         config=head.config,
         traceparent=head.traceparent,
-        trace=head.trace,
+        tracestate=head.tracestate,
+        baggage=head.baggage,
     )
 
 

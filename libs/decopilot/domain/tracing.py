@@ -37,7 +37,7 @@ def origin(recorded: Recorded) -> dict[str, str]:
     event = recorded.event
     if isinstance(event, RunRequested) and promoter(recorded) is not None:
         return asked_in(event)
-    return carrier(recorded.traceparent, recorded.trace)
+    return {} if recorded.traceparent is None else {**recorded.trace, "traceparent": recorded.traceparent}
 
 
 def promoter(recorded: Recorded) -> str | None:
@@ -49,12 +49,8 @@ def promoter(recorded: Recorded) -> str | None:
 
 def asked_in(event: RunRequested | RunQueued) -> dict[str, str]:
     """Tell the headers of the trace in which a run was asked for."""
-    return carrier(event.traceparent, event.trace)
-
-
-def carrier(traceparent: str | None, others: dict[str, str]) -> dict[str, str]:
-    """Put the headers of a trace together."""
-    return others if traceparent is None else {**others, "traceparent": traceparent}
+    told = {"traceparent": event.traceparent, "tracestate": event.tracestate, "baggage": event.baggage}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def attempt_span_id(run: RunId, attempt: int) -> int:

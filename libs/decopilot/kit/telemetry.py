@@ -149,8 +149,9 @@ def lost_attempt(signs: Signs, asked_in: Mapping[str, str]) -> None:
     """Write the span of an attempt whose runner died, with the id that it had: what it did stands below it."""
     run, number = signs.started.run_id, signs.started.attempt
     began, heard = (int(time.timestamp() * 1e9) for time in (signs.began, signs.heard))
-    attributes = {ORG: signs.org, THREAD: signs.thread, RUN: run, ATTEMPT: number, RUNNER: signs.started.runner_id}
-    with about({**attributes, LOST: True}, headers=asked_in):
+    attributes: dict[str, AttributeValue] = {ORG: signs.org, THREAD: signs.thread, RUN: run, ATTEMPT: number}
+    attributes |= {RUNNER: signs.started.runner_id, LOST: True}
+    with about(attributes, headers=asked_in):
         span_id = attempt_span_id(run, number)
         lost = _start("attempt", kind=SpanKind.CONSUMER, links=(), span_id=span_id, start_time=began)
         lost.set_status(Status(StatusCode.ERROR, "its runner died"))

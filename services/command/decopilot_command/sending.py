@@ -38,8 +38,9 @@ class Sender:
             run_id=RunId(f"run_{run}"),
             assistant_id=MessageId(f"msg_{run}"),
             on_conflict=request.on_conflict,
-            traceparent=headers.pop("traceparent", None),
-            trace=headers,
+            traceparent=headers.get("traceparent"),
+            tracestate=headers.get("tracestate"),
+            baggage=headers.get("baggage"),
             title=request.title,
             visibility=request.visibility,
         )

@@ -67,8 +67,8 @@ def build(settings: RunnerSettings, configuration: Configuration | None = None) 
                 journal,
                 Driver(journal, histories, ChunkLog(store), agent_pump, ender, runner_id=settings.instance),
                 ender,
-                Holding(nc, settings.instance, gaps),
-                Lineage(journal, ChunkLog(store)),
+                holding=Holding(nc, settings.instance, gaps),
+                lineage=Lineage(journal, ChunkLog(store)),
                 runner_id=settings.instance,
                 attempts=settings.attempts,
             )

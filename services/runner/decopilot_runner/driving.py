@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import structlog
-from opentelemetry.trace import Link, SpanKind
+from opentelemetry import trace
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.frames import Frame
@@ -78,7 +79,10 @@ class Driver:
             kind=SpanKind.CONSUMER,
             links=links,
             span_id=attempt_span_id(attempt.run, attempt.number),
-        ):
+        ) as span:
+            config = attempt.requested.config
+            span.set_attributes({"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": config.agent_id})
+            span.set_attribute("gen_ai.conversation.id", attempt.thread)
             await self._drive(attempt, woken, started.state.active)
 
     async def _drive(self, attempt: Attempt, woken: asyncio.Event, active: ActiveRun | None) -> None:
@@ -171,6 +175,8 @@ class Driver:
             outcome, finish = failure(progress.fold.message(), "unknown", "The agent was interrupted."), Chunk()
         else:
             outcome, finish = running.result()
+            if outcome.status == "failed":
+                trace.get_current_span().set_status(Status(StatusCode.ERROR, outcome.error_category))
         await self._ender.end(attempt, progress.fold, progress.pump, outcome, finish.get("messageMetadata"))
 
     async def _end_asked_for(self, attempt: Attempt, woken: asyncio.Event) -> Literal["cancelled", "superseded"]:

@@ -49,9 +49,9 @@ class Worker:
         journal: Journal,
         driver: Driver,
         ender: Ender,
+        *,
         holding: Holding,
         lineage: Lineage,
-        *,
         runner_id: str,
         attempts: int,
     ) -> None:

@@ -25,6 +25,7 @@ from decopilot_runner.default_agent.search_endpoint import SearchEndpoint
 from decopilot_runner.default_agent.subtasks import Subtasks
 from decopilot_runner.default_agent.toolbox import load_tools
 from decopilot_runner.default_agent.tools import PROPOSE_PLAN, USER_ASK
+from decopilot_runner.default_agent.tracing import traced
 from decopilot_runner.default_agent.web_search import WebSearch
 from decopilot_runner.settings import DEMO_DIR
 
