@@ -9,6 +9,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from support.stack import free_port
@@ -80,9 +81,7 @@ def _received(span: Span, about: dict[str, str]) -> ReceivedSpan:
         began_ns=span.start_time_unix_nano,
         ended_ns=span.end_time_unix_nano,
         is_error=span.status.code == Status.STATUS_CODE_ERROR,
-        attributes={
-            a.key: str(getattr(a.value, a.value.WhichOneof("value") or "string_value")) for a in span.attributes
-        },
+        attributes={a.key: _text(a.value) for a in span.attributes},
         links=tuple(
             ReceivedLink(
                 link.trace_id.hex(),
@@ -92,6 +91,11 @@ def _received(span: Span, about: dict[str, str]) -> ReceivedSpan:
             for link in span.links
         ),
     )
+
+
+def _text(value: AnyValue) -> str:
+    kind = value.WhichOneof("value")
+    return "" if kind is None else str(getattr(value, kind))
 
 
 @asynccontextmanager

@@ -145,13 +145,13 @@ def what_about() -> dict[str, AttributeValue]:
     return told if isinstance(told, dict) else {}
 
 
-def lost_attempt(signs: Signs, asked_in: Mapping[str, str]) -> None:
+def lost_attempt(signs: Signs, *, headers: Mapping[str, str] | None = None) -> None:
     """Write the span of an attempt whose runner died, with the id that it had: what it did stands below it."""
     run, number = signs.started.run_id, signs.started.attempt
     began, heard = (int(time.timestamp() * 1e9) for time in (signs.began, signs.heard))
     attributes: dict[str, AttributeValue] = {ORG: signs.org, THREAD: signs.thread, RUN: run, ATTEMPT: number}
     attributes |= {RUNNER: signs.started.runner_id, LOST: True}
-    with about(attributes, headers=asked_in):
+    with about(attributes, headers=headers):
         span_id = attempt_span_id(run, number)
         lost = _start("attempt", kind=SpanKind.CONSUMER, links=(), span_id=span_id, start_time=began)
         lost.set_status(Status(StatusCode.ERROR, "its runner died"))

@@ -267,7 +267,7 @@ def _appending(org: OrgId, thread: ThreadId, event: Event) -> AbstractContextMan
     if isinstance(event, RunRequested):
         asked = trace.get_current_span(propagate.extract(asked_in(event), Context())).get_span_context()
         if asked.is_valid and asked.trace_id != trace.get_current_span().get_span_context().trace_id:
-            links.append(Link(asked, {LINK: "has waited"}))
+            links.append(Link(asked, {LINK: "asked_for"}))
     return _tracer.start_as_current_span(
         f"append {event.type}",
         kind=SpanKind.PRODUCER,

@@ -113,7 +113,7 @@ class Overseer:
         with suppress(UnknownEventError, *UNCERTAIN):
             signs = await signs_of(self._journal, self._chunks, attempt)
             if signs is not None:
-                telemetry.lost_attempt(signs, asked_in(attempt.requested))
+                telemetry.lost_attempt(signs, headers=asked_in(attempt.requested))
 
     async def _end_as_sealed(self, attempt: Attempt, closed: Frame | None) -> None:
         if closed is None:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from opentelemetry.trace import Link
 
 from decopilot.contracts.events import Recorded, UnknownEventError
-from decopilot.domain.tracing import asked_in, attempt_span_id, promoter
+from decopilot.domain.tracing import attempt_span_id, promoter
 from decopilot.kit import telemetry
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.ending import Attempt
@@ -40,4 +40,4 @@ class Lineage:
         with suppress(UnknownEventError, *UNCERTAIN):
             signs = await signs_of(self._journal, self._chunks, attempt)
             if signs is not None:
-                telemetry.lost_attempt(signs, asked_in(attempt.requested))
+                telemetry.lost_attempt(signs)

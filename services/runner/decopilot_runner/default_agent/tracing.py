@@ -13,7 +13,7 @@ from pydantic_ai.tools import RunContext
 class _ModelsAndTools(Instrumentation):
     """Traces model calls and tools below whatever calls the agent."""
 
-    async def wrap_run(self, ctx: RunContext[Any], *, handler: WrapRunHandler) -> AgentRunResult[Any]:
+    async def wrap_run(self, ctx: RunContext[Any], *, handler: WrapRunHandler) -> AgentRunResult[Any]:  # noqa: ARG002
         """Run without a span: the attempt's is it.
 
         One that dies with its runner would leave all that was done in it without a parent; the attempt's is written by
