@@ -23,7 +23,7 @@ async def draw(file: Path, viewer: str | None) -> None:
         KILLED: "A run that was resumed, then cancelled by its user; from a POST with a traceparent:",
         QUEUED: "The run that waited for it, from a POST of its own:",
     }
-    file.write_text(drawn(capture.spans, titles))
+    await asyncio.to_thread(file.write_text, drawn(capture.spans, titles))
     if viewer is not None:
         await send_on(capture, viewer)
 

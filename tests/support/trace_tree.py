@@ -47,9 +47,11 @@ def drawn(spans: Sequence[ReceivedSpan], titles: dict[str, str]) -> str:
         y += 14
     for trace_id in titles:
         for _, span in rows[trace_id]:
-            for link in span.links:
-                if (there := places.get((link.trace_id, link.span_id))) is not None:
-                    parts.append(_arrow(places[trace_id, span.span_id], there, link.why))
+            parts += [
+                _arrow(places[trace_id, span.span_id], places[link.trace_id, link.span_id], link.why)
+                for link in span.links
+                if (link.trace_id, link.span_id) in places
+            ]
     return _page(width, y + 6, parts, (ended - began) / 1e9)
 
 
@@ -73,8 +75,9 @@ def _row(depth: int, span: ReceivedSpan, *, left: float, long: float, y: int) ->
 def _arrow(start: tuple[float, float], there: tuple[float, float], why: str) -> str:
     (x, y), (to_x, to_y) = start, there
     bend = min(x, to_x) - 26
+    curve = f"C{bend:.1f} {y:.1f} {bend:.1f} {to_y:.1f} {to_x - 3:.1f} {to_y:.1f}"
     return (
-        f'<path d="M{x - 2:.1f} {y:.1f} C{bend:.1f} {y:.1f} {bend:.1f} {to_y:.1f} {to_x - 3:.1f} {to_y:.1f}" class="link"/>'
+        f'<path d="M{x - 2:.1f} {y:.1f} {curve}" class="link"/>'
         f'<text x="{bend - 4:.1f}" y="{(y + to_y) / 2:.1f}" class="why">{escape(why)}</text>'
     )
 
