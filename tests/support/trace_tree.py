@@ -6,7 +6,7 @@ from html import escape
 from support.otlp import ReceivedSpan
 
 COLOURS = {"gateway": "#2563eb", "command": "#0d9488", "runner": "#d97706", "reactor": "#7c3aed"}
-ROW, NAMES, BARS, RIGHT, TOP = 17, 400, 640, 130, 64
+ROW, NAMES, BARS, RIGHT, TOP = 17, 410, 640, 130, 64
 LOST = "decopilot.attempt.lost"
 
 Row = tuple[int, ReceivedSpan]
@@ -78,14 +78,14 @@ def _arrow(start: tuple[float, float], there: tuple[float, float], why: str) -> 
     curve = f"C{bend:.1f} {y:.1f} {bend:.1f} {to_y:.1f} {to_x - 3:.1f} {to_y:.1f}"
     return (
         f'<path d="M{x - 2:.1f} {y:.1f} {curve}" class="link"/>'
-        f'<text x="{bend - 4:.1f}" y="{(y + to_y) / 2:.1f}" class="why">{escape(why)}</text>'
+        f'<text x="{x - 8:.1f}" y="{y - 4:.1f}" class="why">{escape(why)}</text>'
     )
 
 
 def _page(width: int, height: int, parts: list[str], seconds: float) -> str:
     legend = "".join(
-        f'<rect x="{12 + 110 * n}" y="34" width="11" height="11" rx="2" fill="{colour}"/>'
-        f'<text x="{28 + 110 * n}" y="44">{service}</text>'
+        f'<rect x="{NAMES + 110 * n}" y="12" width="11" height="11" rx="2" fill="{colour}"/>'
+        f'<text x="{NAMES + 16 + 110 * n}" y="22">{service}</text>'
         for n, (service, colour) in enumerate(COLOURS.items())
     )
     grid = "".join(
