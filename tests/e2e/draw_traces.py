@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 import aiohttp
-from test_traces import KILLED, QUEUED, Capture, captured
 
 from support.trace_tree import drawn
+from support.traced_story import KILLED, QUEUED, Capture, captured
 
 
 async def draw(file: Path, viewer: str | None) -> None:
