@@ -1,6 +1,6 @@
 """The events of the log: the only truth there is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -34,6 +34,8 @@ class RunRequested(Frozen):
     A continuation has no message; `continues` names the run that waited, and both share `assistant_id`. Nor has one
     that answers anew: `regenerates` names the message of the thread that it answers, and with this event everything
     that stands behind that one leaves the thread.
+
+    `traceparent`, of one that had to wait with `tracestate` and `baggage`, is where it was asked for.
     """
 
     type: Literal["run_requested"] = "run_requested"
@@ -46,6 +48,8 @@ class RunRequested(Frozen):
     config: RunConfig
     thread: ThreadCreated | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
+    baggage: str | None = None
     continues: Run | None = None
     resolutions: tuple[Resolution, ...] = ()
     regenerates: Message | None = None
@@ -65,6 +69,8 @@ class RunQueued(Frozen):
     interrupts: bool = False
     supersedes: Run | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
+    baggage: str | None = None
 
 
 class RunWithdrawn(Frozen):
@@ -281,6 +287,8 @@ class Recorded:
     event: Event
     traceparent: str | None = None
     stored_at: datetime | None = None
+    trace: dict[str, str] = field(default_factory=dict)
+    """The headers of its trace beside `traceparent`."""
 
     @property
     def at(self) -> datetime:

@@ -24,6 +24,8 @@ class Send:
     assistant_id: MessageId
     on_conflict: OnConflict = "queue"
     traceparent: str | None = None
+    tracestate: str | None = None
+    baggage: str | None = None
     title: str | None = None
     """Of a thread that begins with it, in place of its first words."""
     visibility: Visibility = "org"

@@ -73,6 +73,8 @@ def _promote(command: Promote, state: ThreadState) -> RunRequested | Interaction
         assistant_id=head.assistant_id,
         config=head.config,
         traceparent=head.traceparent,
+        tracestate=head.tracestate,
+        baggage=head.baggage,
     )
 
 

@@ -166,6 +166,8 @@ def _queue(command: Send, state: ThreadState) -> RunQueued:
         interrupts=interrupts,
         supersedes=state.active.run_id if interrupts and state.active is not None else None,
         traceparent=command.traceparent,
+        tracestate=command.tracestate,
+        baggage=command.baggage,
     )
 
 

@@ -1,4 +1,4 @@
-"""Structured logs on standard error: one JSON object a line, with the trace's id."""
+"""Structured logs on standard error: one JSON object a line, with its trace, its span and what is worked on."""
 
 import logging
 import re
@@ -8,9 +8,12 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, WrappedLogger
 
+from decopilot.domain.tracing import ATTEMPT, ORG, RUN, THREAD
+from decopilot.kit import telemetry
 from decopilot.kit.redaction import redact_field
 from decopilot.kit.settings import Settings
 
+_FIELDS = {"org": ORG, "thread": THREAD, "run_id": RUN, "attempt": ATTEMPT}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TERMINAL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -76,4 +79,9 @@ def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventD
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         event["trace_id"] = trace.format_trace_id(context.trace_id)
+        event["span_id"] = trace.format_span_id(context.span_id)
+    told = telemetry.what_about()
+    for field, attribute in _FIELDS.items():
+        if attribute in told:
+            event.setdefault(field, told[attribute])
     return event

@@ -3,28 +3,32 @@
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass
 
 import structlog
 from nats.aio.msg import Msg
 from nats.js.errors import APIError
 from opentelemetry import propagate, trace
-from opentelemetry.trace import SpanKind
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind
 from pydantic import ValidationError
 
 from decopilot.contracts import subjects
-from decopilot.contracts.events import Event, Recorded, UnknownEventError, decode_event, run_of
+from decopilot.contracts.events import Event, Recorded, RunRequested, UnknownEventError, decode_event, run_of
 from decopilot.contracts.ids import OrgId, ThreadId
 from decopilot.domain.commands import Command, RefusedError, StaleError
 from decopilot.domain.decider import decide
 from decopilot.domain.thread import INITIAL, ThreadState, evolve
+from decopilot.domain.tracing import LINK, ORG, THREAD, asked_in, attributes_of
 from decopilot.log.store import EXPECTED, EXPECTED_SUBJECT, UNCERTAIN, Store, Stored, is_conflict, is_passing
 from decopilot.log.views import Views
 
 EVENT_ID = "Nats-Msg-Id"
 CORRELATION = "Decopilot-Correlation"
 CAUSATION = "Decopilot-Causation"
+TRACE_HEADERS = ("tracestate", "baggage")
+"""What tells of a trace beside `traceparent`."""
 _PAUSE_S = 0.05
 
 log = structlog.get_logger()
@@ -71,6 +75,7 @@ def decode(stored: Stored) -> Recorded:
         event=event,
         traceparent=stored.headers.get("traceparent"),
         stored_at=stored.stored_at,
+        trace={name: stored.headers[name] for name in TRACE_HEADERS if name in stored.headers},
     )
 
 
@@ -188,7 +193,7 @@ class Journal:
             if event is not None:
                 if before is not None:
                     await before(event)
-                with _tracer.start_as_current_span(f"append {event.type}", kind=SpanKind.PRODUCER):
+                with _appending(org, thread, event):
                     recorded = await self._append(org, thread, event, loaded.sequence, cause)
                 if recorded is not None:
                     return Executed(evolve(loaded.state, event), recorded.sequence, recorded)
@@ -196,6 +201,16 @@ class Journal:
                 # What appends nothing has no guard: it holds for the leader's newest state only.
                 return Executed(loaded.state, loaded.sequence, None)
             loaded, is_leaders = await self.load(org, thread), True
+
+    async def last(self, org: OrgId, thread: ThreadId, event_type: str) -> Recorded | None:
+        """Read the thread's last event of a type, from the leader.
+
+        Raises:
+            UnknownEventError: it was written by a newer version.
+
+        """
+        last = await self._store.last(subjects.EVENTS_STREAM, subjects.event(org, thread, event_type))
+        return None if last is None else decode(last)
 
     async def _append(self, org: OrgId, thread: ThreadId, event: Event, expected: int, cause: str) -> Recorded | None:
         """Append under guard; None after a conflict. An unknown fate is cleared up before returning."""
@@ -244,3 +259,21 @@ class Journal:
                     raise
                 log.warning("append_unverified", org=org, thread=thread, error=repr(error))
                 await asyncio.sleep(_PAUSE_S)
+
+
+def _appending(org: OrgId, thread: ThreadId, event: Event) -> AbstractContextManager[Span]:
+    """Open the span of an append; where it is a waiting run's turn, linked to what asked for that run."""
+    links = []
+    if isinstance(event, RunRequested):
+        asked = trace.get_current_span(propagate.extract(asked_in(event), Context())).get_span_context()
+        if asked.is_valid and asked.trace_id != trace.get_current_span().get_span_context().trace_id:
+            links.append(Link(asked, {LINK: "asked_for"}))
+    return _tracer.start_as_current_span(
+        f"append {event.type}",
+        kind=SpanKind.PRODUCER,
+        attributes={ORG: org, THREAD: thread, **attributes_of(event)},
+        links=links,
+        # What an error says may be what people wrote.
+        record_exception=False,
+        set_status_on_exception=False,
+    )

@@ -29,7 +29,7 @@ class Sender:
         if request.message.role != "user":
             raise RefusedError("invalid_body", "Only a user's message starts a run.")
         config, check = self._chooser.choose(request.config, request.role, request.message)
-        run = uuid.uuid4().hex
+        run, headers = uuid.uuid4().hex, telemetry.inject({})
         command = Send(
             **wisher(request),
             message=request.message,
@@ -38,7 +38,9 @@ class Sender:
             run_id=RunId(f"run_{run}"),
             assistant_id=MessageId(f"msg_{run}"),
             on_conflict=request.on_conflict,
-            traceparent=telemetry.inject({}).get("traceparent"),
+            traceparent=headers.get("traceparent"),
+            tracestate=headers.get("tracestate"),
+            baggage=headers.get("baggage"),
             title=request.title,
             visibility=request.visibility,
         )

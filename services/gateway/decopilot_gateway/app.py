@@ -56,7 +56,7 @@ from decopilot_gateway.sampling import Sampling
 from decopilot_gateway.serving import Serving
 from decopilot_gateway.settings import GatewaySettings
 from decopilot_gateway.streaming import Leaving, Pulse
-from decopilot_gateway.tracing import tracing
+from decopilot_gateway.tracing import Tracing
 from decopilot_gateway.uploading import Uploading
 from decopilot_gateway.watching import Told, Watch
 from decopilot_gateway.wishing import Wishing
@@ -142,7 +142,8 @@ async def build(
         )
         crossing = Crossing(settings.origins)
         keys = [doorman.knowing_keys] if doorman.issuer else []
-        middlewares = [tracing, crossing.middleware(), problems, *keys]
+        tracing = Tracing(is_trusting=settings.trust_traces, baggage_keys=settings.kept_baggage)
+        middlewares = [tracing.middleware(), crossing.middleware(), problems, *keys]
         app = web.Application(middlewares=middlewares, client_max_size=settings.body_limit_bytes)
         app[BODIES] = Bodies()
         app.on_response_prepare.extend((hardening(settings.public_url), crossing.mark))

@@ -19,8 +19,10 @@ class GatewaySettings(AuthSettings):
     `linger_s` ago; `streams`, in all, per org and per user, are what may be open at once of attach, watch and files on
     their way, `connections` what may be open of everything, by default `REQUESTS` more. `file_limit_bytes` is the
     largest file that is taken, `file_link_s` how long a link to one is good. `trace_url` is where a run's trace can be
-    looked at, with `{trace_id}` in the place of its id. `cors_origins` are the origins, joined by commas, whose pages
-    may call. `paint_sample` is the share of chunks of which clients measure how long they take until they are painted.
+    looked at, with `{trace_id}` in the place of its id. With `trust_traces` callers decide whether their traces are
+    sampled; `baggage_keys`, joined by commas, are what is kept of their baggage. `cors_origins` are the origins, joined
+    by commas, whose pages may call. `paint_sample` is the share of chunks of which clients measure how long they take
+    until they are painted.
     """
 
     http_host: str = "127.0.0.1"
@@ -38,12 +40,19 @@ class GatewaySettings(AuthSettings):
     streams_per_org: int = Field(default=5_000, ge=1)
     streams_per_user: int = Field(default=500, ge=1)
     trace_url: str = ""
+    trust_traces: bool = False
+    baggage_keys: str = ""
     paint_sample: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
 
     @property
     def most_connections(self) -> int:
         """How many connections there may be."""
         return self.streams + REQUESTS if self.connections is None else self.connections
+
+    @property
+    def kept_baggage(self) -> list[str]:
+        """The entries of a caller's baggage that are kept."""
+        return [key.strip() for key in self.baggage_keys.split(",") if key.strip()]
 
     @property
     def origins(self) -> list[str]:

@@ -61,6 +61,7 @@ def build(settings: ReactorSettings, configuration: Configuration | None = None)
             placer = Placer(journal, Places(store))
             reactor = Reactor(Projector(journal, views), Teller(journal, WatchLog(store)), ender, placer)
             overseer = Overseer(
+                journal,
                 ender,
                 chunks,
                 limits=settings.limits,

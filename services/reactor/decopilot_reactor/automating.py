@@ -81,7 +81,7 @@ class Clockwork:
     async def _fire(self, plan: Plan, claim: Claim) -> None:
         """Ask for the claim's message: asked twice it is one."""
         about = {"automation": plan.name, "org": plan.org, "thread": claim.thread}
-        attributes = {telemetry.ORG: plan.org, telemetry.THREAD: claim.thread}
+        attributes = {telemetry.ORG: plan.org, telemetry.THREAD: claim.thread, "decopilot.automation": plan.name}
         with telemetry.span("fire automation", attributes):
             body = plan.message(claim.thread).model_dump_json().encode()
             message = await self._nc.request(

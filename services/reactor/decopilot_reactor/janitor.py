@@ -15,6 +15,8 @@ from decopilot.contracts.events import (
     ThreadDeleted,
 )
 from decopilot.contracts.ids import RunId
+from decopilot.domain.tracing import origin
+from decopilot.kit import telemetry
 from decopilot.log.ending import Ender
 from decopilot.log.journal import Journal, Loaded
 from decopilot_reactor.deleting import Deleter
@@ -84,7 +86,8 @@ class Janitor:
         if active is not None and active.run_id == queued.supersedes:
             await self._oversee(recorded, loaded)
         elif loaded.state.may_promote:
-            await self._ender.promote(recorded.org, recorded.thread)
+            with telemetry.about({}, headers=origin(recorded)):
+                await self._ender.promote(recorded.org, recorded.thread)
         if any(waiting.run_id == queued.run_id for waiting in loaded.state.queue):
             raise NotYetError(self._look_s)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NoReturn, assert_never
 
@@ -15,14 +16,20 @@ from decopilot.contracts.events import (
     RunQueued,
     RunRequested,
     RunStarted,
+    UnknownEventError,
 )
 from decopilot.contracts.frames import Frame
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.domain.commands import StaleError
 from decopilot.domain.judging import EndAsSealed, Limits, Seal, SealBehind, Times, Wait, judge
 from decopilot.domain.thread import ThreadState
+from decopilot.domain.tracing import asked_in
+from decopilot.kit import telemetry
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.ending import Attempt, Ender
+from decopilot.log.journal import Journal
+from decopilot.log.signs import signs_of
+from decopilot.log.store import UNCERTAIN
 from decopilot_reactor.handling import NotYetError
 
 ENDING_S = 4.0
@@ -40,6 +47,7 @@ class Overseer:
 
     def __init__(
         self,
+        journal: Journal,
         ender: Ender,
         chunks: ChunkLog,
         *,
@@ -47,6 +55,7 @@ class Overseer:
         may_be_held: Callable[[OrgId, RunId], Awaitable[bool]],
         at_once: int,
     ) -> None:
+        self._journal = journal
         self._ender = ender
         self._chunks = chunks
         self._limits = limits
@@ -71,7 +80,10 @@ class Overseer:
             raise NotYetError(AGAIN_S)
         try:
             async with self._free, asyncio.timeout(ENDING_S):
-                await self._end(attempt, last, verdict)
+                with telemetry.span("end run", _about(attempt), headers=asked_in(attempt.requested)):
+                    await self._end(attempt, last, verdict)
+                    if isinstance(verdict, SealBehind) and verdict.unless_held:
+                        await self._tell_lost(attempt, state)
         except StaleError as error:
             # Somebody else has ended it meanwhile.
             raise NotYetError(AGAIN_S) from error
@@ -94,6 +106,15 @@ class Overseer:
             case _:
                 assert_never(verdict)
 
+    async def _tell_lost(self, attempt: Attempt, state: ThreadState) -> None:
+        """Write the span of an attempt whose runner is gone: no other one will."""
+        if not telemetry.is_traced() or state.active is None or state.active.is_let_go:
+            return
+        with suppress(UnknownEventError, *UNCERTAIN):
+            signs = await signs_of(self._journal, self._chunks, attempt)
+            if signs is not None:
+                telemetry.lost_attempt(signs, headers=asked_in(attempt.requested))
+
     async def _end_as_sealed(self, attempt: Attempt, closed: Frame | None) -> None:
         if closed is None:
             msg = f"{attempt.run} was judged sealed without a frame"
@@ -109,6 +130,15 @@ class Overseer:
             # Something was written since: it is judged again.
             raise NotYetError(AGAIN_S)
         _log_sealed(attempt, reason)
+
+
+def _about(attempt: Attempt) -> dict[str, str | int]:
+    return {
+        telemetry.ORG: attempt.org,
+        telemetry.THREAD: attempt.thread,
+        telemetry.RUN: attempt.run,
+        telemetry.ATTEMPT: attempt.number,
+    }
 
 
 def _log_sealed(attempt: Attempt, reason: FailureReason) -> None:

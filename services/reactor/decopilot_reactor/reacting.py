@@ -2,7 +2,8 @@
 
 from opentelemetry.trace import SpanKind
 
-from decopilot.contracts.events import Recorded, run_of
+from decopilot.contracts.events import Recorded
+from decopilot.domain.tracing import attributes_of, origin, promoter
 from decopilot.kit import telemetry
 from decopilot.log.ending import Ender
 from decopilot.log.metrics import since_s
@@ -26,16 +27,14 @@ class Reactor:
 
         Then the places of the thread's runs are kept or given back.
         """
-        attributes = {
-            telemetry.ORG: recorded.org,
-            telemetry.THREAD: recorded.thread,
-        }
-        run = run_of(recorded.event)
-        if run is not None:
-            attributes[telemetry.RUN] = run
-        name = f"react {recorded.event.type}"
-        carrier = {"traceparent": recorded.traceparent or ""}
-        with telemetry.span(name, attributes, headers=carrier, kind=SpanKind.CONSUMER):
+        attributes = {telemetry.ORG: recorded.org, telemetry.THREAD: recorded.thread, **attributes_of(recorded.event)}
+        with telemetry.span(
+            f"react {recorded.event.type}",
+            attributes,
+            headers=origin(recorded),
+            links=telemetry.link(promoter(recorded), "waited_for"),
+            kind=SpanKind.CONSUMER,
+        ):
             state = await self._projector.project(recorded)
             if state is not None and state.may_promote:
                 # Whoever ended the last run may have died before it did so.

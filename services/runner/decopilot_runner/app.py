@@ -23,6 +23,7 @@ from decopilot.log.views import Views
 from decopilot_runner.agents import load_agents
 from decopilot_runner.driving import Driver
 from decopilot_runner.holding import Holding
+from decopilot_runner.lineage import Lineage
 from decopilot_runner.pumping import AgentPump
 from decopilot_runner.settings import RunnerSettings
 from decopilot_runner.shelf import Shelf
@@ -66,7 +67,8 @@ def build(settings: RunnerSettings, configuration: Configuration | None = None) 
                 journal,
                 Driver(journal, histories, ChunkLog(store), agent_pump, ender, runner_id=settings.instance),
                 ender,
-                Holding(nc, settings.instance, gaps),
+                holding=Holding(nc, settings.instance, gaps),
+                lineage=Lineage(journal, ChunkLog(store)),
                 runner_id=settings.instance,
                 attempts=settings.attempts,
             )

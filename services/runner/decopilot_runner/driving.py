@@ -1,10 +1,13 @@
 """Driving a run: the agent's chunks into the log, step by step, and the end that the log then knows."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import structlog
+from opentelemetry import trace
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.frames import Frame
@@ -15,6 +18,9 @@ from decopilot.domain.interactions import resolution_chunks
 from decopilot.domain.margins import opening, rewind_chunk
 from decopilot.domain.outcome import failure, forced
 from decopilot.domain.resuming import LogLostError, resume_point, unwritten_resolutions
+from decopilot.domain.thread import ActiveRun
+from decopilot.domain.tracing import attempt_span_id
+from decopilot.kit import telemetry
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.ending import Attempt, Ender, SealedError
 from decopilot.log.history import Histories
@@ -52,10 +58,13 @@ class Driver:
         self._runner_id = runner_id
         self._abandoned: set[asyncio.Task[Any]] = set()
 
-    async def drive(self, attempt: Attempt, woken: asyncio.Event, *, known: Loaded, cause: str) -> None:
+    async def drive(
+        self, attempt: Attempt, woken: asyncio.Event, *, known: Loaded, cause: str, links: Sequence[Link] = ()
+    ) -> None:
         """Drive a run from where the log has it to its terminal event.
 
-        `woken` is set when there may be news of the run in the log. `cause` is the id of the event that asked for it.
+        `woken` is set when there may be news of the run in the log. `cause` is the id of the event that asked for it,
+        `links` what its span is linked to.
 
         Raises:
             FencedError, StaleError: somebody else took the run over.
@@ -66,7 +75,19 @@ class Driver:
         started = await patiently(lambda: self._journal.execute(org, thread, start, cause=cause, known=known))
         ATTEMPTS.add(1)
         log.info("run_started", org=org, thread=thread, run_id=attempt.run, attempt=attempt.number)
-        active = started.state.active
+        with telemetry.span(
+            "attempt",
+            {telemetry.ATTEMPT: attempt.number, telemetry.RUNNER: self._runner_id},
+            kind=SpanKind.CONSUMER,
+            links=links,
+            span_id=attempt_span_id(attempt.run, attempt.number),
+        ) as span:
+            config = attempt.requested.config
+            span.set_attributes({"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": config.agent_id})
+            span.set_attribute("gen_ai.conversation.id", attempt.thread)
+            await self._drive(attempt, woken, started.state.active)
+
+    async def _drive(self, attempt: Attempt, woken: asyncio.Event, active: ActiveRun | None) -> None:
         if active is not None and active.cancel is not None:
             await self._ender.seal(attempt, active.cancel)
             return
@@ -157,6 +178,8 @@ class Driver:
             outcome, finish = failure(progress.fold.message(), "unknown", "The agent was interrupted."), Chunk()
         else:
             outcome, finish = running.result()
+            if outcome.status == "failed":
+                trace.get_current_span().set_status(Status(StatusCode.ERROR, outcome.error_category))
         await self._ender.end(attempt, progress.fold, progress.pump, outcome, finish.get("messageMetadata"))
 
     async def _end_asked_for(self, attempt: Attempt, woken: asyncio.Event) -> Literal["cancelled", "superseded"]:

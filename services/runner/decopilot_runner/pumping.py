@@ -18,7 +18,6 @@ from decopilot.domain.commands import CompleteStep, RefusedError, StaleError
 from decopilot.domain.fold import Fold, FoldError
 from decopilot.domain.outcome import failure, resolve, usage_of
 from decopilot.domain.resuming import is_cut
-from decopilot.kit import telemetry
 from decopilot.kit.redaction import redact
 from decopilot.log.blobs import Blobs
 from decopilot.log.ending import Attempt
@@ -90,10 +89,8 @@ class AgentPump:
     async def run(self, progress: Progress, history: Sequence[UIMessage]) -> tuple[Outcome, Chunk]:
         """Let the agent run; returns how the run is to end, and the agent's `finish` chunk or an empty one."""
         run, fold = progress.attempt.run, progress.fold
-        agent = progress.attempt.requested.config.agent_id
         try:
-            with telemetry.span("agent", {telemetry.RUN: run, telemetry.AGENT: agent}):
-                finish = await self._pump_agent(progress, history)
+            finish = await self._pump_agent(progress, history)
         except (FencedError, StaleError, asyncio.CancelledError):
             raise
         except AgentError as error:

@@ -13,6 +13,7 @@ from opentelemetry.trace import SpanKind
 from decopilot.contracts.configuration import DEFAULT_AGENT, DEMO, Configuration
 from decopilot.contracts.events import Recorded, RunRequested, UnknownEventError
 from decopilot.domain.commands import Title
+from decopilot.domain.tracing import attributes_of, origin
 from decopilot.kit import telemetry
 from decopilot.log.journal import Journal, delivered
 from decopilot_runner.heartbeats import heartbeats
@@ -105,9 +106,8 @@ class Titler:
 
     async def _title(self, find: FindTitle, recorded: Recorded, text: str) -> None:
         org, thread = recorded.org, recorded.thread
-        attributes = {telemetry.ORG: org, telemetry.THREAD: thread}
-        carrier = {"traceparent": recorded.traceparent or ""}
-        with telemetry.span("title", attributes, headers=carrier, kind=SpanKind.CONSUMER):
+        attributes = {telemetry.ORG: org, telemetry.THREAD: thread, **attributes_of(recorded.event)}
+        with telemetry.span("title", attributes, headers=origin(recorded), kind=SpanKind.CONSUMER):
             state = (await self._journal.load(org, thread, until=recorded.sequence)).state
             if state.is_titled or state.is_deleted:
                 return

@@ -9,11 +9,11 @@ import structlog
 from faststream.nats.annotations import NatsMessage
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from opentelemetry.trace import SpanKind
 
 from decopilot.contracts.events import Recorded, RunRequested, UnknownEventError
 from decopilot.domain.commands import HandBack, StaleError
 from decopilot.domain.thread import ActiveRun
+from decopilot.domain.tracing import origin
 from decopilot.kit import telemetry
 from decopilot.log.ending import Attempt, Ender
 from decopilot.log.journal import Journal, Loaded, delivered
@@ -23,6 +23,7 @@ from decopilot.log.store import UNCERTAIN
 from decopilot_runner.driving import Driver
 from decopilot_runner.heartbeats import heartbeats
 from decopilot_runner.holding import Holding
+from decopilot_runner.lineage import Lineage
 from decopilot_runner.metrics import QUEUE, driving
 
 LOOK_AGAIN_S = 1.0
@@ -50,8 +51,9 @@ class Worker:
         journal: Journal,
         driver: Driver,
         ender: Ender,
-        holding: Holding,
         *,
+        holding: Holding,
+        lineage: Lineage,
         runner_id: str,
         attempts: int,
     ) -> None:
@@ -60,6 +62,7 @@ class Worker:
         self._driver = driver
         self._ender = ender
         self._holding = holding
+        self._lineage = lineage
         self._runner_id = runner_id
         self._attempts = attempts
         self._stopping = False
@@ -120,8 +123,9 @@ class Worker:
             telemetry.RUN: event.run_id,
             telemetry.AGENT: event.config.agent_id,
         }
-        carrier = {"traceparent": recorded.traceparent or event.traceparent or ""}
-        with telemetry.span("run", attributes, headers=carrier, kind=SpanKind.CONSUMER):
+        if event.config.model is not None:
+            attributes[telemetry.MODEL] = event.config.model
+        with telemetry.about(attributes, headers=origin(recorded)):
             is_driven = active.attempt and not active.is_let_go
             if is_driven and await self._holding.may_be_held(recorded.org, event.run_id):
                 return False
@@ -136,6 +140,8 @@ class Worker:
     async def _bring_on(self, item: _Item, recorded: Recorded, loaded: Loaded, active: ActiveRun) -> None:
         org, thread, state = recorded.org, recorded.thread, loaded.state
         present = Attempt.of(org, thread, state)
+        if active.attempt and not active.is_let_go:
+            await self._lineage.tell_lost(present)
         # Its runner may have died between the closing frame and the terminal event: nothing is left to be driven.
         if active.attempt and await self._ender.end_if_sealed(present):
             return
@@ -149,8 +155,9 @@ class Worker:
             item.attempt = replace(present, number=active.attempt + 1)
             if not active.attempt:
                 QUEUE.record(since_s(recorded.at))
+            found = await self._lineage.links(recorded, item.attempt)
             with driving():
-                await self._driver.drive(item.attempt, item.woken, known=loaded, cause=recorded.event_id)
+                await self._driver.drive(item.attempt, item.woken, known=loaded, cause=recorded.event_id, links=found)
 
 
 def _has_ended(task: asyncio.Task[bool], subject: str) -> bool:

@@ -15,7 +15,7 @@ from decopilot.agent import Agent, AgentRequest
 from decopilot.contracts.configuration import AgentEntry
 from decopilot.domain.choosing import is_allowed
 from decopilot_runner.default_agent.agent_search import agent_search_tool
-from decopilot_runner.default_agent.answering import Answering, PydanticAgent, traced
+from decopilot_runner.default_agent.answering import Answering, PydanticAgent
 from decopilot_runner.default_agent.demo_tools import demo_tools
 from decopilot_runner.default_agent.executing import Executing, Executor
 from decopilot_runner.default_agent.models import Models
@@ -25,6 +25,7 @@ from decopilot_runner.default_agent.search_endpoint import SearchEndpoint
 from decopilot_runner.default_agent.subtasks import Subtasks
 from decopilot_runner.default_agent.toolbox import load_tools
 from decopilot_runner.default_agent.tools import PROPOSE_PLAN, USER_ASK
+from decopilot_runner.default_agent.tracing import traced
 from decopilot_runner.default_agent.web_search import WebSearch
 from decopilot_runner.settings import DEMO_DIR
 

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic_ai
 from pydantic_ai import CallToolsNode, ModelRequestNode
-from pydantic_ai.capabilities import Instrumentation
 from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models import Model
-from pydantic_ai.models.instrumented import InstrumentationSettings
 from pydantic_ai.output import OutputSpec
 from pydantic_ai.tools import DeferredToolRequests
 from pydantic_ai.usage import UsageLimits
@@ -34,6 +32,7 @@ from decopilot_runner.default_agent.prompting import instructions
 from decopilot_runner.default_agent.provider_metadata import readable_by
 from decopilot_runner.default_agent.retrying import Retrying
 from decopilot_runner.default_agent.showing import Showing
+from decopilot_runner.default_agent.tracing import traced
 
 if TYPE_CHECKING:
     # Takes another second; of use only where there is such a server.
@@ -45,12 +44,6 @@ PydanticAgent = pydantic_ai.Agent[Any, str]
 """Its tools have the `AgentRequest` as their `deps`."""
 OpensMcp = Callable[[], AbstractAsyncContextManager["McpTools"]]
 """Opens the MCP servers of an agent for a run."""
-
-
-def traced() -> Instrumentation:
-    """Make what traces model calls and tools."""
-    # Content stays out: what people write is theirs, and traces are read by others.
-    return Instrumentation(settings=InstrumentationSettings(include_content=False, version=5))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings
 
 from decopilot.domain.wishing import title_of
+from decopilot_runner.default_agent.tracing import traced
 
 NAMING = """\
 You give conversations their titles. The user's first message stands between <message> and </message>: do not answer
@@ -20,7 +21,7 @@ _MARK, _QUOTES = " \t#>", " \t*_`\"'“”„«»."
 
 async def find_title(model: Model, settings: dict[str, Any], text: str) -> str:
     """Ask a model for a title of at most 60 characters; an empty one where it says nothing."""
-    agent = pydantic_ai.Agent(instructions=NAMING)
+    agent = pydantic_ai.Agent(instructions=NAMING, capabilities=[traced()])
     asked = cast("ModelSettings", {"max_tokens": TOKENS} | settings)
     ran = await agent.run(f"{OPEN}{text}{CLOSE}", model=model, model_settings=asked)
     return plain(ran.output)
