@@ -38,6 +38,11 @@ class Compose:
         """Have compose do something; returns what it says on standard output."""
         return run(*self.command, *arguments)
 
+    def image(self, service: str) -> str:
+        """Name the image of a service."""
+        config = json.loads(self.run("--profile", "*", "config", "--format", "json"))
+        return str(config["services"][service]["image"])
+
     def inspect(self, service: str) -> list[dict[str, Any]]:
         """Tell what the engine knows of a service's containers."""
         found: list[dict[str, Any]] = json.loads(run("docker", "inspect", *self.run("ps", "--quiet", service).split()))
@@ -45,7 +50,9 @@ class Compose:
 
     def token(self) -> str:
         """Make a token as the head of docker-compose.yml says."""
-        return self.run("run", "--rm", "--no-deps", "token", "--org", "local", "--user", "me", "--role", "owner").strip()
+        return self.run(
+            "run", "--rm", "--no-deps", "token", "--org", "local", "--user", "me", "--role", "owner"
+        ).strip()
 
 
 def run(*command: str) -> str:
@@ -86,7 +93,7 @@ def _missing(images: list[str]) -> str | None:
 
 
 @contextmanager
-def composed(folder: Path, *profiles: str, told: Mapping[str, str] | None = None, up: tuple[str, ...] = ()) -> Iterator[Compose]:
+def composed(folder: Path, *profiles: str, told: Mapping[str, str] | None = None) -> Iterator[Compose]:
     """Build the images and have everything run while the context is open."""
     ports = {name: free_port() for name in ("DECOPILOT_PROXY_PORT", "DECOPILOT_PROMETHEUS_PORT")}
     port = free_port()
@@ -106,7 +113,7 @@ def composed(folder: Path, *profiles: str, told: Mapping[str, str] | None = None
     ]
     project = Compose(tuple(command), port, *ports.values())
     try:
-        project.run("up", "--detach", "--build", "--wait", *up)
+        project.run("up", "--detach", "--build", "--wait")
         yield project
     except BaseException:
         print(project.run("logs", "--no-color", "--tail", "50"))  # noqa: T201  shown where the test fails
