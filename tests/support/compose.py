@@ -119,4 +119,4 @@ def composed(folder: Path, *profiles: str, told: Mapping[str, str] | None = None
         print(project.run("logs", "--no-color", "--tail", "50"))  # noqa: T201  shown where the test fails
         raise
     finally:
-        project.run("down", "--volumes", "--remove-orphans")
+        project.run("--profile", "*", "down", "--volumes", "--remove-orphans")
