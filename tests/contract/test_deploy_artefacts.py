@@ -120,7 +120,7 @@ def test_compose_file_follows_the_compose_specification() -> None:
 
 
 def test_compose_reads_the_file_once_the_secrets_are_there(docker_compose: list[str]) -> None:
-    command = [*docker_compose, "--profile", "tools", "config", "--quiet"]
+    command = [*docker_compose, "--profile", "*", "config", "--quiet"]
     done = subprocess.run(command, env=engine_environment() | GIVEN, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -174,7 +174,7 @@ def test_a_service_accepts_what_image_and_compose_tell_it(name: str, monkeypatch
     assert (name, PASSWORDS[name]) == (settings.nats_user, settings.nats_secret)
     if isinstance(settings, GatewaySettings):
         assert ("0.0.0.0", 8080) == (settings.http_host, settings.http_port)
-    elif name != "provision":
+    if name != "provision":
         assert ("0.0.0.0", 8081) == (settings.health_host, settings.health_port)
 
 
@@ -190,7 +190,7 @@ def test_an_image_runs_its_service_as_nobody_and_is_asked_whether_it_is_ready(na
     assert set(re.findall(rf"{PREFIX}\w+", script)) - {"DECOPILOT_PATH_PREFIX"} <= set(image_environment(name))
 
 
-@pytest.mark.parametrize("name", [*SERVICES, "provision", "token"])
+@pytest.mark.parametrize("name", compose()["services"])
 def test_a_container_can_neither_write_nor_gain_rights(name: str) -> None:
     found = service(name)
     assert found["read_only"] is True
@@ -200,9 +200,11 @@ def test_a_container_can_neither_write_nor_gain_rights(name: str) -> None:
     assert "user" not in found
 
 
-def test_only_the_gateway_has_a_port_and_only_on_this_machine() -> None:
-    ports = {name: found["ports"] for name, found in compose()["services"].items() if "ports" in found}
-    assert {"gateway": ["127.0.0.1:8080:8080"]} == {name: [*map(interpolated, found)] for name, found in ports.items()}
+def test_only_the_gateway_has_a_port_and_no_profile_opens_one_to_other_machines() -> None:
+    ports = {name: [*map(interpolated, found.get("ports", ()))] for name, found in compose()["services"].items()}
+    default = {name: found for name, found in ports.items() if found and "profiles" not in service(name)}
+    assert {"gateway": ["127.0.0.1:8080:8080"]} == default
+    assert [] == [port for found in ports.values() for port in found if not port.startswith("127.0.0.1:")]
 
 
 def test_services_start_in_order() -> None:
@@ -210,7 +212,10 @@ def test_services_start_in_order() -> None:
         return {other: how["condition"] for other, how in service(name)["depends_on"].items()}
 
     provisioned = {"provision": "service_completed_successfully"}
-    assert {"nats": "service_healthy"} == waits("provision")
+    assert dict.fromkeys(("nats", "nats-2", "nats-3"), "service_healthy") == waits("provision")
+    # Whoever is in no profile waits for nobody who is, but where there is one.
+    for name in ("nats-2", "nats-3"):
+        assert service("provision")["depends_on"][name]["required"] is False
     for name in ("command", "runner", "reactor"):
         assert provisioned == waits(name)
     healthy = dict.fromkeys(("command", "runner", "reactor"), "service_healthy")
@@ -237,6 +242,7 @@ def test_what_the_dockerfile_copies_is_there_and_reaches_the_build() -> None:
         "LICENSE",
         "README.md",
         "deploy/Dockerfile",
+        "deploy/image_sbom.py",
         "deploy/requirements.lock",
         "pyproject.toml",
     } == others
@@ -245,7 +251,7 @@ def test_what_the_dockerfile_copies_is_there_and_reaches_the_build() -> None:
 def test_every_image_installs_what_its_extra_says_and_the_extras_exist() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     installed = {
-        name: re.findall(r"-r /requirements/(\w+)\.txt", " ".join(stages()[name])) for name in (*SERVICES, "provision")
+        name: re.findall(r"-r /wheels/(\w+)\.txt", " ".join(stages()[name])) for name in (*SERVICES, "provision")
     }
     assert {**{name: ["base", name] for name in SERVICES}, "provision": ["base", "cli"]} == installed
     assert {extra for names in installed.values() for extra in names} - {"base"} <= set(extras)
@@ -279,7 +285,7 @@ def test_the_example_names_every_variable_that_compose_reads() -> None:
     read = set(re.findall(r"\$\{(\w+)", text))
     read |= {key for name in SETTINGS for key, value in service(name)["environment"].items() if value is None}
     explained = re.findall(r"^#?([A-Z_]+)=", EXAMPLE.read_text(), re.MULTILINE)
-    assert read == set(explained)
+    assert read | {"COMPOSE_PROFILES"} == set(explained)
     needed = {found[1] for found in VARIABLE.finditer(text) if found[2] == "?"}
     assert needed == set(re.findall(r"^([A-Z_]+)=$", EXAMPLE.read_text(), re.MULTILINE))
 
@@ -307,7 +313,8 @@ def test_the_command_of_the_example_gives_each_secret_one_of_its_own(tmp_path: P
 
 def test_compose_and_tests_run_the_same_broker() -> None:
     assert IMAGE == interpolated(service("nats")["image"])
-    assert f"./{CONF.relative_to(ROOT)}:/etc/nats/nats.conf:ro" in service("nats")["volumes"]
+    assert f"./{CONF.parent.relative_to(ROOT)}:/etc/nats:ro" in service("nats")["volumes"]
+    assert f"/etc/nats/{CONF.name}" == interpolated(service("nats")["command"][-1])
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from support.stack import free_port
 
-SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx" / "decopilot.conf"
+SHIPPED = [Path(__file__).parents[2] / "deploy" / "nginx" / name for name in ("gateways.conf", "decopilot.conf")]
 READY_S = 10.0
 NOBODY = 65534
 
@@ -72,7 +72,7 @@ def deaf(port: int, gateways: Sequence[int]) -> str:
 
 def shipped(port: int, gateways: Sequence[int]) -> str:
     """Configure what we give to operators, with the ports of two gateways and no log."""
-    text = SHIPPED.read_text()
+    text = "\n".join(file.read_text() for file in SHIPPED)
     servers = iter(gateways)
     text, count = re.subn(r"(?<=server 127\.0\.0\.1:)\d+", lambda _: str(next(servers)), text)
     assert count == len(gateways)
