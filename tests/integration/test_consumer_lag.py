@@ -72,7 +72,9 @@ async def test_runners_lag_by_what_waits_and_what_goes_on_and_by_nothing_else(
         await until(look)
 
     assert 0 == behind()
-    runs = {f"t{number}": await record.send(f"t{number}", "wait_then_yield tool-output-available") for number in range(5)}
+    runs = {
+        f"t{number}": await record.send(f"t{number}", "wait_then_yield tool-output-available") for number in range(5)
+    }
     assert 5 == behind()
     port = free_port()
     given = {"nats_url": settings.nats_url, "health_port": port, "runs_at_once": 2, "titles": False} | login("runner")
