@@ -1,4 +1,4 @@
-"""Writes docs/api: what clients may ask of the gateway (OpenAPI), what services say over NATS (AsyncAPI), and a page."""
+"""Writes docs/api: what clients may ask (OpenAPI), what the services say to each other (AsyncAPI), and a page."""
 
 import asyncio
 import json
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp.test_utils import TestClient, TestServer
-
 from asyncapi_document import document
+
 from decopilot_gateway.app import build
 from decopilot_gateway.settings import GatewaySettings
 
@@ -48,10 +48,10 @@ def _page(openapi: dict[str, Any], asyncapi: dict[str, Any]) -> Iterator[str]:
         "",
         "Made by `make docs` from the code; CI fails where it is not what the code says.",
         "",
-        "- [openapi.json](openapi.json), OpenAPI 3.1: what clients may ask of the gateway, which serves it at `/openapi.json`.",
+        "- [openapi.json](openapi.json), OpenAPI 3.1: what clients may ask of the gateway, which serves it, too.",
         "  What they may rely on beside the forms stands in [protocol.md](../protocol.md).",
-        "- [asyncapi.json](asyncapi.json), AsyncAPI 3.0: what the services say to each other over NATS. It is no promise to",
-        "  anybody else, but for what [upgrading](../upgrading.md) relies on. Read it with AsyncAPI Studio, or any of its tools.",
+        "- [asyncapi.json](asyncapi.json), AsyncAPI 3.0: what the services say to each other over NATS. It is no",
+        "  promise to anybody else, but for what [upgrading](../upgrading.md) relies on. Any tool of AsyncAPI reads it.",
         "",
         "## HTTP",
         "",
@@ -65,7 +65,7 @@ def _page(openapi: dict[str, Any], asyncapi: dict[str, Any]) -> Iterator[str]:
         "",
         "## NATS",
         "",
-        "Who says and hears what is what the broker lets each service do; consumers in brackets. *Read* is reading from the stream.",
+        "Who says, hears and reads what is what the broker lets each service do; consumers stand in brackets.",
         "",
         "| subject | what | said by | heard by | kept in, read by |",
         "|---|---|---|---|---|",

@@ -1,8 +1,8 @@
 """The AsyncAPI document: every subject, what is said on it, by whom, to whom, and which stream keeps it.
 
-Nothing of it is written by hand that the code knows: messages are those of the contracts, who says and hears what is what
-the broker lets each service do (`log/permissions.py`), streams and consumers are the topology's. A permission for a
-subject that stands nowhere below is an error.
+Nothing of it is written by hand that the code knows: messages are those of the contracts, who says and hears what is
+what the broker lets each service do (`log/permissions.py`), streams and consumers are the topology's. A permission for
+a subject that stands nowhere below is an error (ADR 0044).
 """
 
 import re
@@ -187,9 +187,9 @@ def channels() -> list[Channel]:
 def document(version: str) -> dict[str, Any]:
     """Describe what the services say to each other as AsyncAPI 3.0."""
     all_channels = channels()
-    models = [each.form for each in all_channels if isinstance(each.form, type)]
+    models: list[type[BaseModel]] = [*_REPLIES, *(each.form for each in all_channels if isinstance(each.form, type))]
     _, found = models_json_schema(
-        [(model, "validation") for model in (*models, *_REPLIES)], ref_template="#/components/schemas/{model}"
+        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
     messages = {each.message: _message(each) for each in all_channels}
     messages |= {reply.__name__: _payload(reply) for reply in _REPLIES}
@@ -198,7 +198,7 @@ def document(version: str) -> dict[str, Any]:
         "info": {
             "title": "Decopilot",
             "version": version,
-            "description": "What the services say to each other over NATS. No client needs it: clients speak HTTP (openapi.json).",
+            "description": "What the services say to each other over NATS. Clients speak HTTP: openapi.json.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
@@ -223,10 +223,10 @@ def document(version: str) -> dict[str, Any]:
 def overlaps(filter_: str, address: str) -> bool:
     """Tell whether a filter of NATS's has an address in it; a placeholder of the address stands for anything."""
     wanted, given = filter_.split("."), re.sub(r"\{\w+\}", "*", address).split(".")
-    for at, token in enumerate(wanted):
-        if token == ">":
+    for at, part in enumerate(wanted):
+        if part == ">":
             return len(given) > at
-        if at >= len(given) or "*" not in {token, given[at]} and token != given[at]:
+        if at >= len(given) or ("*" not in {part, given[at]} and part != given[at]):
             return False
     return len(wanted) == len(given)
 

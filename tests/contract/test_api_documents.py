@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # ships no types
 import pytest
 from faststream import FastStream
 from faststream.nats import NatsBroker
@@ -13,6 +13,7 @@ from openapi_spec_validator import validate
 
 from decopilot.contracts.configuration import Configuration
 from decopilot.kit.settings import Settings
+from decopilot.log.permissions import Permissions
 from decopilot.log.store import Store
 from decopilot_command.app import build as build_command
 from decopilot_reactor.app import build as build_reactor
@@ -125,7 +126,7 @@ def _last(reference: dict[str, str]) -> str:
 
 def test_a_subject_that_stands_nowhere_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = asyncapi_document.SERVED["gateway"]
-    more = asyncapi_document.Permissions(publish=(*gateway.publish, "decopilot.unheard.of"))
+    more = Permissions(publish=(*gateway.publish, "decopilot.unheard.of"))
     monkeypatch.setattr(asyncapi_document, "SERVED", {"gateway": more})
     with pytest.raises(LookupError, match=r"decopilot\.unheard\.of"):
         asyncapi_document.document("0")

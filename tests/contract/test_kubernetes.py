@@ -70,7 +70,7 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str
 def test_overlays_are_what_kubernetes_knows_and_nothing_else(tmp_path: Path) -> None:
     files, count = [], 0
     for overlay in OVERLAYS:
-        texts = [text for text in re.split(r"^---$", rendered(overlay), flags=re.M) if "keda.sh" not in text]
+        texts = [text for text in re.split(r"^---$", rendered(overlay), flags=re.MULTILINE) if "keda.sh" not in text]
         files.append(tmp_path / f"{overlay.name}.yaml")
         files[-1].write_text("---".join(texts))
         count += len(texts)
@@ -92,7 +92,7 @@ def test_scaled_objects_are_what_keda_knows_and_nothing_else() -> None:
     types = installed(SCHEMAS) / "@kubernetes-models" / "keda" / "keda.sh" / "v1alpha1"
 
     def fields(name: str) -> set[str]:
-        return set(re.findall(r'^    "(\w+)"\??:', (types / f"{name}.d.ts").read_text(), re.M))
+        return set(re.findall(r'^    "(\w+)"\??:', (types / f"{name}.d.ts").read_text(), re.MULTILINE))
 
     for each in scaled:
         assert set() == set(each["spec"]) - fields("ScaledObjectSpec")
@@ -123,7 +123,7 @@ def test_runners_scale_before_they_are_full_and_gateways_long_before() -> None:
 
 @overlays
 def test_images_are_targets_of_the_dockerfile_and_users_and_ports_those_of_the_images(overlay: Path) -> None:
-    targets = set(re.findall(r"^FROM \S+ AS (\w+)$", DOCKERFILE, re.M))
+    targets = set(re.findall(r"^FROM \S+ AS (\w+)$", DOCKERFILE, re.MULTILINE))
     assert {*SERVICES, "provision"} == set(workloads(overlay))
     for name in workloads(overlay):
         image = container(overlay, name)["image"].rpartition("/")[2].rpartition(":")[0]
@@ -180,6 +180,16 @@ def test_secrets_that_are_referred_to_are_made_and_each_pod_has_its_own_password
         name: {each for each in found if each.startswith("decopilot-nats-")} for name, found in referred.items()
     }
     assert {"users.conf"} == set(secrets["decopilot-nats-users"])
+
+
+@overlays
+def test_what_comes_first_at_an_upgrade_is_the_job_and_all_that_it_needs(overlay: Path) -> None:
+    stage = {"matchLabels": {"decopilot/stage": "first"}}
+    first = {
+        (o["kind"], o["metadata"]["name"]) for o in objects(overlay) if matches(stage, o["metadata"].get("labels", {}))
+    }
+    needed = {("ConfigMap", s["configMapRef"]["name"]) for s in container(overlay, "provision")["envFrom"][:1]}
+    assert {("Job", "decopilot-provision"), ("ServiceAccount", "decopilot-provision")} | needed == first
 
 
 @overlays

@@ -1,7 +1,7 @@
 """What runners and reactors are scaled by on Kubernetes: what KEDA's `nats-jetstream` trigger reads of a server.
 
-It asks `/jsz` of an account and takes `num_pending + num_ack_pending` of the consumer. Of one that is not there it takes
-the stream's last sequence: a wrong name would scale to the most there may be.
+It asks `/jsz` of an account and takes `num_pending + num_ack_pending` of the consumer; of one that is not there, the
+stream's last sequence: a wrong name would scale to the most there may be.
 """
 
 import json
