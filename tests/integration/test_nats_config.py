@@ -98,6 +98,26 @@ async def test_a_server_takes_the_configuration_and_lets_each_service_in_as_itse
         assert not await is_let_in(settings(folder / "gateway.env", nats_user="runner"))
 
 
+async def test_a_server_that_is_configured_otherwise_includes_the_users(
+    tmp_path: Path, arguments: list[object], port: int
+) -> None:
+    assert 0 == nats_config(*arguments).returncode
+    # As NATS's Helm chart has it: a configuration of its own, and the users in a folder below it.
+    folder, own = tmp_path / "nats", tmp_path / "nats-config"
+    (own / "users").mkdir(parents=True)
+    (own / "users" / "users.conf").write_bytes((folder / "users.conf").read_bytes())
+    conf = own / "nats.conf"
+    conf.write_text(
+        f'include users/users.conf;\n{{"port": {port}, "max_payload": 8388608, "server_name": $SERVER_NAME, '
+        f'"jetstream": {{"store_dir": "{tmp_path / "data"}", "sync_interval": "always"}}}}\n'
+    )
+    with server(conf, {"SERVER_NAME": "nats-0"}):
+        async with provisioned(folder) as nc:
+            assert 8 << 20 == nc.max_payload
+        assert [True] * len(USERS) == [await is_let_in(settings(folder / f"{user}.env")) for user in USERS]
+        assert not await is_let_in(settings(folder / "gateway.env", nats_user="runner"))
+
+
 async def test_services_become_ready_with_the_variables_of_their_files(tmp_path: Path, arguments: list[object]) -> None:
     assert 0 == nats_config(*arguments).returncode
     folder, services = tmp_path / "nats", Services(tmp_path, "")
@@ -117,7 +137,9 @@ async def test_services_become_ready_with_the_variables_of_their_files(tmp_path:
 def test_what_is_written_is_private_and_each_file_holds_one_secret(tmp_path: Path, arguments: list[object]) -> None:
     ran = nats_config(*arguments)
     folder = tmp_path / "nats"
-    assert {".gitignore", "nats.conf", *(f"{user}.env" for user in USERS)} == {file.name for file in folder.iterdir()}
+    assert {".gitignore", "nats.conf", "users.conf", *(f"{user}.env" for user in USERS)} == {
+        file.name for file in folder.iterdir()
+    }
     assert {0o600} == {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
     passwords = {user: told(folder / f"{user}.env")["DECOPILOT_NATS_PASSWORD"] for user in USERS}
     assert len(USERS) == len(set(passwords.values()))

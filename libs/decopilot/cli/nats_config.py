@@ -50,7 +50,8 @@ def nats_config(
 
     A user may do what its service does, and no more. Beside nats.conf stands a file per user, such as gateway.env, with
     DECOPILOT_NATS_URL, DECOPILOT_NATS_USER and DECOPILOT_NATS_PASSWORD: give each service its own, and no other one.
-    All are readable for you alone. operator.env is yours: that user may do everything.
+    All are readable for you alone. operator.env is yours: that user may do everything. users.conf holds the users and
+    nothing else, to be included by a server that is configured otherwise, as by NATS's Helm chart.
 
     Written anew, as after an update, DIR needs the options that it was written with; others need --change.
     """

@@ -80,9 +80,12 @@ def configuration(server: Server, passwords: Mapping[str, str] | None = None) ->
             tls |= {"ca_file": str(server.tls.ca.absolute()), "verify": True}
         told["tls"] = tls
     named = {user: f"${VARIABLE}{user.upper()}" for user in USERS}
-    told["authorization"] = {"users": users(passwords or named)}
-    text = configuration_text(told)
+    text = configuration_text(told | _authorization(passwords or named))
     return HEADER + (text if passwords else _QUOTED_VARIABLE.sub(r"\1", text))
+
+
+def _authorization(passwords: Mapping[str, str]) -> dict[str, object]:
+    return {"authorization": {"users": users(passwords)}}
 
 
 def write(
@@ -90,6 +93,7 @@ def write(
 ) -> dict[str, Path]:
     """Write the configuration and a file of variables for each user, all private; return the latter by user.
 
+    The users stand in `users.conf` by themselves, too: for a server that is configured by others and includes them.
     A user who has a file keeps the password in it, unless all are to be new. A folder that is made here is left out
     by git.
 
@@ -114,6 +118,7 @@ def write(
             write_private(file, "".join(f"{name}={value}\n" for name, value in told.items()))
         said = _OPTIONS + json.dumps(options, ensure_ascii=False) + "\n"
         write_private(folder / "nats.conf", said + configuration(server, passwords))
+        write_private(folder / "users.conf", HEADER + configuration_text(_authorization(passwords)))
     except OSError as error:
         message = f"Can't write to {folder}: {error.strerror}."
         raise CliError(message) from error

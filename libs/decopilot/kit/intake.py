@@ -112,6 +112,8 @@ class Queue:
             ack_policy=AckPolicy.MANUAL,
             # The broker's own is not asked for.
             inbox_prefix=f"{inbox_prefix}.".encode(),
+            # Two consumers may have one subject.
+            title=consumer,
         )
         self._broker = broker
         self._stream, self._consumer = stream, consumer
