@@ -171,5 +171,5 @@ def allowed(user: str) -> set[str]:
         found |= {f"{name} {stream}" for stream in streams}
     found |= {f"{what} {name}" for name in rights.works_off for what in ("pull", "consumer", "ack")}
     if rights.makes:
-        found |= {f"make {name}" for name in (*CONSUMERS, "sweeper")}
+        found |= {f"{what} {name}" for what in ("make", "consumer") for name in (*CONSUMERS, "sweeper")}
     return found | {f"hear {name}" for name in rights.hears} | {f"hear {user}'s inbox"}

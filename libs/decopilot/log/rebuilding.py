@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from decopilot.contracts import subjects
-from decopilot.contracts.events import Recorded, RunRequested, ThreadDeleted, ThreadForked, UnknownEventError
+from decopilot.contracts.events import Recorded, UnknownEventError
 from decopilot.contracts.ids import MessageId, OrgId, ThreadId
 from decopilot.contracts.views import StoredMessage
 from decopilot.domain.thread import FOLD_VERSION, INITIAL, ThreadState, evolve
+from decopilot.log.beginnings import beginnings
 from decopilot.log.history import messages_of
-from decopilot.log.journal import Journal, decode
-from decopilot.log.store import Store, Stored
+from decopilot.log.journal import Journal
+from decopilot.log.store import Store
 from decopilot.log.views import ThreadView, ViewConflictError, Views
 
-_BEGINNINGS = ("run_requested", "thread_forked", "thread_deleted")
-"""Types of a thread's first event; the last one is all that is left of an erased one."""
 _AT_ONCE = 64
 
 Difference = Literal["missing", "outdated", "wrong", "leftover", "unreadable"]
@@ -72,25 +71,19 @@ class Rebuilder:
 
         """
         threads = 0
-        filter_ = f"{subjects.EVENT_PREFIX}.{org or '*'}.{thread or '*'}.>"
-        async with aclosing(self._store.read(subjects.EVENTS_STREAM, filter_, after)) as batches:
-            async for batch in batches:
-                for stored in batch:
-                    if not _begins(stored):
-                        continue
-                    owner, name, _ = subjects.owner_of(stored.subject)
+        async with aclosing(beginnings(self._store, org=org, thread=thread, after=after)) as begun:
+            async for sequence, owner, name in begun:
+                if owner is not None and name is not None:
                     async for found in self._thread(owner, name):
                         yield found
                     threads += 1
-                    progress(Progress(stored.sequence, threads))
-                progress(Progress(batch[-1].sequence, threads))
+                progress(Progress(sequence, threads))
         async for found in self._leftovers(org, thread):
             yield found
 
     async def _thread(self, org: OrgId, thread: ThreadId) -> AsyncGenerator[Found, None]:
         try:
-            folded = None
-            while folded is None:
+            while True:
                 view, revision = await self._views.read_thread(org, thread)
                 # Asked behind the view: the log is never behind what a reactor wrote.
                 until = await self._journal.newest(org, thread)
@@ -101,10 +94,10 @@ class Rebuilder:
                 difference = await self._compare(org, thread, view, folded)
                 if difference is None:
                     return
-                if self._writes and not await self._write(org, thread, folded, revision):
-                    # A reactor was first: what it wrote is looked at as well.
-                    folded = None
-            yield Found(org, thread, difference)
+                # Where a reactor was first, what it wrote is looked at as well.
+                if not self._writes or await self._write(org, thread, folded, revision):
+                    yield Found(org, thread, difference)
+                    return
         except UnknownEventError:
             yield Found(org, thread, "unreadable")
 
@@ -185,16 +178,3 @@ class _Folded:
     """What it was where its view stands; None where the log has no event there."""
     newest: dict[MessageId, int]
     """Its messages, each with the last frame that it was folded up to."""
-
-
-def _begins(stored: Stored) -> bool:
-    """Tell whether a thread begins with this event, so far as this version understands it."""
-    if stored.subject.rpartition(".")[2] not in _BEGINNINGS:
-        return False
-    try:
-        event = decode(stored).event
-    except UnknownEventError:
-        return False
-    return isinstance(event, ThreadForked | ThreadDeleted) or (
-        isinstance(event, RunRequested) and event.thread is not None
-    )
