@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -68,19 +69,35 @@ async def back_up(store: Store, folder: Path, *, told: Told = lambda _, __: None
         nats.errors.Error, TimeoutError, OSError: the broker does not answer, or a file can't be written.
 
     """
+    with _new(folder) as unfinished:
+        return await _write(store, unfinished, told)
+
+
+@contextmanager
+def _new(folder: Path) -> Iterator[Path]:
+    """Fill a folder beside it, mode 0700, that takes its place at once."""
     if folder.exists():
         msg = f"{folder} is there already: a backup needs a folder of its own"
         raise BackupError(msg)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside it, so that it is moved into its place at once; mode 0700, as it holds all that anybody wrote.
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        manifest = await _write(store, unfinished, told)
+        yield unfinished
+        for path in [*unfinished.rglob("*"), unfinished]:
+            _sync(path)
         unfinished.rename(folder)
+        _sync(folder.parent)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    return manifest
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 async def _write(store: Store, folder: Path, told: Told) -> Manifest:
@@ -135,8 +152,9 @@ async def _held(store: Store) -> AsyncIterator[None]:
     """Keep runs from being purged that end between the packing of the events and that of their chunks."""
     readers = Readers(store)
 
+    announced = asyncio.Event()
+
     async def announce() -> None:
-        seen = 0
         while True:
             # Those with more than one frame have not been purged; the rest has nothing to lose.
             with suppress(*UNCERTAIN):
@@ -144,19 +162,16 @@ async def _held(store: Store) -> AsyncIterator[None]:
                 held = {subjects.owner_of(name)[:2] for name, count in (info.state.subjects or {}).items() if count > 1}
                 for org, thread in held:
                     await readers.announce(org, thread)
-                seen += 1
-                if seen == 1:
-                    announced.set()
+                announced.set()
             await asyncio.sleep(ANNOUNCE_S)
 
-    announced = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        announcing = group.create_task(announce())
+    announcing = asyncio.create_task(announce())
+    try:
         await announced.wait()
-        try:
-            yield
-        finally:
-            announcing.cancel()
+        yield
+    finally:
+        announcing.cancel()
+        await asyncio.wait([announcing])
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -110,7 +110,7 @@ class Restorer:
         await self._chunks(configs[subjects.CHUNKS_STREAM])
         # What was told its watchers is lost; their cursors must not be taken for those of what comes.
         watch = configs[subjects.WATCH_STREAM]
-        await self._js.add_stream(watch.evolve(first_seq=manifest.watch_before + self._skipped))
+        await self._js.add_stream(watch.evolve(first_seq=manifest.watch_before + max(self._skipped, 1)))
         for stream, durables in ((subjects.EVENTS_STREAM, consumers()), (subjects.BLOBS_STREAM, [sweeper()])):
             for durable in durables:
                 begins = manifest.done.get(str(durable.name), 0) + 1
@@ -126,6 +126,9 @@ class Restorer:
         far behind, and is made a stream of its own by the update that takes its origin away.
         """
         js, name, its_own = self._js, str(config.name), f"{_ORIGIN}.skipped"
+        if not self._skipped:
+            await self._unpack(name, name, num_replicas=config.num_replicas)
+            return
         state = await self._unpack(name, _ORIGIN, subjects=[its_own], republish=None, max_age=0, num_replicas=1)
         first = int(state["last_seq"]) + self._skipped
         if not state["messages"]:
