@@ -9,14 +9,14 @@ import typer
 from pydantic import ValidationError
 
 from decopilot.cli.errors import CliError
-from decopilot.cli.operating import bars, operate, settings_of
+from decopilot.cli.operating import alone, bars, operate, settings_of
 from decopilot.contracts import subjects
 from decopilot.contracts.ids import OrgId, ThreadId, UserId, is_id
 from decopilot.log.backups import back_up as write_backup
 from decopilot.log.erasures import Erased, Erasures, Owned
 from decopilot.log.journal import Journal
 from decopilot.log.rebuilding import Found, Progress, Rebuilder
-from decopilot.log.restoring import SKIPPED, Restorer
+from decopilot.log.restoring import SKIPPED, Restored, Restorer
 from decopilot.log.store import Store
 from decopilot.log.topology import Sizes
 from decopilot.log.views import Views
@@ -97,19 +97,16 @@ def bring_back(
 ) -> None:
     """Restore a backup."""
     erased = [entry for path in ledgers for entry in _read_ledger(path)]
-    settings = settings_of(data_dir, environment)
-    with bars("") as shown:
+    folder, count = folder.absolute(), SKIPPED if skipped is None else skipped
+    with alone(data_dir, environment) as settings, bars("") as shown:
+        sizes = Sizes(replicas=settings.replicas)
 
-        def restorer(store: Store) -> Restorer:
-            count = SKIPPED if skipped is None else skipped
-            sizes = Sizes(replicas=settings.replicas)
-            return Restorer(store, folder.absolute(), sizes=sizes, skipped=count, told=shown.told)
+        async def work(store: Store) -> Restored:
+            restorer = Restorer(store, folder, sizes=sizes, skipped=count, told=shown.told)
+            return await restorer.restore(erased=erased, forces=forces)
 
-        restored = operate(
-            settings,
-            lambda store: restorer(store).restore(erased=erased, forces=forces),
-            hint="What is there stays, unless --force is given." if not forces else "Restore again.",
-        )
+        hint = "Restore again." if forces else "Nothing that was there is gone; --force would take its place."
+        restored = operate(settings, work, hint=hint)
     typer.echo(f"Restored {restored.threads} threads; {len(restored.erased)} of them were erased since, and are again.")
     for place in restored.damaged:
         typer.echo(f"{place.name} is not what was written: the file is lost.", err=True)

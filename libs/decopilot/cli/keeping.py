@@ -87,7 +87,7 @@ def restore(
     ] = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
-    """Bring an empty broker to what a backup holds. Stop all services first: only NATS may run.
+    """Bring an empty broker to what a backup holds. End all services first: only NATS may run; no `up`, either.
 
     DECOPILOT_REPLICAS says how many copies a cluster keeps, as with `decopilot provision`.
     """

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from decopilot.cli.broker import EmbeddedBroker
 from decopilot.cli.errors import CliError
 from decopilot.cli.provision import TIMEOUT_S, reason
 from decopilot.cli.state import DataFolder
@@ -20,7 +21,7 @@ from decopilot.kit.connection import ServerTooOldError, connected, forbidden, is
 from decopilot.kit.settings import Settings, read
 from decopilot.log.backups import BackupError
 from decopilot.log.direct import StoreError
-from decopilot.log.permissions import OPERATOR
+from decopilot.log.permissions import OPERATOR, USERS
 from decopilot.log.restoring import OccupiedError
 from decopilot.log.snapshots import SnapshotError
 from decopilot.log.store import Store
@@ -47,6 +48,29 @@ def settings_of(data_dir: Path, environment: Mapping[str, str]) -> Settings:
     except CliError as error:
         message = f"{error} Or set {_URL}, with the user and the password of `{OPERATOR}`."
         raise CliError(message) from error
+    return _as_operator(settings, url, folder)
+
+
+@contextmanager
+def alone(data_dir: Path, environment: Mapping[str, str]) -> Iterator[Settings]:
+    """Have the broker to oneself: that of the environment, or else that of a data folder in which no `up` runs.
+
+    Raises:
+        CliError: one runs there, or its broker does not start.
+        SystemExit: the settings are wrong, which has been said (exit code 78).
+
+    """
+    settings = read(Settings)
+    if environment.get(_URL):
+        yield settings
+        return
+    folder = DataFolder(data_dir)
+    folder.create()
+    with folder.locked(), EmbeddedBroker(folder.nats_store, passwords=folder.nats_passwords(USERS)) as broker:
+        yield _as_operator(settings, broker.url, folder)
+
+
+def _as_operator(settings: Settings, url: str, folder: DataFolder) -> Settings:
     password = SecretStr(folder.nats_passwords([OPERATOR])[OPERATOR])
     return settings.model_copy(update={"nats_url": url, "nats_user": OPERATOR, "nats_password": password})
 
