@@ -138,7 +138,7 @@ async def test_a_backup_restored_to_nothing_gives_back_every_thread_file_and_cur
             after[thread] for thread in after if thread != "middle"
         ]
         (_, answer), _ = after["middle"][1]
-        assert answer["parts"][-1]["text"].endswith(" 200")
+        assert answer["parts"][-1]["text"].endswith(" 300")
         # Who was in the middle has all of it, by a rewind and no reset; who had seen what is lost is told so.
         assert "data-thread-reset" not in {chunk["type"] for chunk in middle.chunks}
         assert [answer] == [m.model_dump(mode="json", exclude_none=True) for m in middle.messages.values()]

@@ -35,7 +35,7 @@ A cursor of a frame that was lost is refused by that, where it would lead into a
 """
 _UNFINISHED = "DECOPILOT_RESTORING"
 """A stream that is there while a restore is not finished: what else is there is worth nothing then."""
-_ORIGIN = "DECOPILOT_RESTORED_CHUNKS"
+_ASIDE = "DECOPILOT_RESTORED_CHUNKS"
 _TRUTH = (subjects.EVENTS_STREAM, subjects.CHUNKS_STREAM, AUTOMATIONS_STREAM, subjects.BLOBS_STREAM)
 _MIRROR_S = 600.0
 _LOOK_S = 0.1
@@ -122,35 +122,36 @@ class Restorer:
     async def _chunks(self, config: StreamConfig) -> None:
         """Restore the chunk log with a gap in its sequences behind it.
 
-        Only a mirror takes its sequences from elsewhere, gaps and all: it mirrors what was restored, then one message
-        far behind, and is made a stream of its own by the update that takes its origin away.
+        Only a mirror takes its sequences from elsewhere, gaps and all. What was restored (under its own name, as the
+        broker asks) is mirrored aside, then back, then one message far behind; an update makes the mirror a stream.
         """
-        js, name, its_own = self._js, str(config.name), f"{_ORIGIN}.skipped"
+        js, name, its_own = self._js, str(config.name), f"{_ASIDE}.skipped"
+        state = await self._unpack(name, name, num_replicas=config.num_replicas)
         if not self._skipped:
-            await self._unpack(name, name, num_replicas=config.num_replicas)
             return
-        state = await self._unpack(name, _ORIGIN, subjects=[its_own], republish=None, max_age=0, num_replicas=1)
         first = int(state["last_seq"]) + self._skipped
         if not state["messages"]:
-            await js.delete_stream(_ORIGIN)
+            await js.delete_stream(name)
             await js.add_stream(config.evolve(first_seq=first))
             return
-        mirror = StreamConfig(
-            name=name,
-            mirror=StreamSource(name=_ORIGIN),
-            storage=StorageType.FILE,
-            num_replicas=config.num_replicas,
-            allow_direct=True,
-        )
-        await js.add_stream(mirror)
-        await _until(js, name, lambda messages, _: messages >= state["messages"])
-        await js.delete_stream(_ORIGIN)
-        await js.add_stream(StreamConfig(name=_ORIGIN, subjects=[its_own], first_seq=first))
+        await self._mirror(name, _ASIDE, 1)
+        await js.update_stream(StreamConfig(name=_ASIDE, subjects=[its_own], storage=StorageType.FILE))
+        await js.delete_stream(name)
+        await self._mirror(_ASIDE, name, config.num_replicas or 1)
+        await js.delete_stream(_ASIDE)
+        await js.add_stream(StreamConfig(name=_ASIDE, subjects=[its_own], first_seq=first))
         await js.publish(its_own, b"")
         await _until(js, name, lambda _, last: last >= first)
         await js.update_stream(config)
-        await js.delete_stream(_ORIGIN)
+        await js.delete_stream(_ASIDE)
         await js.purge_stream(name, subject=its_own)
+
+    async def _mirror(self, origin: str, name: str, replicas: int) -> None:
+        """Make a mirror, and wait until it has everything."""
+        messages = (await self._js.stream_info(origin)).state.messages
+        source, kind = StreamSource(name=origin), StorageType.FILE
+        await self._js.add_stream(StreamConfig(name=name, mirror=source, storage=kind, num_replicas=replicas))
+        await _until(self._js, name, lambda found, _: found >= messages)
 
     async def _unpack(self, part: str, stream: str, **config: Any) -> dict[str, Any]:  # noqa: ANN401  the broker's
         told = partial(self._told, part)
@@ -176,7 +177,7 @@ async def _found(js: JetStreamContext) -> list[str]:
 
 
 async def _remove(js: JetStreamContext) -> None:
-    for name in (*STREAMS, _ORIGIN):
+    for name in (*STREAMS, _ASIDE):
         if await _exists(js, name):
             await js.delete_stream(name)
 
