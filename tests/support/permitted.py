@@ -174,5 +174,5 @@ def allowed(user: str) -> set[str]:
     found |= {f"{what} {name}" for name in rights.works_off for what in ("pull", "consumer", "ack")}
     found |= {f"consumer {name}" for name in rights.asks_after}
     if rights.makes:
-        found |= {f"make {name}" for name in (*CONSUMERS, "sweeper")}
+        found |= {f"{what} {name}" for what in ("make", "consumer") for name in (*CONSUMERS, "sweeper")}
     return found | {f"hear {name}" for name in rights.hears} | {f"hear {user}'s inbox"}

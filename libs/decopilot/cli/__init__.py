@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from decopilot.cli import keeping
 from decopilot.cli.automations import automations
 from decopilot.cli.bench import bench
 from decopilot.cli.errors import CliError
@@ -45,6 +46,7 @@ app.add_typer(bench, rich_help_panel=ONE_MACHINE)
 config = typer.Typer(no_args_is_help=True, help="Check what `decopilot.toml` says, or write one to begin with.")
 app.add_typer(config, name="config", rich_help_panel=ONE_MACHINE)
 app.command(name="nats-config", rich_help_panel=ONE_SERVICE)(nats_config)
+keeping.register(app)
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ def run() -> None:
     try:
         asyncio.run(_run(settings, causes))
     except TimeoutError as error:
-        message = f"Provisioning failed: {_reason(settings, causes[-1] if causes else None)}"
+        message = f"Provisioning failed: {reason(settings, causes[-1] if causes else None)}"
         raise CliError(message) from error
     except (OSError, NatsError, ServerTooOldError, topology.TopologyError) as error:
         message = f"Provisioning failed: {type(error).__name__}: {error}"
@@ -46,14 +46,14 @@ async def _run(settings: Settings, causes: list[Exception]) -> None:
         await topology.provision(client, topology.Sizes(replicas=settings.replicas))
 
 
-def _reason(settings: Settings, cause: Exception | None) -> str:
+def reason(settings: Settings, cause: Exception | None, user: str = "provision") -> str:
     """Say why nothing came of it, and what to look at."""
     url = settings.nats_url
     who = "a client without a user" if settings.nats_user is None else f"user {settings.nats_user!r}"
     if cause is not None and is_unauthorized(cause):
         return f"{url} refuses {who}. Are DECOPILOT_NATS_USER and its password those that the server has?"
     if cause is not None and (refused := forbidden(cause)):
-        return f"{url} does not permit {who}: {refused[0]} to {refused[1]}. Is DECOPILOT_NATS_USER `provision`?"
+        return f"{url} does not permit {who}: {refused[0]} to {refused[1]}. Is DECOPILOT_NATS_USER `{user}`?"
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"{url} is not trusted: {cause.verify_message}. Is DECOPILOT_NATS_TLS_CA what the server is known by?"
     last = "" if cause is None else f" The last try: {str(cause) or type(cause).__name__}."

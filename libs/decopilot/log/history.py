@@ -22,6 +22,8 @@ from decopilot.log.journal import Journal
 from decopilot.log.views import Views
 
 _TRIES, _PAUSE_S = 50, 0.02
+_TRIES_WITH_VIEWS = 10
+"""So often the views are believed. Then, as while they are rebuilt, all is read from the log."""
 _AT_ONCE = 64
 
 
@@ -102,8 +104,8 @@ class Histories:
             HistoryError: a listed message stays missing.
 
         """
-        for _ in range(_TRIES):
-            view = await self._views.snapshot(org, thread)
+        for tried in range(_TRIES):
+            view = await self._views.snapshot(org, thread) if tried < _TRIES_WITH_VIEWS else None
             state, sequence = (INITIAL, 0) if view is None else (view.state, view.sequence)
             newer: dict[MessageId, StoredMessage] = {}
             until = await self._journal.newest(org, thread)

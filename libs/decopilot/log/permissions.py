@@ -177,6 +177,8 @@ SERVICES: Mapping[str, Permissions] = {
             *_call("STREAM.DELETE", *_TALLIES),
             f"$JS.API.CONSUMER.CREATE.{_EVENTS}.>",
             f"$JS.API.CONSUMER.CREATE.{_BLOBS}.>",
+            # After a restore they begin elsewhere, and stay so.
+            *_call("CONSUMER.INFO", f"{_EVENTS}.*", f"{_BLOBS}.*"),
         ),
     ),
 }

@@ -18,7 +18,7 @@ from nats.js.api import (
     StorageType,
     StreamConfig,
 )
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from decopilot.contracts import subjects
 from decopilot.contracts.events import TERMINAL_TYPES
@@ -36,6 +36,7 @@ COUNTS_MAX_AGE_S = 180
 READERS_TTL_S = 30.0
 """How long an announced reader is believed: it may say so again after a broker's failover (4 to 8 s), and what a
 gateway announced that is dead keeps nobody waiting for long."""
+_BEGINS_ELSEWHERE = 10012
 JANITOR_TYPES = ("run_requested", "run_queued", "run_cancel_requested", *TERMINAL_TYPES, "thread_deleted")
 """What the janitor looks after until it is done."""
 
@@ -179,8 +180,20 @@ async def provision(nc: Client, sizes: Sizes | None = None) -> None:
     if not await _has_bucket(js, subjects.BLOBS_STREAM, sizes.replicas, 0):
         await js.create_object_store(subjects.BLOBS_BUCKET, ObjectStoreConfig(replicas=sizes.replicas))
     for consumer in consumers():
-        await js.add_consumer(subjects.EVENTS_STREAM, consumer)
-    await js.add_consumer(subjects.BLOBS_STREAM, sweeper())
+        await _put_consumer(js, subjects.EVENTS_STREAM, consumer)
+    await _put_consumer(js, subjects.BLOBS_STREAM, sweeper())
+
+
+async def _put_consumer(js: JetStreamContext, stream: str, config: ConsumerConfig) -> None:
+    try:
+        await js.add_consumer(stream, config)
+    except APIError as error:
+        if error.err_code != _BEGINS_ELSEWHERE:
+            raise
+        # Where one begins can't be changed: after a restore, behind what was done by the time of the backup.
+        there = (await js.consumer_info(stream, str(config.name))).config
+        begins = {"deliver_policy": there.deliver_policy, "opt_start_seq": there.opt_start_seq}
+        await js.add_consumer(stream, config.evolve(**begins))
 
 
 async def _has_bucket(js: JetStreamContext, stream: str, replicas: int, ttl_s: float) -> bool:

@@ -1,7 +1,7 @@
 """Views: threads and finished messages in key-value buckets, written by the reactor, read by everyone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from pydantic import ValidationError
 
@@ -9,11 +9,11 @@ from decopilot.contracts import subjects
 from decopilot.contracts.ids import MessageId, OrgId, ThreadId
 from decopilot.contracts.messages import Frozen
 from decopilot.contracts.views import StoredMessage, ThreadSummary
-from decopilot.domain.thread import FOLD_VERSION, ThreadState
+from decopilot.domain.thread import FOLD_VERSION, INITIAL, ThreadState
 from decopilot.log.store import Store, Stored
 
 _OPERATION = "KV-Operation"
-_ERASURES_AT_ONCE = 32
+_AT_ONCE = 32
 _VIEWS_AT_ONCE = 64
 """So many are decoded before others have their turn."""
 
@@ -60,12 +60,12 @@ class Views:
     async def read_message(self, org: OrgId, thread: ThreadId, message: MessageId) -> StoredMessage | None:
         """Read a finished message."""
         stored = await self._last(subjects.MESSAGES_BUCKET, subjects.message_key(org, thread, message))
-        if stored is None or _OPERATION in stored.headers:
-            return None
-        return StoredMessage.model_validate_json(stored.data)
+        return None if stored is None or _OPERATION in stored.headers else _message_of(stored)
 
-    async def write_message(self, org: OrgId, thread: ThreadId, message: StoredMessage) -> None:
+    async def write_message(self, org: OrgId, thread: ThreadId, message: StoredMessage, *, mends: bool = False) -> None:
         """Write a finished message, if the one that is there is not as new; never one of a deleted thread.
+
+        One that `mends` takes the place of one that is as new, too: the log says it is this, whatever is there.
 
         Each write takes the place of what was read before it, and whoever erases a thread leaves a marker in every
         place: a writer who was held up in between is refused, looks again, and finds the thread deleted.
@@ -76,12 +76,19 @@ class Views:
             there = await self._last(subjects.MESSAGES_BUCKET, key)
             if there is not None:
                 if _OPERATION not in there.headers:
-                    if StoredMessage.model_validate_json(there.data).last_frame >= message.last_frame:
+                    found = _message_of(there)
+                    newest = -1 if found is None else found.last_frame
+                    if newest > message.last_frame or (newest == message.last_frame and not mends):
                         return
                 elif await self.is_deleted(org, thread):
                     return
             if await self._replace(subjects.MESSAGES_BUCKET, key, body, there):
                 return
+
+    async def has_thread(self, org: OrgId, thread: ThreadId) -> bool:
+        """Tell whether there is a view of a thread at all, of whichever fold version."""
+        stored = await self._last(subjects.THREADS_BUCKET, subjects.thread_key(org, thread))
+        return stored is not None and _OPERATION not in stored.headers
 
     async def is_deleted(self, org: OrgId, thread: ThreadId) -> bool:
         """Tell, by the leader's word, whether a thread is deleted: its tombstone stays for ever."""
@@ -100,9 +107,9 @@ class Views:
         keys = {subjects.message_key(org, thread, message) for message in messages}
         keys |= {subject.removeprefix(subjects.bucket_key(subjects.MESSAGES_BUCKET, "")) for subject in found}
         remaining = sorted(keys)
-        for some in range(0, len(remaining), _ERASURES_AT_ONCE):
+        for some in range(0, len(remaining), _AT_ONCE):
             await asyncio.gather(
-                *(self._erase(subjects.MESSAGES_BUCKET, key) for key in remaining[some : some + _ERASURES_AT_ONCE])
+                *(self._erase(subjects.MESSAGES_BUCKET, key) for key in remaining[some : some + _AT_ONCE])
             )
 
     async def erase_thread(self, org: OrgId, thread: ThreadId) -> None:
@@ -117,9 +124,14 @@ class Views:
             if await self._replace(bucket, key, b"", there, **{_OPERATION: "DEL"}):
                 return
 
-    async def threads(self, org: OrgId) -> AsyncIterator[ThreadSummary]:
-        """Yield every thread of an org, the one that changed longest ago first."""
-        found: dict[str, ThreadSummary] = {}
+    async def threads(
+        self, org: OrgId, fold: Callable[[OrgId, ThreadId], Awaitable[ThreadState]] | None = None
+    ) -> AsyncIterator[ThreadSummary]:
+        """Yield every thread of an org, the one that changed longest ago first.
+
+        `fold` reads one from the log whose view another version folded; without it, such threads are left out.
+        """
+        found: dict[str, ThreadSummary | None] = {}
         stream = f"KV_{subjects.THREADS_BUCKET}"
         filter_ = subjects.bucket_key(subjects.THREADS_BUCKET, f"{org}.*")
         async for batch in self._store.read(stream, filter_, 0, count=_VIEWS_AT_ONCE):
@@ -128,9 +140,19 @@ class Views:
                 found.pop(stored.subject, None)
                 view = _view_of(stored)
                 if view is not None:
-                    found[stored.subject] = summary(ThreadId(stored.subject.rpartition(".")[2]), view.state)
-        for entry in found.values():
-            yield entry
+                    found[stored.subject] = summary(_thread_of(stored.subject), view.state)
+                elif fold is not None and _OPERATION not in stored.headers:
+                    found[stored.subject] = None
+        # What was folded otherwise is folded anew, so many at once; none of them is held but for what lists show of it.
+        outdated = [_thread_of(subject) for subject, entry in found.items() if entry is None]
+        anew: dict[ThreadId, ThreadSummary | None] = {}
+        for some in range(0, len(outdated), _AT_ONCE):
+            names = outdated[some : some + _AT_ONCE]
+            anew |= zip(names, await asyncio.gather(*(_summary(org, name, fold) for name in names)), strict=True)
+        for subject, entry in found.items():
+            listed = entry or anew[_thread_of(subject)]
+            if listed is not None:
+                yield listed
 
     async def _last(self, bucket: str, key: str) -> Stored | None:
         return await self._store.last(f"KV_{bucket}", subjects.bucket_key(bucket, key))
@@ -154,6 +176,25 @@ def summary(thread: ThreadId, state: ThreadState) -> ThreadSummary:
         archived=state.is_archived,
         visibility=state.visibility,
     )
+
+
+async def _summary(
+    org: OrgId, thread: ThreadId, fold: Callable[[OrgId, ThreadId], Awaitable[ThreadState]] | None
+) -> ThreadSummary | None:
+    state = INITIAL if fold is None else await fold(org, thread)
+    return None if state.room is None else summary(thread, state)
+
+
+def _thread_of(subject: str) -> ThreadId:
+    return ThreadId(subject.rpartition(".")[2])
+
+
+def _message_of(stored: Stored) -> StoredMessage | None:
+    """Read a message; what can't be read is none: whoever finds it missing reads the log."""
+    try:
+        return StoredMessage.model_validate_json(stored.data)
+    except ValidationError:
+        return None
 
 
 def _view_of(stored: Stored) -> ThreadView | None:

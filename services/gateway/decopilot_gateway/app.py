@@ -132,7 +132,7 @@ async def build(
             watch=Watch(doorman, admission, leaving, pulse, tails=watch_tails, store=store),
             inspecting=Inspecting(access, inspector, trace_url=settings.trace_url),
             painting=Painting(doorman, access, inspector, sampling),
-            listing=Listing(doorman, views),
+            listing=Listing(doorman, views, journal),
             reading=Reading(doorman, access, Histories(journal, views)),
             choices=Choices(doorman, configuration),
             attach_tokens=IssueAttachToken(doorman, settings.public_url, prefix),

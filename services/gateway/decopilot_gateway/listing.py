@@ -10,9 +10,12 @@ from aiohttp import web
 from pydantic_core import to_json
 
 from decopilot.contracts.commands import ThreadStatus
-from decopilot.contracts.ids import is_id
+from decopilot.contracts.events import UnknownEventError
+from decopilot.contracts.ids import OrgId, ThreadId, is_id
 from decopilot.contracts.views import ThreadSummary
 from decopilot.domain.access import may_read
+from decopilot.domain.thread import INITIAL, ThreadState
+from decopilot.log.journal import Journal
 from decopilot.log.views import Views
 from decopilot_gateway.auth import Doorman
 from decopilot_gateway.problems import ProblemError
@@ -66,16 +69,17 @@ class Asked:
 class Listing:
     """Handles `GET …/threads`."""
 
-    def __init__(self, doorman: Doorman, views: Views) -> None:
+    def __init__(self, doorman: Doorman, views: Views, journal: Journal) -> None:
         self._doorman = doorman
         self._views = views
+        self._journal = journal
 
     async def threads(self, request: web.Request) -> web.Response:
         """List the org's threads that the caller may read, the one that changed last first."""
         caller, asked = self._doorman.caller(request), Asked.of(request)
         found = [
             entry
-            async for entry in self._views.threads(caller.org)
+            async for entry in self._views.threads(caller.org, self._fold)
             if may_read(caller.role, caller.user, entry.private_to) and asked.matches(entry)
         ]
         page, following = paged(found, asked)
@@ -84,6 +88,13 @@ class Listing:
             "next": None if following is None else _written(following),
         }
         return web.Response(body=to_json(body), content_type="application/json")
+
+    async def _fold(self, org: OrgId, thread: ThreadId) -> ThreadState:
+        try:
+            return (await self._journal.load(org, thread)).state
+        except UnknownEventError:
+            # Whoever understands it lists it.
+            return INITIAL
 
 
 def paged(found: list[ThreadSummary], asked: Asked) -> tuple[list[ThreadSummary], Place | None]:

@@ -1,0 +1,153 @@
+"""What operators' commands share: the broker as the one who may do everything there, and how far a command is."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from nats.errors import Error as NatsError
+from pydantic import SecretStr
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from decopilot.cli.broker import EmbeddedBroker
+from decopilot.cli.errors import CliError
+from decopilot.cli.provision import TIMEOUT_S, reason
+from decopilot.cli.state import DataFolder
+from decopilot.kit import logging
+from decopilot.kit.connection import ServerTooOldError, connected, forbidden, is_unauthorized
+from decopilot.kit.settings import Settings, read
+from decopilot.log.backups import BackupError
+from decopilot.log.direct import StoreError
+from decopilot.log.permissions import OPERATOR, USERS
+from decopilot.log.restoring import OccupiedError
+from decopilot.log.snapshots import SnapshotError
+from decopilot.log.store import Store
+from decopilot.log.topology import TopologyError
+
+ResultT = TypeVar("ResultT")
+_URL = "DECOPILOT_NATS_URL"
+
+
+def settings_of(data_dir: Path, environment: Mapping[str, str]) -> Settings:
+    """Find the broker: that of the environment, else that of the `up` in `data_dir`, as its operator.
+
+    Raises:
+        CliError: the environment names none, and no `up` runs there.
+        SystemExit: the settings are wrong, which has been said (exit code 78).
+
+    """
+    settings = read(Settings)
+    if environment.get(_URL):
+        return settings
+    folder = DataFolder(data_dir)
+    try:
+        url = folder.read_run().nats_url
+    except CliError as error:
+        message = f"{error} Or set {_URL}, with the user and the password of `{OPERATOR}`."
+        raise CliError(message) from error
+    return _as_operator(settings, url, folder)
+
+
+@contextmanager
+def alone(data_dir: Path, environment: Mapping[str, str]) -> Iterator[Settings]:
+    """Have the broker to oneself: that of the environment, or else that of a data folder in which no `up` runs.
+
+    Raises:
+        CliError: one runs there, or its broker does not start.
+        SystemExit: the settings are wrong, which has been said (exit code 78).
+
+    """
+    settings = read(Settings)
+    if environment.get(_URL):
+        yield settings
+        return
+    folder = DataFolder(data_dir)
+    folder.create()
+    with folder.locked(), EmbeddedBroker(folder.nats_store, passwords=folder.nats_passwords(USERS)) as broker:
+        yield _as_operator(settings, broker.url, folder)
+
+
+def _as_operator(settings: Settings, url: str, folder: DataFolder) -> Settings:
+    password = SecretStr(folder.nats_passwords([OPERATOR])[OPERATOR])
+    return settings.model_copy(update={"nats_url": url, "nats_user": OPERATOR, "nats_password": password})
+
+
+def operate(
+    settings: Settings, work: Callable[[Store], Coroutine[None, None, ResultT]], *, hint: str = "Nothing was changed."
+) -> ResultT:
+    """Do some work with the broker; `hint` says what a failure leaves.
+
+    Raises:
+        CliError: the broker refuses it, or does not answer.
+
+    """
+    logging.configure(settings.model_copy(update={"log_level": "error"}), "operator")
+    causes: list[Exception] = []
+
+    async def run() -> ResultT:
+        async with _store(settings, causes) as store:
+            return await work(store)
+
+    try:
+        return asyncio.run(run())
+    except (TimeoutError, OSError, NatsError) as error:
+        refused = next((cause for cause in causes if forbidden(cause)), None)
+        why = reason(settings, refused, OPERATOR) if refused else f"{settings.nats_url}: {str(error) or repr(error)}."
+        message = f"{why} {hint}"
+        raise CliError(message) from error
+    except (ServerTooOldError, StoreError, SnapshotError, BackupError, OccupiedError, TopologyError) as error:
+        message = f"{str(error).rstrip('.')}. {hint}"
+        raise CliError(message) from error
+
+
+@asynccontextmanager
+async def _store(settings: Settings, causes: list[Exception]) -> AsyncIterator[Store]:
+    loop = asyncio.get_running_loop()
+
+    def note(error: Exception) -> None:
+        causes.append(error)
+        if is_unauthorized(error) and deadline.when() is not None:
+            deadline.reschedule(loop.time())
+
+    connection = connected(settings, "operator", on_failure=note)
+    try:
+        async with asyncio.timeout(TIMEOUT_S) as deadline:
+            client = await connection.__aenter__()
+    except TimeoutError as error:
+        raise CliError(reason(settings, causes[-1] if causes else None, OPERATOR)) from error
+    try:
+        async with Store(client) as store:
+            yield store
+    finally:
+        await connection.__aexit__(*sys.exc_info())
+
+
+class Bars:
+    """Progress bars on a terminal, one for each name; nothing where nobody looks."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def told(self, name: str, done: int, total: int | None = None) -> None:
+        """Show how much of something is done."""
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=total)
+        self._progress.update(self._tasks[name], completed=done, total=total)
+
+
+@contextmanager
+def bars(unit: str) -> Iterator[Bars]:
+    """Show progress bars on standard error while the context is open."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn(f"{{task.completed:,.0f}} {unit}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        yield Bars(progress)
