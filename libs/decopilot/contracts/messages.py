@@ -20,6 +20,12 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class Kept(Frozen):
+    """Base of what is handed on from one event to the next: fields from a newer version are handed on, too."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class UIMessage(Frozen):
     """An AI SDK `UIMessage`."""
 
@@ -62,7 +68,7 @@ class AskedConfig(Frozen):
     """Less time than every run has, where it is to have less."""
 
 
-class RunConfig(AskedConfig):
+class RunConfig(Kept, AskedConfig):
     """How a run is to be done: fixed when it is requested, the same for every attempt.
 
     `model` is the one that its tier had then (an agent of one's own has models of its own, and a run from before models

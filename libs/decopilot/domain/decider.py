@@ -73,6 +73,8 @@ def _promote(command: Promote, state: ThreadState) -> RunRequested | Interaction
         assistant_id=head.assistant_id,
         config=head.config,
         traceparent=head.traceparent,
+        # What a newer version said of it is for the newer version that will read it.
+        **(head.model_extra or {}),
     )
 
 

@@ -26,6 +26,13 @@ class ThreadView(Frozen):
     state: ThreadState
 
 
+class _Stamp(Frozen):
+    """What a view of any version says of itself."""
+
+    fold_version: int
+    sequence: int
+
+
 class ViewConflictError(Exception):
     """Another reactor wrote the view first."""
 
@@ -45,6 +52,17 @@ class Views:
         """Read a thread's view and its revision, which guards its next write (0: never written, a deletion is one)."""
         stored = await self._last(subjects.THREADS_BUCKET, subjects.thread_key(org, thread))
         return (None, 0) if stored is None else (_view_of(stored), stored.sequence)
+
+    async def is_left_to_newer(self, org: OrgId, thread: ThreadId, sequence: int) -> bool:
+        """Tell whether a newer version has written the thread's view, of this event or a later one."""
+        stored = await self._last(subjects.THREADS_BUCKET, subjects.thread_key(org, thread))
+        if stored is None or _OPERATION in stored.headers:
+            return False
+        try:
+            stamp = _Stamp.model_validate_json(stored.data)
+        except ValidationError:
+            return False
+        return stamp.fold_version > FOLD_VERSION and stamp.sequence >= sequence
 
     async def write_thread(self, org: OrgId, thread: ThreadId, view: ThreadView, revision: int) -> None:
         """Write a thread's view in the place of a revision.
@@ -118,7 +136,10 @@ class Views:
                 return
 
     async def threads(self, org: OrgId) -> AsyncIterator[ThreadSummary]:
-        """Yield every thread of an org, the one that changed longest ago first."""
+        """Yield every thread of an org, the one that changed longest ago first.
+
+        Views of other versions are listed too, as far as they can be read: a list decides nothing.
+        """
         found: dict[str, ThreadSummary] = {}
         stream = f"KV_{subjects.THREADS_BUCKET}"
         filter_ = subjects.bucket_key(subjects.THREADS_BUCKET, f"{org}.*")
@@ -126,7 +147,7 @@ class Views:
             for stored in batch:
                 # One that changes while this reads comes twice, the second time as it is now.
                 found.pop(stored.subject, None)
-                view = _view_of(stored)
+                view = _readable(stored)
                 if view is not None:
                     found[stored.subject] = summary(ThreadId(stored.subject.rpartition(".")[2]), view.state)
         for entry in found.values():
@@ -157,10 +178,14 @@ def summary(thread: ThreadId, state: ThreadState) -> ThreadSummary:
 
 
 def _view_of(stored: Stored) -> ThreadView | None:
+    view = _readable(stored)
+    return view if view is not None and view.fold_version == FOLD_VERSION else None
+
+
+def _readable(stored: Stored) -> ThreadView | None:
     if _OPERATION in stored.headers:
         return None
     try:
-        view = ThreadView.model_validate_json(stored.data)
+        return ThreadView.model_validate_json(stored.data)
     except ValidationError:
         return None
-    return view if view.fold_version == FOLD_VERSION else None

@@ -9,12 +9,14 @@ from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from decopilot.contracts.commands import Refused, Reply
+from decopilot.contracts.events import UnknownEventError
 from decopilot.domain.commands import RefusedError
 from decopilot.kit import telemetry
 from decopilot.log.store import UNCERTAIN, MessageTooLargeError
 from decopilot_command.wishes import Wish
 
 TOO_LARGE = "The message does not fit the broker."
+TOO_OLD = "A newer version has written to the thread; ask again."
 RESERVE_BYTES = 64 * 1024
 """What the event and the run's first frame hold beside the message: what they can't hold starts no run."""
 
@@ -55,6 +57,10 @@ async def _answer(wish: Wish[Any], body: bytes, headers: dict[str, str]) -> Repl
             # What was resolved bit by bit goes on in one event.
             log.info("request_refused", code="body_too_large", size_bytes=error.size_bytes, **about)
             return Refused(code="body_too_large", detail=TOO_LARGE)
+        except UnknownEventError as error:
+            # Nothing is decided on a state that can't be known here: a newer copy is to be asked.
+            log.warning("event_unknown", sequence=error.sequence, **about)
+            return Refused(code="version_too_old", detail=TOO_OLD)
         except UNCERTAIN as error:
             log.warning("request_undecided", error=repr(error), **about)
             return Refused(code="broker_unavailable", detail="The broker did not answer in time; ask again.")

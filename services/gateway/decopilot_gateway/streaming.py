@@ -12,6 +12,7 @@ from typing import Protocol
 import structlog
 from aiohttp import HttpVersion11, web
 
+from decopilot.contracts.events import UnknownEventError
 from decopilot_gateway import sse
 
 RETRY_MS = 1_000
@@ -206,6 +207,11 @@ async def stream(
                 request.transport.abort()
     except ConnectionResetError:
         pass
+    except UnknownEventError as error:
+        # Who may have what comes next is for a newer gateway to say.
+        log.warning("event_unknown", path=request.path, sequence=error.sequence)
+        if request.transport is not None:
+            request.transport.abort()
     except Exception:
         log.exception("stream_failed", path=request.path)
         if request.transport is not None:
