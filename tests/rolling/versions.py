@@ -1,0 +1,155 @@
+"""Versions side by side: the one before, this one, and one that is made up for the one after."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PREVIOUS = "67d80c8f5199a0e6a93a4d0cc7657ab1bcdfb87e"
+"""The last commit before the services learned to be upgraded one by one."""
+REPOSITORY = Path(__file__).parents[2]
+ROOMS = ("libs", "services/command", "services/runner", "services/reactor", "services/gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version: the interpreter of its environment, and the tree it takes precedence with (None: what is installed)."""
+
+    name: str
+    tree: Path | None
+    python: str = sys.executable
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What makes a process one of this version."""
+        rooms = () if self.tree is None else (str(self.tree / room) for room in ROOMS)
+        return {"PYTHONPATH": os.pathsep.join(rooms)}
+
+
+def has_previous() -> bool:
+    """Tell whether the history reaches back to the previous version."""
+    asked = subprocess.run(["git", "cat-file", "-e", PREVIOUS], cwd=REPOSITORY, capture_output=True, check=False)
+    return asked.returncode == 0
+
+
+def previous(folder: Path, *, own_environment: bool = False) -> Version:
+    """Unpack the previous version; with its `own_environment`, install it there with its own dependencies."""
+    tree = folder / "previous"
+    tree.mkdir()
+    with subprocess.Popen(["git", "archive", PREVIOUS, *ROOMS], cwd=REPOSITORY, stdout=subprocess.PIPE) as archiving:
+        assert archiving.stdout is not None
+        with tarfile.open(fileobj=archiving.stdout, mode="r|") as archive:
+            archive.extractall(tree, filter="data")
+    assert archiving.returncode == 0
+    if not own_environment:
+        return Version("previous", tree)
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    python = str(folder / "venv" / "bin" / "python")
+    source = f"git+{REPOSITORY.as_uri()}@{PREVIOUS}"
+    subprocess.run([python, "-m", "pip", "install", "-q", source], check=True)
+    return Version("previous", None, python)
+
+
+def present() -> Version:
+    """Tell of this version."""
+    return Version("present", REPOSITORY)
+
+
+def following(folder: Path) -> Version:
+    """Make up the version after this one: a copy of it, changed as an upgrade may change it."""
+    tree = folder / "following"
+    for room in ROOMS:
+        shutil.copytree(REPOSITORY / room, tree / room, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
+    for file, changes in CHANGES.items():
+        path = tree / "libs" / "decopilot" / file
+        text = path.read_text()
+        for before, after in changes:
+            assert before in text, f"{file} has no {before!r} any more"
+            text = text.replace(before, after, 1)
+        path.write_text(text)
+    return Version("following", tree)
+
+
+RENAMED = "thread_renamed"
+PRIORITY = 7
+FLAVOUR = "lemon"
+HEADER = "Decopilot-Following"
+CHUNK = "data-following"
+
+CHANGES: Mapping[str, tuple[tuple[str, str], ...]] = {
+    # A new type of event, and two new fields.
+    "contracts/events.py": (
+        (
+            "class ThreadArchived(Frozen):",
+            "class ThreadRenamed(Frozen):\n"
+            '    """The thread goes by a name that it was given by a person."""\n\n'
+            f'    type: Literal["{RENAMED}"] = "{RENAMED}"\n'
+            "    at: AwareDatetime\n    user_id: User\n    name: str\n\n\n"
+            "class ThreadArchived(Frozen):",
+        ),
+        ("    ThreadArchived,\n", "    ThreadArchived,\n    ThreadRenamed,\n"),
+        ("    | ThreadArchived\n", "    | ThreadArchived\n    | ThreadRenamed\n"),
+        ("_OF_THREADS = ", "_OF_THREADS = ThreadRenamed | "),
+        (
+            "    message_hash: str\n    assistant_id: Message\n    config: RunConfig\n    interrupts",
+            "    message_hash: str\n    assistant_id: Message\n    config: RunConfig\n    priority: int = 0\n    interrupts",
+        ),
+        ("    regenerates: Message | None = None\n", "    regenerates: Message | None = None\n    priority: int = 0\n"),
+    ),
+    "contracts/messages.py": (
+        (
+            "    role: str | None = None\n    tool_approval",
+            '    role: str | None = None\n    flavour: str = ""\n    tool_approval',
+        ),
+    ),
+    "contracts/frames.py": (("headers = {FRAME_ID:", f'headers = {{"{HEADER}": "1", FRAME_ID:'),),
+    "log/journal.py": (
+        (
+            "            CORRELATION: run_of(event) or thread,\n",
+            f'            CORRELATION: run_of(event) or thread,\n            "{HEADER}": "1",\n',
+        ),
+    ),
+    "log/permissions.py": (('"thread_titled",\n', f'"thread_titled",\n                "{RENAMED}",\n'),),
+    # What it means, and who says it when.
+    "domain/thread.py": (
+        ("FOLD_VERSION = ", "FOLD_VERSION = 1000 + "),
+        ("    ThreadArchived,\n", "    ThreadArchived,\n    ThreadRenamed,\n"),
+        (
+            "        case ThreadArchived():\n",
+            "        case ThreadRenamed():\n"
+            '            renamed = {"title": event.name, "is_titled": True, "updated_at": event.at.isoformat()}\n'
+            "            return state.model_copy(update=renamed)\n        case ThreadArchived():\n",
+        ),
+    ),
+    "domain/wishing.py": (
+        ("    ThreadArchived,\n", "    ThreadArchived,\n    ThreadRenamed,\n"),
+        (
+            "return ThreadTitled(at=command.now, user_id=command.user_id, title=command.title)",
+            "return ThreadRenamed(at=command.now, user_id=command.user_id, name=command.title)",
+        ),
+        (
+            "        config=command.config,\n        interrupts",
+            f'        config=command.config.model_copy(update={{"flavour": "{FLAVOUR}"}}),\n        priority={PRIORITY},\n        interrupts',
+        ),
+    ),
+    "domain/decider.py": (
+        ("        config=head.config,\n", "        config=head.config,\n        priority=head.priority,\n"),
+    ),
+    "domain/watching.py": (
+        ("    ThreadArchived,\n", "    ThreadArchived,\n    ThreadRenamed,\n"),
+        (
+            "        case ThreadArchived():\n",
+            '        case ThreadRenamed():\n            told = [("thread.renamed", {})]\n        case ThreadArchived():\n',
+        ),
+    ),
+    "domain/margins.py": (
+        (
+            "    question = requested.message\n",
+            f'    chunks.append(transient("{CHUNK}", {{"says": "hello"}}))\n    question = requested.message\n',
+        ),
+    ),
+}
