@@ -22,8 +22,8 @@ from support.services import UNLIMITED, http_status
 from support.stack import free_port
 
 SECRET = "a secret of thirty-two characters"
-READY_S = 90.0
-LEFT_S = 60.0
+READY_S = 300.0
+LEFT_S = 120.0
 
 
 @dataclass(slots=True)

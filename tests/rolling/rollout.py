@@ -1,4 +1,4 @@
-"""A rollout under load, judged by the newest of its versions: `python -m rolling.rollout` with that one's rooms ahead."""
+"""A rollout under load, judged by the newest of its versions, which runs this with its own rooms ahead."""
 
 import asyncio
 import json
@@ -23,9 +23,10 @@ from chaos.verdict import Verdict
 from decopilot.contracts import subjects
 from decopilot.kit.connection import connected
 from decopilot.log.store import Store
+from rolling.changes import FLAVOUR, HEADER, PRIORITY, RENAMED
 from rolling.fleet import Copy, Fleet, fleet
 from rolling.silence import silences
-from rolling.versions import FLAVOUR, HEADER, PRIORITY, RENAMED, Version
+from rolling.versions import Version
 
 READERS_FIRST = ("reactor", "runner", "command", "gateway")
 """As docs/upgrading.md has it."""
@@ -42,10 +43,11 @@ class Plan:
     versions: Sequence[Mapping[str, Any]]
     seed: int = 1
     seconds: float = 50.0
-    watched: int = 6
+    watched: int = 4
     unwatched: int = 1
-    pace: float = 1.0
+    pace: float = 0.5
     copies: int = 2
+    runners: int = 1
 
     def schedule(self) -> Schedule:
         """The load."""
@@ -115,7 +117,7 @@ def roll(plan: Plan) -> dict[str, Any]:
     notes = folder / "demo" / "notes.jsonl"
     versions = [Version(one["name"], one["tree"] and Path(one["tree"]), one["python"]) for one in plan.versions]
     environment = limits.environment | {"DECOPILOT_DEMO_DIR": str(notes.parent)}
-    scale = dict.fromkeys(WRITERS_FIRST, plan.copies)
+    scale = dict.fromkeys(WRITERS_FIRST, plan.copies) | {"runner": plan.runners}
     with fleet(folder, environment) as ground:
         rollout = Rollout(ground, plan.schedule(), limits, notes, verdict)
         rollout.ground, rollout.versions = ground, versions

@@ -1,6 +1,5 @@
 """Does a promise break while versions are mixed? In full: `make rolling` (docs/upgrading.md)."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rolling.changes import CHANGES
+
 PREVIOUS = "67d80c8f5199a0e6a93a4d0cc7657ab1bcdfb87e"
 """The last commit before the services learned to be upgraded one by one."""
 REPOSITORY = Path(__file__).parents[2]
@@ -72,84 +74,3 @@ def following(folder: Path) -> Version:
             text = text.replace(before, after, 1)
         path.write_text(text)
     return Version("following", tree)
-
-
-RENAMED = "thread_renamed"
-PRIORITY = 7
-FLAVOUR = "lemon"
-HEADER = "Decopilot-Following"
-CHUNK = "data-following"
-
-CHANGES: Mapping[str, tuple[tuple[str, str], ...]] = {
-    # A new type of event, and two new fields.
-    "contracts/events.py": (
-        (
-            "class ThreadArchived(Frozen):",
-            "class ThreadRenamed(Frozen):\n"
-            '    """The thread goes by a name that it was given by a person."""\n\n'
-            f'    type: Literal["{RENAMED}"] = "{RENAMED}"\n'
-            "    at: AwareDatetime\n    user_id: User\n    name: str\n\n\n"
-            "class ThreadArchived(Frozen):",
-        ),
-        ("    ThreadArchived,\n", "    ThreadArchived,\n    ThreadRenamed,\n"),
-        ("    | ThreadArchived\n", "    | ThreadArchived\n    | ThreadRenamed\n"),
-        ("_OF_THREADS = ", "_OF_THREADS = ThreadRenamed | "),
-        (
-            "    message_hash: str\n    assistant_id: Message\n    config: RunConfig\n    interrupts",
-            "    message_hash: str\n    assistant_id: Message\n    config: RunConfig\n    priority: int = 0\n    interrupts",
-        ),
-        ("    regenerates: Message | None = None\n", "    regenerates: Message | None = None\n    priority: int = 0\n"),
-    ),
-    "contracts/messages.py": (
-        (
-            "    role: str | None = None\n    tool_approval",
-            '    role: str | None = None\n    flavour: str = ""\n    tool_approval',
-        ),
-    ),
-    "contracts/frames.py": (("headers = {FRAME_ID:", f'headers = {{"{HEADER}": "1", FRAME_ID:'),),
-    "log/journal.py": (
-        (
-            "            CORRELATION: run_of(event) or thread,\n",
-            f'            CORRELATION: run_of(event) or thread,\n            "{HEADER}": "1",\n',
-        ),
-    ),
-    "log/permissions.py": (('"thread_titled",\n', f'"thread_titled",\n                "{RENAMED}",\n'),),
-    # What it means, and who says it when.
-    "domain/thread.py": (
-        ("FOLD_VERSION = ", "FOLD_VERSION = 1000 + "),
-        ("    ThreadArchived,\n", "    ThreadArchived,\n    ThreadRenamed,\n"),
-        (
-            "        case ThreadArchived():\n",
-            "        case ThreadRenamed():\n"
-            '            renamed = {"title": event.name, "is_titled": True, "updated_at": event.at.isoformat()}\n'
-            "            return state.model_copy(update=renamed)\n        case ThreadArchived():\n",
-        ),
-    ),
-    "domain/wishing.py": (
-        ("    ThreadArchived,\n", "    ThreadArchived,\n    ThreadRenamed,\n"),
-        (
-            "return ThreadTitled(at=command.now, user_id=command.user_id, title=command.title)",
-            "return ThreadRenamed(at=command.now, user_id=command.user_id, name=command.title)",
-        ),
-        (
-            "        config=command.config,\n        interrupts",
-            f'        config=command.config.model_copy(update={{"flavour": "{FLAVOUR}"}}),\n        priority={PRIORITY},\n        interrupts',
-        ),
-    ),
-    "domain/decider.py": (
-        ("        config=head.config,\n", "        config=head.config,\n        priority=head.priority,\n"),
-    ),
-    "domain/watching.py": (
-        ("    ThreadArchived,\n", "    ThreadArchived,\n    ThreadRenamed,\n"),
-        (
-            "        case ThreadArchived():\n",
-            '        case ThreadRenamed():\n            told = [("thread.renamed", {})]\n        case ThreadArchived():\n',
-        ),
-    ),
-    "domain/margins.py": (
-        (
-            "    question = requested.message\n",
-            f'    chunks.append(transient("{CHUNK}", {{"says": "hello"}}))\n    question = requested.message\n',
-        ),
-    ),
-}

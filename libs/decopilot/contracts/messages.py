@@ -68,13 +68,15 @@ class AskedConfig(Frozen):
     """Less time than every run has, where it is to have less."""
 
 
-class RunConfig(Kept, AskedConfig):
+class RunConfig(AskedConfig):
     """How a run is to be done: fixed when it is requested, the same for every attempt.
 
     `model` is the one that its tier had then (an agent of one's own has models of its own, and a run from before models
     were recorded none); `role` is the one that its user had, whose models may have become fewer by the time of another
     attempt.
     """
+
+    model_config = Kept.model_config
 
     tier: Tier = "smart"
     model: str | None = None

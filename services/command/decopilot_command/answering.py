@@ -34,7 +34,7 @@ def answering(wish: Wish[Any], *, max_payload_bytes: int) -> Callable[[NatsMessa
     return answer
 
 
-async def _answer(wish: Wish[Any], body: bytes, headers: dict[str, str]) -> Reply:
+async def _answer(wish: Wish[Any], body: bytes, headers: dict[str, str]) -> Reply:  # noqa: PLR0911  one case per outcome
     try:
         request = wish.form.model_validate_json(body)
     except ValidationError as error:

@@ -70,7 +70,7 @@ def problem_bytes(code: str, detail: str) -> bytes:
 
 
 @web.middleware
-async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: PLR0911  one case per kind
     """Turn what handlers raise into problems; what nobody foresaw is logged and told without its text."""
     try:
         return await handler(request)

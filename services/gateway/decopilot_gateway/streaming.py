@@ -174,7 +174,7 @@ class Pulse:
                 self._channels.pop(channel)[1].reschedule(clock())
 
 
-async def stream(
+async def stream(  # noqa: C901  one case per way to end
     request: web.Request, leaving: Leaving, pulse: Pulse, lease: Lease, write: Callable[[Channel], Awaitable[None]]
 ) -> web.StreamResponse:
     """Answer with an event stream that `write` fills, until the lease ends.
