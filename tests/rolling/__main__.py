@@ -19,6 +19,9 @@ def main() -> int:
     parser.add_argument("--pace", type=float, default=0.25)
     parser.add_argument("--copies", type=int, default=2, help="of each service")
     parser.add_argument("--runners", type=int, default=2)
+    parser.add_argument(
+        "--text", default="/count 60 500", help="what is asked on every thread before a service is replaced"
+    )
     parser.add_argument("--same-environment", action="store_true", help="run the previous version in this environment")
     told = vars(parser.parse_args())
     own_environment = not told.pop("same_environment")

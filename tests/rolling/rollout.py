@@ -42,12 +42,14 @@ class Plan:
     folder: str
     versions: Sequence[Mapping[str, Any]]
     seed: int = 1
-    seconds: float = 50.0
+    seconds: float = 20.0
     watched: int = 4
     unwatched: int = 1
     pace: float = 0.5
     copies: int = 2
     runners: int = 1
+    text: str = "/count 30 40"
+    """What is asked on every thread before a service is replaced, beside what is drawn."""
 
     def schedule(self) -> Schedule:
         """The load."""
@@ -60,6 +62,7 @@ class Rollout(Conductor):
     ground: Fleet
     versions: Sequence[Version]
     took_s: list[float]
+    text: str
 
     async def _disturb(self, saboteur: Saboteur, doors: Doors, recorder: Recorder) -> None:
         self.took_s = []
@@ -68,10 +71,21 @@ class Rollout(Conductor):
             await asyncio.to_thread(self.ground.provision, version)
             is_last = version is self.versions[-1]
             for service in WRITERS_FIRST if is_last else READERS_FIRST:
+                await self._ask(doors, f"{version.name}-{service}")
                 await self.ground.replace(service, version, lambda copy: saboteur.hits.append(_left(copy)))
                 if is_last and service == "command":
                     await self._rename(doors, recorder)
             self.took_s.append(round(time.monotonic() - began, 1))
+
+    async def _ask(self, doors: Doors, mark: str) -> None:
+        """Have runs under way everywhere, and others that wait their turn, while copies are replaced."""
+        asked = []
+        for number, name in enumerate(self._names):
+            url = f"{doors.urls[number % len(doors.urls)]}/{ORG}/decopilot/threads/{name}/messages"
+            for part, text in (("now", self.text), ("next", f"/steps 2 /note {name}-{mark}")):
+                message = {"id": f"{name}-{mark}-{part}", "role": "user", "parts": [{"type": "text", "text": text}]}
+                asked.append(await doors.call_url("POST", url, {"messages": [message]}))
+        assert any(answer is not None and answer.status == 202 for answer in asked), "nothing is accepted"  # noqa: PLR2004  HTTP
 
     async def _rename(self, doors: Doors, recorder: Recorder) -> None:
         """Have threads renamed until there are events that nobody else can read."""
@@ -120,7 +134,7 @@ def roll(plan: Plan) -> dict[str, Any]:
     scale = dict.fromkeys(WRITERS_FIRST, plan.copies) | {"runner": plan.runners}
     with fleet(folder, environment) as ground:
         rollout = Rollout(ground, plan.schedule(), limits, notes, verdict)
-        rollout.ground, rollout.versions = ground, versions
+        rollout.ground, rollout.versions, rollout.text = ground, versions, plan.text
 
         async def conduct() -> tuple[Evidence, list[str], dict[str, int]]:
             await ground.launch(versions[0], scale)

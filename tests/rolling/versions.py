@@ -19,7 +19,7 @@ ROOMS = ("libs", "services/command", "services/runner", "services/reactor", "ser
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version: the interpreter of its environment, and the tree it takes precedence with (None: what is installed)."""
+    """A version: the interpreter of its environment, and the tree that goes before what is installed there."""
 
     name: str
     tree: Path | None
