@@ -12,15 +12,14 @@ from nats.aio.msg import Msg
 from decopilot.contracts import subjects
 from decopilot.contracts.commands import RETITLE_THREAD, Receipt, Refused, RetitleThread, decode_reply
 from decopilot.contracts.events import RunQueued, RunRequested, UnknownEventError, decode_event
+from decopilot.contracts.frames import decode_frame
 from decopilot.contracts.ids import ThreadId
-from decopilot.contracts.watch import WatchEvent
 from decopilot.domain.commands import Promote
 from decopilot.domain.decider import decide
 from decopilot.domain.thread import FOLD_VERSION, INITIAL, evolve
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
-from decopilot.log.watchlog import WatchLog
 from decopilot_command.app import build
 from decopilot_gateway import commanding
 from decopilot_gateway.commanding import Commander
@@ -30,6 +29,8 @@ from support.gateways import ORG, Run, read_run, running_gateway
 from support.reactors import ByHand, reactors
 from support.services import Record, running, until
 from support.stack import free_port
+from support.telling import Teller
+from support.watcher import watching
 
 THREAD = ThreadId("t1")
 RETITLE = RetitleThread(org=ORG, thread=THREAD, user="ada", role="owner", title="Mine")
@@ -120,7 +121,7 @@ async def test_reactors_leave_an_unknown_event_and_do_the_rest(
     async with reactors(settings):
         await until(lambda: record.views.snapshot(ORG, THREAD))
         await sing(store)
-        await by_hand_start(record, run)
+        await start_as_newer(record, run)
         await record.send("t2", "hello")
         await until(lambda: record.views.snapshot(ORG, ThreadId("t2")))
 
@@ -134,7 +135,7 @@ async def test_reactors_leave_an_unknown_event_and_do_the_rest(
     assert 1 == view.sequence
 
 
-async def by_hand_start(record: Record, run: str) -> None:
+async def start_as_newer(record: Record, run: str) -> None:
     """Append `run_started` as a newer runner does, which knows what stands before it."""
     body = {"type": "run_started", "at": datetime.now(UTC).isoformat(), "run_id": run, "attempt": 1, "runner_id": "x"}
     subject = subjects.event(ORG, THREAD, "run_started")
@@ -183,31 +184,38 @@ def test_what_a_newer_version_says_of_a_queued_run_is_handed_on_when_its_turn_co
     assert (7, "lemon") == (told["priority"], told["config"]["flavour"])
 
 
-async def test_chunks_and_headers_of_a_newer_version_pass_an_older_gateway(
-    store: Store, record: Record, settings: Settings
-) -> None:
-    del record
+async def test_chunks_of_a_newer_version_pass_an_older_gateway(store: Store, settings: Settings) -> None:
+    sung = {"type": "sing", "tune": [1, 2]}
     async with running_gateway(settings.nats_url) as gateway, Run(store, THREAD) as run:
         await run.record_request()
         viewer = gateway.viewer(THREAD)
         async with viewer.attached() as chunks:
             await run.start("a")
-            await run.write({"type": "sing", "tune": [1, 2]})
-            frame = await store.last(subjects.CHUNKS_STREAM, subjects.chunks(ORG, THREAD, run.run_id))
-            assert frame is not None
+            await run.write(sung)
             await run.close()
             await read_run(chunks)
-    assert {"type": "sing", "tune": [1, 2]} in [chunk for chunk in viewer.chunks if chunk["type"] == "sing"]
+    assert [sung] == [chunk for chunk in viewer.chunks if chunk["type"] == "sing"]
+
+
+async def test_headers_of_a_newer_version_are_passed_over(store: Store) -> None:
+    async with Run(store, THREAD) as run:
+        await run.start("a")
+    stored = await store.last(subjects.CHUNKS_STREAM, subjects.chunks(ORG, THREAD, run.run_id))
+    assert stored is not None
+    known, newer = (
+        decode_frame(stored.subject, stored.sequence, stored.headers | more, stored.data)
+        for more in ({}, {"Decopilot-Tune": "la"})
+    )
+    assert known == newer
 
 
 async def test_watch_events_of_a_newer_version_pass_an_older_gateway(store: Store, settings: Settings) -> None:
-    del settings
-    log = WatchLog(store)
-    event = WatchEvent(
-        id="1-0", type="decopilot.thread.sang", subject=THREAD, data={"tune": "la"}, time=datetime.now(UTC)
-    )
-    await log.append(ORG, THREAD, "thread.sang", event, after=0)
-    assert (1, (1, 0)) == await log.position(ORG, THREAD)
+    teller = Teller(store)
+    async with running_gateway(settings.nats_url) as gateway, watching(gateway.api) as watcher:
+        await watcher.next()
+        await teller.tell("thread.sang", tune="la")
+        told = await watcher.next()
+    assert ("decopilot.thread.sang", "la") == (told.name, told.data["data"]["tune"])
 
 
 async def test_nothing_is_read_past_what_is_unknown(store: Store, record: Record, settings: Settings) -> None:

@@ -85,7 +85,7 @@ class Rollout(Conductor):
             for part, text in (("now", self.text), ("next", f"/steps 2 /note {name}-{mark}")):
                 message = {"id": f"{name}-{mark}-{part}", "role": "user", "parts": [{"type": "text", "text": text}]}
                 asked.append(await doors.call_url("POST", url, {"messages": [message]}))
-        assert any(answer is not None and answer.status == 202 for answer in asked), "nothing is accepted"  # noqa: PLR2004  HTTP
+        assert any(answer is not None and answer.status == 202 for answer in asked), "nothing is accepted"
 
     async def _rename(self, doors: Doors, recorder: Recorder) -> None:
         """Have threads renamed until there are events that nobody else can read."""
