@@ -109,7 +109,7 @@ async def _lost(operator: Fleet) -> tuple[list[str], dict[str, int]]:
     """Find what older versions have lost of what the newest said; count what of it there was."""
     queued: dict[str, dict[str, Any]] = {}
     lost: list[str] = []
-    found = {"renamed": 0, "headers": 0, "fields": 0, "chunks": 0}
+    found = {"renamed": 0, "headers": 0, "fields": 0}
     async with connected(operator.operator, "rollout") as nc, Store(nc) as store:
         for stored in await whole(store, subjects.EVENTS_STREAM, EVENTS):
             told = json.loads(stored.data)

@@ -30,6 +30,7 @@ def test_no_promise_is_broken_while_every_service_is_replaced_one_by_one(report:
 def test_what_only_the_newer_version_can_read_is_left_to_it(report: dict[str, Any]) -> None:
     assert report["found"]["renamed"] > 0
     assert report["found"]["headers"] > 0
+    assert report["found"]["fields"] > 0
     assert report["left_to_newer"] > 0
     assert [] == report["lost"]
 
