@@ -1,6 +1,6 @@
 # GNU make 3.81 or newer. Everything it installs goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help up test check fmt docs audit sbom lock clean require-python
+.PHONY: help up test check fmt docs rolling audit sbom lock clean require-python
 
 PYTHON ?= python3
 VENV := .venv
@@ -52,6 +52,9 @@ fmt: $(VENV)/.installed-test ## Format the code and fix what can be fixed
 
 docs: $(VENV)/.installed-test ## Write docs/api, which tells what the code says of its APIs
 	$(BIN)/python deploy/api_documents.py
+
+rolling: $(VENV)/.installed-test ## Replace every service twice under load, versions mixed (some ten minutes)
+	@cd tests && ../$(BIN)/python -m rolling $(ARGS)
 
 audit: $(VENV)/.installed-test ## Ask after known vulnerabilities of what we ship; AUDIT=--strict fails where nobody can be asked
 	$(BIN)/python deploy/supply_chain.py audit $(AUDIT)

@@ -51,7 +51,7 @@ def _page(openapi: dict[str, Any], asyncapi: dict[str, Any]) -> Iterator[str]:
         "- [openapi.json](openapi.json), OpenAPI 3.1: what clients may ask of the gateway, which serves it, too.",
         "  What they may rely on beside the forms stands in [protocol.md](../protocol.md).",
         "- [asyncapi.json](asyncapi.json), AsyncAPI 3.0: what the services say to each other over NATS. It is no",
-        "  promise to anybody else, but for what [upgrading](../upgrading.md) relies on. Any tool of AsyncAPI reads it.",
+        "  promise to anybody else, but for what [upgrading](../upgrading.md) relies on; any AsyncAPI tool reads it.",
         "",
         "## HTTP",
         "",

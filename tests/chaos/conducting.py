@@ -14,7 +14,7 @@ from chaos.evidence import Evidence, Limits
 from chaos.judging_runs import driver_of
 from chaos.ledger import Ledger
 from chaos.recorder import CHUNKS, Recorder, whole
-from chaos.sabotage import Saboteur
+from chaos.sabotage import Ground, Saboteur
 from chaos.schedule import WATCHERS, Schedule
 from chaos.truth import ThreadTruth, position_of, truths
 from chaos.users import User
@@ -23,7 +23,6 @@ from chaos.viewers import FOR_GOOD_S, Event, Stream, Viewer
 from decopilot.contracts import subjects
 from decopilot.kit.connection import connected
 from decopilot.log.store import Store, patiently
-from support.stack import Stack
 
 REST_S = 60.0
 DRAINED_S = 45.0
@@ -50,10 +49,10 @@ async def background() -> AsyncIterator[Start]:
 
 
 class Conductor:
-    """Runs a schedule against a stack; what could not be waited for is a violation already."""
+    """Runs a schedule against a ground; what could not be waited for is a violation already."""
 
-    def __init__(self, stack: Stack, schedule: Schedule, limits: Limits, notes: Path, verdict: Verdict) -> None:
-        self._stack = stack
+    def __init__(self, ground: Ground, schedule: Schedule, limits: Limits, notes: Path, verdict: Verdict) -> None:
+        self._ground = ground
         self._schedule = schedule
         self._limits = limits
         self._notes = notes
@@ -64,16 +63,16 @@ class Conductor:
         """Do it all."""
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with (
-            connected(self._stack.operator, "chaos") as nc,
+            connected(self._ground.operator, "chaos") as nc,
             Store(nc) as store,
             aiohttp.ClientSession(connector=connector) as session,
             background() as start,
         ):
             recorder = Recorder(store)
-            saboteur = Saboteur(self._stack, self._notes, lambda: self._drivers(recorder))
+            saboteur = Saboteur(self._ground, self._notes, lambda: self._drivers(recorder))
             await recorder.listen()
             start(recorder.follow())
-            doors, rival, stranger = await self._doors(session, saboteur)
+            doors, rival, stranger = await self._doors(session)
             viewers = [
                 Viewer.of(plan, doors, self._schedule.seed)
                 for thread in self._schedule.threads
@@ -106,12 +105,17 @@ class Conductor:
             ]
             for stream in (*watchers, *(viewer.stream for viewer in viewers)):
                 start(stream.follow())
-            await asyncio.gather(saboteur.strike_all(self._schedule.faults), *(user.act() for user in users))
+            await asyncio.gather(self._disturb(saboteur, doors, recorder), *(user.act() for user in users))
             for stream in (*watchers, *(viewer.stream for viewer in viewers)):
                 stream.settled.set()
             await self._quiet(evidence, doors)
             await evidence.gather(self._names, doors, self._notes)
         return evidence
+
+    async def _disturb(self, saboteur: Saboteur, doors: Doors, recorder: Recorder) -> None:
+        """Do what the promises are to hold against."""
+        del doors, recorder
+        await saboteur.strike_all(self._schedule.faults)
 
     def _drivers(self, recorder: Recorder) -> dict[str, int]:
         return {
@@ -123,11 +127,11 @@ class Conductor:
     def _chance(self, name: str) -> random.Random:
         return random.Random(f"{self._schedule.seed}/{name}")
 
-    async def _doors(self, session: aiohttp.ClientSession, saboteur: Saboteur) -> Sequence[Doors]:
-        gateways = (process for process in saboteur.processes() if process.service == "gateway")
+    async def _doors(self, session: aiohttp.ClientSession) -> Sequence[Doors]:
+        gateways = (process for process in self._ground.processes() if process.service == "gateway")
         urls = tuple(f"http://127.0.0.1:{gateway.port}" for gateway in gateways)
         people = (("local", "me"), ("local", "bob"), ("elsewhere", "eve"))
-        return [Doors(session, urls, await asyncio.to_thread(self._stack.token, *who)) for who in people]
+        return [Doors(session, urls, await asyncio.to_thread(self._ground.token, *who)) for who in people]
 
     async def _quiet(self, evidence: Evidence, doors: Doors) -> None:
         recorder = evidence.recorder

@@ -9,10 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from chaos.schedule import Fault
-from decopilot.cli.state import ProcessInfo, RunInfo
-from support.stack import Stack
+from decopilot.cli.state import ProcessInfo
+from decopilot.kit.settings import Settings
 
 MARK_S = 4.0
 """So long a tool is waited for."""
@@ -35,6 +36,20 @@ class Hit:
         return f"{self.fault.service} {self.fault.blow}"
 
 
+class Ground(Protocol):
+    """Everything as processes."""
+
+    @property
+    def operator(self) -> Settings:
+        """Settings that lead to the broker, as the one who may do everything there."""
+
+    def token(self, org: str, user: str) -> str:
+        """A token of an owner of an org."""
+
+    def processes(self) -> Sequence[ProcessInfo]:
+        """What runs."""
+
+
 @dataclass(slots=True)
 class Saboteur:
     """Strikes, and lets go of what it has stopped.
@@ -42,7 +57,7 @@ class Saboteur:
     `drivers` tells the processes that drive runs, by their threads; `notes` is where tools leave their marks.
     """
 
-    stack: Stack
+    ground: Ground
     notes: Path
     drivers: Callable[[], dict[str, int]]
     hits: list[Hit] = field(default_factory=list)
@@ -118,8 +133,8 @@ class Saboteur:
         return str(mark.get("text", mark.get("deleted"))).split()[0].rpartition("-")[0]
 
     def processes(self) -> Sequence[ProcessInfo]:
-        """What runs, as the supervisor tells it."""
-        return RunInfo.model_validate_json((self.stack.data_dir / "run.json").read_bytes()).processes
+        """What runs."""
+        return self.ground.processes()
 
     async def _let_go_later(self, pid: int, after_s: float) -> None:
         await asyncio.sleep(after_s)

@@ -150,22 +150,22 @@ class Schedule:
     faults: tuple[Fault, ...] = field(default=())
 
 
-def draw(seed: int, seconds: float) -> Schedule:
-    """Draw a schedule: the same from the same seed."""
+def draw(seed: int, seconds: float, *, watched: int = THREADS - 1, unwatched: int = 1, pace: float = 1.0) -> Schedule:
+    """Draw a schedule: the same from the same seed. At twice the `pace` there is half the time between two posts."""
     chance = random.Random(f"{seed}/threads")
-    # The last thread has no viewers: what is stored must not depend on them.
-    deleted = set(chance.sample(range(THREADS - 1), DELETED))
+    # The last threads have no viewers: what is stored must not depend on them.
+    deleted = set(chance.sample(range(watched), DELETED))
     threads = tuple(
-        _thread(seed, number, seconds, is_deleted=number in deleted, is_watched=number != THREADS - 1)
-        for number in range(THREADS)
+        _thread(seed, number, seconds, pace, is_deleted=number in deleted, is_watched=number < watched)
+        for number in range(watched + unwatched)
     )
     return Schedule(seed, seconds, threads, _in_time(_faults(random.Random(f"{seed}/faults"), seconds), seconds))
 
 
-def _thread(seed: int, number: int, seconds: float, *, is_deleted: bool, is_watched: bool) -> ThreadPlan:
+def _thread(seed: int, number: int, seconds: float, pace: float, *, is_deleted: bool, is_watched: bool) -> ThreadPlan:
     chance = random.Random(f"{seed}/thread/{number}")
     name = f"chaos-{number}"
-    actions = list(_actions(chance, name, seconds))
+    actions = list(_actions(chance, name, seconds, pace))
     if is_watched:
         actions += [TakeSnapshot(chance.uniform(2, seconds), rewind=chance.random() < 0.5) for _ in range(3)]
     if is_deleted:
@@ -188,14 +188,14 @@ def _viewers(chance: random.Random, thread: str) -> Iterator[ViewerPlan]:
     yield ViewerPlan(f"{thread}/slow", thread, chance.random() < 0.5, True, (2.0, 12.0), (0.0, 0.6), is_slow=True)  # noqa: FBT003  a probability's result
 
 
-def _actions(chance: random.Random, thread: str, seconds: float) -> Iterator[Action]:
+def _actions(chance: random.Random, thread: str, seconds: float, pace: float) -> Iterator[Action]:
     at_s, number = chance.uniform(0, 2), 0
     while at_s < seconds:
         number += 1
         post = _post(chance, f"{thread}-{number}", at_s, number)
         yield post
         yield from _what_follows(chance, post)
-        at_s += chance.uniform(0.4, 5.0)
+        at_s += chance.uniform(0.4, 5.0) / pace
     yield Retitle(chance.uniform(2, seconds), f"Title of {thread}")
     for kind in range(3):
         yield Trespass(chance.uniform(0, seconds), chance.randrange(8))

@@ -28,6 +28,13 @@ def with_unknown_fields(value: Any) -> Any:  # noqa: ANN401  any JSON
     return known | {"from_the_future": {"deep": [1]}}
 
 
+def without_unknown_fields(value: Any) -> Any:  # noqa: ANN401  any JSON
+    """Take back what `with_unknown_fields` has added, where it was kept."""
+    if not isinstance(value, dict):
+        return value
+    return {name: without_unknown_fields(inner) for name, inner in value.items() if name != "from_the_future"}
+
+
 def test_every_type_has_a_golden_sample() -> None:
     assert TYPES == {sample.name.split(".")[0] for sample in SAMPLES}
 
@@ -45,7 +52,8 @@ def test_a_golden_sample_loads_and_keeps_every_field(sample: Path) -> None:
 def test_fields_of_a_newer_version_are_tolerated(sample: Path) -> None:
     body = sample.read_bytes()
     newer = json.dumps(with_unknown_fields(json.loads(body))).encode()
-    assert decode_event(body) == decode_event(newer)
+    told = json.loads(decode_event(newer).model_dump_json())
+    assert json.loads(decode_event(body).model_dump_json()) == without_unknown_fields(told)
 
 
 @pytest.mark.parametrize("body", [b'{"type": "thread_sang"}', b"{}", b"[]", b"", b"\xff", b'{"type": "run_started"}'])

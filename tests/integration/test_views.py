@@ -169,9 +169,14 @@ async def test_threads_of_one_org_are_listed_the_longest_unchanged_first(views: 
         revisions[name] = (await views.read_thread(ORG, ThreadId(name)))[1]
     await views.write_thread(OrgId("other"), ThreadId("x"), view(title="x"), 0)
     await views.write_thread(ORG, ThreadId("a"), view(2, title="a2"), revisions["a"])
-    await views.write_thread(ORG, ThreadId("old"), view(version=FOLD_VERSION + 1), 0)
     listed = [(entry.id, entry.title) async for entry in views.threads(ORG)]
     assert [("b", "b"), ("c", "c"), ("a", "a2")] == listed
+
+
+@pytest.mark.parametrize("version", [FOLD_VERSION - 1, FOLD_VERSION + 1])
+async def test_a_thread_whose_view_is_of_another_version_is_listed_all_the_same(views: Views, version: int) -> None:
+    await views.write_thread(ORG, THREAD, view(version=version, title="mine"), 0)
+    assert ["mine"] == [entry.title async for entry in views.threads(ORG)]
 
 
 async def test_a_thread_that_changes_while_they_are_listed_is_listed_once(views: Views) -> None:

@@ -8,11 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from decopilot.cli.state import ProcessInfo, RunInfo
 from decopilot.kit.settings import Settings
 from decopilot.log.permissions import OPERATOR
 from support.freezing import freeze
@@ -41,6 +42,10 @@ class Stack:
         )
         found: list[dict[str, Any]] = json.loads(ran.stdout)
         return found
+
+    def processes(self) -> Sequence[ProcessInfo]:
+        """What runs, as the supervisor wrote it down last."""
+        return RunInfo.model_validate_json((self.data_dir / "run.json").read_bytes()).processes
 
     @property
     def nats_url(self) -> str:

@@ -54,7 +54,7 @@ def test_an_event_with_fields_of_a_newer_version_is_read_and_a_broken_one_is_ref
     told = sample.get("event", sample)
     more = data.draw(st.dictionaries(st.text(min_size=1).map("x_{}".format), JSON.filter(_is_finite), max_size=3))
     known = decode_event(json.dumps(told).encode())
-    assert known == decode_event(json.dumps(told | more).encode())
+    assert known.model_dump() == decode_event(json.dumps(told | more).encode()).model_dump(exclude=set(more))
     name = data.draw(st.sampled_from(sorted(told)))
     broken = told | {name: data.draw(JSON.filter(_is_finite))}
     with suppress(ValidationError):

@@ -10,7 +10,7 @@ from decopilot.contracts.chunks import FinishReason
 from decopilot.contracts.commands import Visibility
 from decopilot.contracts.ids import Message, OrgId, Run, Thread, ThreadId, User
 from decopilot.contracts.interactions import Interaction, Resolution
-from decopilot.contracts.messages import Frozen, RunConfig, UIMessage, Usage
+from decopilot.contracts.messages import Frozen, Kept, RunConfig, UIMessage, Usage
 
 FailureReason = Literal["cancelled", "error", "crashed", "timed_out", "superseded", "undeliverable"]
 
@@ -28,7 +28,7 @@ class ThreadCreated(Frozen):
     is_titled: bool = False
 
 
-class RunRequested(Frozen):
+class RunRequested(Kept):
     """A run may start: it answers a user's message, or goes on with an answer whose interactions were resolved.
 
     A continuation has no message; `continues` names the run that waited, and both share `assistant_id`. Nor has one
@@ -55,7 +55,7 @@ class RunRequested(Frozen):
     regenerates: Message | None = None
 
 
-class RunQueued(Frozen):
+class RunQueued(Kept):
     """A user's message was accepted and waits its turn; with `supersedes` it asks for the end of that run."""
 
     type: Literal["run_queued"] = "run_queued"

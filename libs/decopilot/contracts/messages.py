@@ -20,6 +20,12 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class Kept(Frozen):
+    """Base of what is handed on from one event to the next: fields from a newer version are handed on, too."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class UIMessage(Frozen):
     """An AI SDK `UIMessage`."""
 
@@ -69,6 +75,8 @@ class RunConfig(AskedConfig):
     were recorded none); `role` is the one that its user had, whose models may have become fewer by the time of another
     attempt.
     """
+
+    model_config = Kept.model_config
 
     tier: Tier = "smart"
     model: str | None = None

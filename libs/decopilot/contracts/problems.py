@@ -60,4 +60,5 @@ PROBLEMS: dict[str, Problem] = {
     "keys_unavailable": Problem(503, "The keys that sign tokens can't be had"),
     "too_many_connections": Problem(503, "Too many connections are open"),
     "storage_full": Problem(503, "The chunk log is nearly full"),
+    "version_too_old": Problem(503, "A newer version has written to the thread"),
 }

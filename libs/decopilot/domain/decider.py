@@ -75,6 +75,8 @@ def _promote(command: Promote, state: ThreadState) -> RunRequested | Interaction
         traceparent=head.traceparent,
         tracestate=head.tracestate,
         baggage=head.baggage,
+        # What a newer version said of it is for the newer version that will read it.
+        **(head.model_extra or {}),
     )
 
 

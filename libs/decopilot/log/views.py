@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pydantic import ValidationError
 
 from decopilot.contracts import subjects
+from decopilot.contracts.events import UnknownEventError
 from decopilot.contracts.ids import MessageId, OrgId, ThreadId
 from decopilot.contracts.messages import Frozen
 from decopilot.contracts.views import StoredMessage, ThreadSummary
@@ -24,6 +25,13 @@ class ThreadView(Frozen):
     fold_version: int
     sequence: int
     state: ThreadState
+
+
+class _Stamp(Frozen):
+    """What a view of any version says of itself."""
+
+    fold_version: int
+    sequence: int
 
 
 class ViewConflictError(Exception):
@@ -45,6 +53,17 @@ class Views:
         """Read a thread's view and its revision, which guards its next write (0: never written, a deletion is one)."""
         stored = await self._last(subjects.THREADS_BUCKET, subjects.thread_key(org, thread))
         return (None, 0) if stored is None else (_view_of(stored), stored.sequence)
+
+    async def is_left_to_newer(self, org: OrgId, thread: ThreadId, sequence: int) -> bool:
+        """Tell whether a newer version has written the thread's view, of this event or a later one."""
+        stored = await self._last(subjects.THREADS_BUCKET, subjects.thread_key(org, thread))
+        if stored is None or _OPERATION in stored.headers:
+            return False
+        try:
+            stamp = _Stamp.model_validate_json(stored.data)
+        except ValidationError:
+            return False
+        return stamp.fold_version > FOLD_VERSION and stamp.sequence >= sequence
 
     async def write_thread(self, org: OrgId, thread: ThreadId, view: ThreadView, revision: int) -> None:
         """Write a thread's view in the place of a revision.
@@ -129,7 +148,8 @@ class Views:
     ) -> AsyncIterator[ThreadSummary]:
         """Yield every thread of an org, the one that changed longest ago first.
 
-        `fold` reads one from the log whose view another version folded; without it, such threads are left out.
+        `fold` reads one from the log whose view an older version folded, or that can't be read; without it, views of
+        other versions are taken as far as they can be read: a list decides nothing.
         """
         found: dict[str, ThreadSummary | None] = {}
         stream = f"KV_{subjects.THREADS_BUCKET}"
@@ -138,8 +158,8 @@ class Views:
             for stored in batch:
                 # One that changes while this reads comes twice, the second time as it is now.
                 found.pop(stored.subject, None)
-                view = _view_of(stored)
-                if view is not None:
+                view = _readable(stored)
+                if view is not None and (fold is None or view.fold_version >= FOLD_VERSION):
                     found[stored.subject] = summary(_thread_of(stored.subject), view.state)
                 elif fold is not None and _OPERATION not in stored.headers:
                     found[stored.subject] = None
@@ -181,7 +201,10 @@ def summary(thread: ThreadId, state: ThreadState) -> ThreadSummary:
 async def _summary(
     org: OrgId, thread: ThreadId, fold: Callable[[OrgId, ThreadId], Awaitable[ThreadState]] | None
 ) -> ThreadSummary | None:
-    state = INITIAL if fold is None else await fold(org, thread)
+    try:
+        state = INITIAL if fold is None else await fold(org, thread)
+    except UnknownEventError:
+        return None  # a newer version knows what it is
     return None if state.room is None else summary(thread, state)
 
 
@@ -198,10 +221,14 @@ def _message_of(stored: Stored) -> StoredMessage | None:
 
 
 def _view_of(stored: Stored) -> ThreadView | None:
+    view = _readable(stored)
+    return view if view is not None and view.fold_version == FOLD_VERSION else None
+
+
+def _readable(stored: Stored) -> ThreadView | None:
     if _OPERATION in stored.headers:
         return None
     try:
-        view = ThreadView.model_validate_json(stored.data)
+        return ThreadView.model_validate_json(stored.data)
     except ValidationError:
         return None
-    return view if view.fold_version == FOLD_VERSION else None

@@ -11,6 +11,7 @@ from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from decopilot.contracts.commands import Refused, Reply
+from decopilot.contracts.events import UnknownEventError
 from decopilot.contracts.problems import PROBLEMS
 from decopilot.domain.commands import RefusedError
 from decopilot.kit import telemetry
@@ -19,6 +20,7 @@ from decopilot_command.metrics import COMMAND
 from decopilot_command.wishes import Wish
 
 TOO_LARGE = "The message does not fit the broker."
+TOO_OLD = "A newer version has written to the thread; ask again."
 RESERVE_BYTES = 64 * 1024
 """What the event and the run's first frame hold beside the message: what they can't hold starts no run."""
 
@@ -40,7 +42,7 @@ def answering(wish: Wish[Any], *, max_payload_bytes: int) -> Callable[[NatsMessa
     return answer
 
 
-async def _answer(wish: Wish[Any], body: bytes, headers: dict[str, str]) -> Reply:
+async def _answer(wish: Wish[Any], body: bytes, headers: dict[str, str]) -> Reply:  # noqa: PLR0911  one case per outcome
     try:
         request = wish.form.model_validate_json(body)
     except ValidationError as error:
@@ -63,6 +65,10 @@ async def _answer(wish: Wish[Any], body: bytes, headers: dict[str, str]) -> Repl
             # What was resolved bit by bit goes on in one event.
             log.info("request_refused", code="body_too_large", size_bytes=error.size_bytes, **about)
             return Refused(code="body_too_large", detail=TOO_LARGE)
+        except UnknownEventError as error:
+            # Nothing is decided on a state that can't be known here: a newer copy is to be asked.
+            log.warning("event_unknown", sequence=error.sequence, **about)
+            return Refused(code="version_too_old", detail=TOO_OLD)
         except UNCERTAIN as error:
             log.warning("request_undecided", error=repr(error), **about)
             return Refused(code="broker_unavailable", detail="The broker did not answer in time; ask again.")

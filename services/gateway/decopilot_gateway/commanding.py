@@ -78,7 +78,11 @@ class Commander:
             timeout = min(ATTEMPT_S, left) if may_repeat else left
             try:
                 message = await self._nc.request(subject, body, timeout=timeout, headers=telemetry.inject({}))
-                return decode_reply(message.data)
+                reply = decode_reply(message.data)
+                if not isinstance(reply, Refused) or reply.code != "version_too_old":
+                    return reply
+                # Nothing was appended, and another copy may be newer.
+                code = reply.code
             except MaxPayloadError as error:
                 raise ProblemError("body_too_large", "The message does not fit the broker.") from error
             except NoRespondersError:

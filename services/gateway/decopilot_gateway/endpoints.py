@@ -30,7 +30,7 @@ from decopilot_gateway.watching import Watch
 from decopilot_gateway.wishing import Wishing
 
 _WHO = ("unauthenticated", "forbidden", "invalid_id", "internal", "keys_unavailable")
-_READ = (*_WHO, "broker_unavailable")
+_READ = (*_WHO, "broker_unavailable", "version_too_old")
 _WISH = (*_READ, "command_unavailable", "thread_not_found")
 _BODY = ("invalid_json", "invalid_body", "body_too_large", "body_too_slow", "unsupported_media_type")
 _CHOICE = ("agent_not_found", "tier_unavailable", "model_not_allowed", "files_not_supported")

@@ -6,6 +6,7 @@ import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from decopilot.contracts.events import UnknownEventError
 from decopilot.contracts.problems import PROBLEMS
 from decopilot.domain.commands import RefusedError
 from decopilot.log.store import UNCERTAIN
@@ -71,7 +72,7 @@ def problem_bytes(code: str, detail: str) -> bytes:
 
 
 @web.middleware
-async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: PLR0911  one case per kind
     """Turn what handlers raise into problems; what nobody foresaw is logged and told without its text."""
     try:
         return await handler(request)
@@ -86,6 +87,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
         return response
+    except UnknownEventError as error:
+        log.warning("event_unknown", path=request.path, sequence=error.sequence)
+        return problem_response("version_too_old", "A newer version has written to the thread; ask again.")
     except UNCERTAIN as error:
         log.warning("broker_unavailable", path=request.path, error=repr(error))
         return problem_response("broker_unavailable", "The broker does not answer; try again.")

@@ -13,6 +13,7 @@ from typing import Protocol
 import structlog
 from aiohttp import HttpVersion11, web
 
+from decopilot.contracts.events import UnknownEventError
 from decopilot_gateway import sse
 
 RETRY_MS = 1_000
@@ -174,7 +175,7 @@ class Pulse:
                 self._channels.pop(channel)[1].reschedule(clock())
 
 
-async def stream(
+async def stream(  # noqa: C901  one case per way to end
     request: web.Request,
     leaving: Leaving,
     pulse: Pulse,
@@ -213,6 +214,11 @@ async def stream(
                 request.transport.abort()
     except ConnectionResetError:
         pass
+    except UnknownEventError as error:
+        # Who may have what comes next is for a newer gateway to say.
+        log.warning("event_unknown", path=request.path, sequence=error.sequence)
+        if request.transport is not None:
+            request.transport.abort()
     except Exception:
         log.exception("stream_failed", path=request.path)
         if request.transport is not None:

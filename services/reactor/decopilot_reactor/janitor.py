@@ -26,6 +26,7 @@ from decopilot_reactor.purging import Purger
 
 FIRST_LOOK_S = 1.0
 """Most runs are over before anybody looks after them a second time, and many before the first."""
+NEWER_AGAIN_S = 10.0
 
 log = structlog.get_logger()
 
@@ -71,7 +72,9 @@ class Janitor:
             case (RunCompleted() | RunRequiresAction() | RunFailed()) as ended:
                 await self._purger.purge(recorded, ended)
             case _:
+                # A newer version has provisioned that it is looked after, and knows how.
                 log.warning("event_not_expected", type=recorded.event.type, sequence=recorded.sequence)
+                raise NotYetError(NEWER_AGAIN_S)
 
     async def _look_after(self, recorded: Recorded, run: RunId) -> None:
         """See to it that a run ends."""

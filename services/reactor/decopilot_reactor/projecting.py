@@ -37,6 +37,9 @@ class Projector:
                 # What a tombstone follows is not shown any more, however much of it is still there.
                 await self._views.erase_thread(org, thread)
                 return None
+            if view is None and await self._views.is_left_to_newer(org, thread, recorded.sequence):
+                # It holds more than this version could say, and is not to lose that.
+                return state
             for newer in events:
                 for message in messages_of(newer):
                     await self._views.write_message(org, thread, message)

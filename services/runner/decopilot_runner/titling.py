@@ -22,6 +22,7 @@ from decopilot_runner.settings import RunnerSettings
 TRIES, BACKOFF_S = 4, 5.0
 """A provider that is down is asked again after 5, 20 and 80 seconds."""
 FIND_S = 30.0
+UNKNOWN_AGAIN_S = 5.0
 TEXT_LENGTH = 4_000
 """So much of a message tells what it is about."""
 
@@ -73,7 +74,11 @@ class Titler:
     async def handle(self, message: NatsMessage) -> None:
         """Work one item off: acknowledged when the thread has its title, or is to do without."""
         item = message.raw_message
-        recorded, text = _asked(item)
+        try:
+            recorded, text = _asked(item)
+        except UnknownEventError as unknown:
+            await _leave_to_newer(message, unknown)
+            return
         if self._find is None or recorded is None:
             await message.ack()
             return
@@ -93,6 +98,9 @@ class Titler:
         error = task.exception()
         if error is None:
             await message.ack()
+            return
+        if isinstance(error, UnknownEventError):
+            await _leave_to_newer(message, error)
             return
         tries = item.metadata.num_delivered
         log.warning(
@@ -121,13 +129,20 @@ class Titler:
                 log.info("thread_titled", org=org, thread=thread)
 
 
+async def _leave_to_newer(message: NatsMessage, error: UnknownEventError) -> None:
+    """Hand an item back: what only a newer version can read is titled by such."""
+    log.warning("event_unknown", subject=error.subject, sequence=error.sequence)
+    await message.nack(delay=UNKNOWN_AGAIN_S)
+
+
 def _asked(item: Msg) -> tuple[Recorded | None, str]:
-    """Read what a thread begins with; None where it began before, with a title, or without a word."""
-    try:
-        recorded = delivered(item)
-    except UnknownEventError:
-        # One that only a newer version can read is titled by such, or not at all.
-        return None, ""
+    """Read what a thread begins with; None where it began before, with a title, or without a word.
+
+    Raises:
+        UnknownEventError: only a newer version can read it.
+
+    """
+    recorded = delivered(item)
     event = recorded.event
     if not isinstance(event, RunRequested) or event.thread is None or event.thread.is_titled or event.message is None:
         return None, ""

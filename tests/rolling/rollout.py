@@ -1,0 +1,169 @@
+"""A rollout under load, judged by the newest of its versions, which runs this with its own rooms ahead."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from chaos.conducting import Conductor
+from chaos.doors import ORG, Doors
+from chaos.evidence import Evidence, Limits
+from chaos.judging_runs import judge_runs
+from chaos.judging_threads import judge_threads
+from chaos.judging_viewers import judge_viewers
+from chaos.recorder import EVENTS, Recorder, whole
+from chaos.sabotage import Hit, Saboteur
+from chaos.schedule import Fault, Schedule, draw
+from chaos.verdict import Verdict
+from decopilot.contracts import subjects
+from decopilot.kit.connection import connected
+from decopilot.log.store import Store
+from rolling.changes import FLAVOUR, HEADER, PRIORITY, RENAMED
+from rolling.fleet import Copy, Fleet, fleet
+from rolling.silence import silences
+from rolling.versions import Version
+
+READERS_FIRST = ("reactor", "runner", "command", "gateway")
+"""As docs/upgrading.md has it."""
+WRITERS_FIRST = ("command", "gateway", "runner", "reactor")
+"""As it should not be done: what is new is written while everybody who reads it is old."""
+RENAMED_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is rolled over to what, under which load."""
+
+    folder: str
+    versions: Sequence[Mapping[str, Any]]
+    seed: int = 1
+    seconds: float = 20.0
+    watched: int = 4
+    unwatched: int = 1
+    pace: float = 0.5
+    copies: int = 2
+    runners: int = 1
+    text: str = "/count 30 40"
+    """What is asked on every thread before a service is replaced, beside what is drawn."""
+
+    def schedule(self) -> Schedule:
+        """The load."""
+        return draw(self.seed, self.seconds, watched=self.watched, unwatched=self.unwatched, pace=self.pace)
+
+
+class Rollout(Conductor):
+    """A conductor whose disturbance is that every service is replaced, once for each further version."""
+
+    ground: Fleet
+    versions: Sequence[Version]
+    took_s: list[float]
+    text: str
+
+    async def _disturb(self, saboteur: Saboteur, doors: Doors, recorder: Recorder) -> None:
+        self.took_s = []
+        for version in self.versions[1:]:
+            began = time.monotonic()
+            await asyncio.to_thread(self.ground.provision, version)
+            is_last = version is self.versions[-1]
+            for service in WRITERS_FIRST if is_last else READERS_FIRST:
+                await self._ask(doors, f"{version.name}-{service}")
+                await self.ground.replace(service, version, lambda copy: saboteur.hits.append(_left(copy)))
+                if is_last and service == "command":
+                    await self._rename(doors, recorder)
+            self.took_s.append(round(time.monotonic() - began, 1))
+
+    async def _ask(self, doors: Doors, mark: str) -> None:
+        """Have runs under way everywhere, and others that wait their turn, while copies are replaced."""
+        asked = []
+        for number, name in enumerate(self._names):
+            url = f"{doors.urls[number % len(doors.urls)]}/{ORG}/decopilot/threads/{name}/messages"
+            for part, text in (("now", self.text), ("next", f"/steps 2 /note {name}-{mark}")):
+                message = {"id": f"{name}-{mark}-{part}", "role": "user", "parts": [{"type": "text", "text": text}]}
+                asked.append(await doors.call_url("POST", url, {"messages": [message]}))
+        assert any(answer is not None and answer.status == 202 for answer in asked), "nothing is accepted"
+
+    async def _rename(self, doors: Doors, recorder: Recorder) -> None:
+        """Have threads renamed until there are events that nobody else can read."""
+        deadline = time.monotonic() + RENAMED_S
+        count = 0
+        while sum(recorded.event.type == RENAMED for recorded in recorder.events.values()) < 3:
+            assert time.monotonic() < deadline, "nothing new is written"
+            for name in self._names[::2]:
+                count += 1
+                url = f"{doors.urls[0]}/{ORG}/decopilot/threads/{name}"
+                await doors.call_url("PATCH", url, {"title": f"Name {count}"})
+            await asyncio.sleep(0.3)
+
+
+def _left(copy: Copy) -> Hit:
+    now = datetime.now(UTC)
+    return Hit(Fault(0.0, copy.service, copy.index, "TERM"), copy.process.pid, now, now)
+
+
+async def _lost(operator: Fleet) -> tuple[list[str], dict[str, int]]:
+    """Find what older versions have lost of what the newest said; count what of it there was."""
+    queued: dict[str, dict[str, Any]] = {}
+    lost: list[str] = []
+    found = {"renamed": 0, "headers": 0, "fields": 0}
+    async with connected(operator.operator, "rollout") as nc, Store(nc) as store:
+        for stored in await whole(store, subjects.EVENTS_STREAM, EVENTS):
+            told = json.loads(stored.data)
+            found["renamed"] += told["type"] == RENAMED
+            found["headers"] += HEADER in stored.headers
+            if told["type"] == "run_queued" and told.get("priority") == PRIORITY:
+                queued[told["run_id"]] = told
+            if told["type"] == "run_requested" and told["run_id"] in queued:
+                found["fields"] += 1
+                if (told.get("priority"), told["config"].get("flavour")) != (PRIORITY, FLAVOUR):
+                    lost.append(f"{told['run_id']} was queued with a priority and a flavour, and requested without")
+    return lost, found
+
+
+def roll(plan: Plan) -> dict[str, Any]:
+    """Do it; return the verdict and the figures."""
+    folder = Path(plan.folder)
+    limits, verdict = Limits(), Verdict()
+    notes = folder / "demo" / "notes.jsonl"
+    versions = [Version(one["name"], one["tree"] and Path(one["tree"]), one["python"]) for one in plan.versions]
+    environment = limits.environment | {"DECOPILOT_DEMO_DIR": str(notes.parent)}
+    scale = dict.fromkeys(WRITERS_FIRST, plan.copies) | {"runner": plan.runners}
+    with fleet(folder, environment) as ground:
+        rollout = Rollout(ground, plan.schedule(), limits, notes, verdict)
+        rollout.ground, rollout.versions, rollout.text = ground, versions, plan.text
+
+        async def conduct() -> tuple[Evidence, list[str], dict[str, int]]:
+            await ground.launch(versions[0], scale)
+            evidence = await rollout.conduct()
+            return evidence, *await _lost(ground)
+
+        evidence, lost, found = asyncio.run(conduct())
+        left = sum('"event_unknown"' in line or "UnknownEventError" in line for line in ground.log())
+        errors = [line[:300] for line in ground.log() if '"level": "error"' in line or '"level":"error"' in line]
+    judge_runs(evidence, verdict)
+    judge_threads(evidence, verdict)
+    judge_viewers(evidence, verdict)
+    return {
+        "versions": [version.name for version in versions],
+        "rounds_s": rollout.took_s,
+        "checks": dict(verdict.checks),
+        "violations": verdict.violations,
+        "lost": lost,
+        "found": found,
+        "left_to_newer": left,
+        "errors": errors,
+        "viewers": len(evidence.viewers),
+        "runs": sum(len(thread.runs) for thread in evidence.threads.values()),
+        "answers": dict(evidence.ledger.answers),
+        "silences": asdict(silences(evidence)),
+        "table": verdict.table(),
+    }
+
+
+if __name__ == "__main__":
+    told = json.loads(sys.stdin.read())
+    Path(told["folder"], "report.json").write_text(json.dumps(roll(Plan(**told)), indent=1))
