@@ -46,7 +46,7 @@ async def operate(stack: Stack, *arguments: str) -> tuple[int, str]:
 
 
 async def contents(store: Store) -> dict[str, bytes]:
-    found = {}
+    found: dict[str, bytes] = {}
     for bucket in BUCKETS:
         async for batch in store.read(f"KV_{bucket}", f"$KV.{bucket}.>", 0):
             found |= {stored.subject: stored.data for stored in batch if stored.data}

@@ -13,6 +13,7 @@ from decopilot.contracts.frames import Frame
 from decopilot.contracts.ids import ThreadId
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
+from decopilot.log import snapshots
 from decopilot.log.backups import KEPT, MANIFEST, BackupError, Manifest, back_up
 from decopilot.log.blobs import Blobs
 from decopilot.log.erasures import Erased, Erasures, Owned
@@ -96,6 +97,7 @@ async def test_what_is_restored_is_what_was_backed_up_with_its_sequences_and_wha
     # Whoever provisions later, as every update has it, changes nothing of that.
     await provision(other.store.nc)
     config = (await other.store.js.stream_info(subjects.CHUNKS_STREAM)).config
+    assert config.republish is not None
     assert (None, 86_400, "decopilot.tail.>") == (config.mirror, config.max_age, config.republish.dest)
 
 
@@ -129,15 +131,11 @@ async def test_a_run_that_went_on_while_it_was_backed_up_is_as_its_events_know_i
         await gone.delete()
         await record.frames.erase(ORG, gone.thread)
 
-    from decopilot.log import backups  # noqa: PLC0415
-
-    original = backups.pack
-
     async def pack(nc: object, stream: str, *args: object, **options: object) -> object:
         await meanwhile(stream)
-        return await original(nc, stream, *args, **options)  # type: ignore[arg-type]
+        return await snapshots.pack(nc, stream, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(backups, "pack", pack)
+    monkeypatch.setattr("decopilot.log.backups.pack", pack)
     await back_up(record.store, folder)
     restored = await restore(other, folder)
     assert (Erased(org=ORG, thread=gone.thread),) == restored.erased
@@ -165,7 +163,9 @@ async def test_what_was_erased_since_stays_erased_and_a_ledger_tells_it(
     assert [Erased(org=ORG, thread=T1)] == ledger
     restored = await restore(other, folder, *ledger)
     assert (*ledger,) == restored.erased
-    settings = Settings(nats_url=other.store.nc.connected_url.geturl(), instance="other")
+    url = other.store.nc.connected_url
+    assert url is not None
+    settings = Settings(nats_url=url.geturl(), instance="other")
     async with reactors(settings, copies=1), asyncio.timeout(60):
         await Erasures(other.store, other.journal).wait(ledger)
     assert ["thread_deleted"] == [recorded.event.type for recorded in await other.events(T1)]
@@ -210,9 +210,7 @@ async def test_a_restore_that_fails_leaves_nothing_and_one_that_was_killed_is_be
     manifest = await back_up(record.store, folder)
     path = folder / KEPT[-1] / DATA
     path.write_bytes(b"no stream")
-    from decopilot.log import restoring  # noqa: PLC0415
-
-    monkeypatch.setattr(restoring, "read_manifest", lambda _: manifest)
+    monkeypatch.setattr("decopilot.log.restoring.read_manifest", lambda _: manifest)
     with pytest.raises(Exception, match="OBJ_decopilot_blobs"):
         await restore(record, folder, forces=True)
     assert [] == [stream.config.name for stream in await record.store.js.streams_info()]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
@@ -31,7 +32,7 @@ def record(store: Store) -> Record:
 
 async def contents(store: Store) -> dict[str, bytes]:
     """What the views' buckets hold, byte by byte; markers are nothing."""
-    found = {}
+    found: dict[str, bytes] = {}
     for bucket in BUCKETS:
         async for batch in store.read(f"KV_{bucket}", f"$KV.{bucket}.>", 0):
             found |= {stored.subject: stored.data for stored in batch if stored.data}
@@ -62,7 +63,7 @@ async def threads(record: Record, settings: Settings) -> AsyncIterator[Record]:
             for message in ("m1", "m2", "m3"):
                 await hand.whole_run(message)
             if thread != GONE:
-                await until(lambda thread=thread: is_projected(record, thread))
+                await until(partial(is_projected, record, thread))
         tombstone = await ByHand(record, GONE).delete()
 
         async def is_erased() -> bool:
@@ -163,7 +164,8 @@ async def test_a_reactor_that_writes_at_the_same_time_is_never_overwritten_by_wh
     """A run ends between what the rebuild has read and what it writes."""
     await wipe(threads.store)
     slow = Views(threads.store)
-    original, held = slow.write_thread, []
+    original = slow.write_thread
+    held: list[object] = []
 
     async def held_up(*args: object) -> None:
         if not held:
