@@ -11,6 +11,7 @@ from decopilot.cli.automations import automations
 from decopilot.cli.bench import bench
 from decopilot.cli.errors import CliError
 from decopilot.cli.nats_config import nats_config
+from decopilot.cli.operating import doctor, events, replay, runs
 from decopilot.cli.tokens import Role
 from decopilot.cli.usage import (
     DEFAULT_DATA_DIR,
@@ -40,11 +41,14 @@ app = typer.Typer(
 )
 ONE_MACHINE = "On one machine"
 ONE_SERVICE = "One service, configured by environment"
+OPERATE = "Operate: of a running `up`, or of any NATS"
 app.add_typer(automations, rich_help_panel=ONE_MACHINE)
 app.add_typer(bench, rich_help_panel=ONE_MACHINE)
 config = typer.Typer(no_args_is_help=True, help="Check what `decopilot.toml` says, or write one to begin with.")
 app.add_typer(config, name="config", rich_help_panel=ONE_MACHINE)
 app.command(name="nats-config", rich_help_panel=ONE_SERVICE)(nats_config)
+for operating in (doctor, runs, events, replay):
+    app.command(rich_help_panel=OPERATE)(operating)
 
 
 def main() -> None:

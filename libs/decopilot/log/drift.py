@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DiscardPolicy, RePublish, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import NotFoundError
 
 from decopilot.contracts import subjects
 from decopilot.log.topology import Sizes, buckets, consumers, streams, sweeper, tallies
@@ -43,7 +41,7 @@ _OF_CONSUMERS = (
     "deliver_policy",
     "backoff",
 )
-_CHOSEN_BY_BROKER = {"duplicate_window", "discard", "max_ack_pending", "deliver_policy", "deny_delete"}
+_CHOSEN_BY_BROKER = {"allow_msg_ttl", "duplicate_window", "discard", "max_ack_pending", "deliver_policy", "deny_delete"}
 """Where we say nothing, the broker's own choice is fine."""
 _UNSET = (None, 0, -1, "", "default", [], {})
 
@@ -106,15 +104,6 @@ def consumer_differences(wanted: ConsumerConfig, found: ConsumerConfig) -> list[
     return list(_differences(wanted, found, _OF_CONSUMERS))
 
 
-async def are_there(js: JetStreamContext) -> bool:
-    """Tell whether anything of ours is there at all."""
-    try:
-        await js.stream_info(subjects.EVENTS_STREAM)
-    except NotFoundError:
-        return False
-    return True
-
-
 def _differences(wanted: object, found: object, names: tuple[str, ...]) -> Iterator[Difference]:
     for name in names:
         want, have = _value(wanted, name), _value(found, name)
@@ -123,8 +112,7 @@ def _differences(wanted: object, found: object, names: tuple[str, ...]) -> Itera
 
 
 def _value(config: object, name: str) -> object:
-    if name == "filters":
-        assert isinstance(config, ConsumerConfig)
+    if name == "filters" and isinstance(config, ConsumerConfig):
         return sorted(config.filter_subjects or [config.filter_subject])
     value = getattr(config, name)
     if isinstance(value, RePublish):

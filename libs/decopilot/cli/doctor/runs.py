@@ -41,10 +41,9 @@ async def check_runs(patient: Patient) -> AsyncIterator[Finding]:
     for check, findings in found.items():
         for finding in findings[:FOUND_MAX]:
             yield finding
-        if more := len(findings) - FOUND_MAX:
-            if more > 0:
-                first = findings[0]
-                yield fault("runs", check, f"{more} more like these.", first.why, first.remedy)
+        if len(findings) > FOUND_MAX:
+            first, more = findings[0], len(findings) - FOUND_MAX
+            yield fault("runs", check, f"{more} more like these.", first.why, first.remedy)
     if not found:
         yield ok("runs", "runs", f"No run stands still ({looked_at} threads have work that is not done).")
 
@@ -94,17 +93,19 @@ async def _thread(patient: Patient, org: OrgId, thread: ThreadId, now: datetime)
         why = "Lists and histories show it as it was."
         yield fault("runs", "view_behind", what, why, "decopilot reactor  (if one runs: decopilot rebuild-views)")
     if loaded.state.may_promote and quiet_s > patient.late_s:
-        what = f"In thread {org}/{thread}, {len(loaded.state.queue)} queued messages wait for nothing, for {quiet_s:.0f} s."
+        queued = len(loaded.state.queue)
+        what = f"In thread {org}/{thread}, {queued} queued messages wait for nothing, for {quiet_s:.0f} s."
         yield fault("runs", "queue_stuck", what, "Nobody starts what is next.", f"{_REACTOR}; look: {look}")
-    async for finding in _active(patient, org, thread, loaded.state, quiet_s, now):
+    async for finding in _active(patient, (org, thread), loaded.state, quiet_s, now):
         yield finding
 
 
 async def _active(
-    patient: Patient, org: OrgId, thread: ThreadId, state: ThreadState, quiet_s: float, now: datetime
+    patient: Patient, place: Place, state: ThreadState, quiet_s: float, now: datetime
 ) -> AsyncIterator[Finding]:
     if state.active is None:
         return
+    org, thread = place
     run = state.active.run_id
     name, look = f"Run {run} of thread {org}/{thread}", f"decopilot events {thread} --org {org}"
     frame = await ChunkLog(patient.store).last_of_run(org, thread, run)
@@ -150,7 +151,8 @@ async def _unpurged(patient: Patient, now: datetime) -> AsyncIterator[Finding]:
                 ended_s = 0.0 if last is None or last.stored_at is None else (now - last.stored_at).total_seconds()
                 seen[stored.subject] = last is not None and last.outcome is not None and ended_s > PURGE_LATEST_S
                 if seen[stored.subject]:
-                    what = f"Run {frame.run} of thread {frame.org}/{frame.thread} ended {ended_s:.0f} s ago; its chunks are still there."
+                    name = f"Run {frame.run} of thread {frame.org}/{frame.thread}"
+                    what = f"{name} ended {ended_s:.0f} s ago; its chunks are still there."
                     yield fault(
                         "runs", "chunks_unpurged", what, "The chunk log fills up, until new runs are refused.", _REACTOR
                     )

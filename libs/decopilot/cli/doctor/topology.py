@@ -1,4 +1,4 @@
-"""Checks of the topology: every stream, bucket and consumer is there, as `provision` would make it, on every replica."""
+"""Checks of the topology: all of it is there, as `provision` would make it, on every replica."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -13,7 +13,7 @@ from decopilot.log.topology import Sizes
 
 _NOT_FOUND = 404
 _STREAMS_HOLD = {
-    subjects.EVENTS_STREAM: "It is the only truth. If it was deleted, restore a backup (docs/backup.md) before anything",
+    subjects.EVENTS_STREAM: "It is the only truth. If it was deleted, restore a backup (docs/backup.md) first",
     subjects.CHUNKS_STREAM: "Chunks of runs that go on are in it: viewers see nothing, runners can't write",
     subjects.WATCH_STREAM: "Lists and badges follow it: they stand still",
     subjects.COUNTS_STREAM: "Limits of messages a minute are not kept without it",
