@@ -46,9 +46,6 @@ app.add_typer(automations, rich_help_panel=ONE_MACHINE)
 app.add_typer(bench, rich_help_panel=ONE_MACHINE)
 config = typer.Typer(no_args_is_help=True, help="Check what `decopilot.toml` says, or write one to begin with.")
 app.add_typer(config, name="config", rich_help_panel=ONE_MACHINE)
-app.command(name="nats-config", rich_help_panel=ONE_SERVICE)(nats_config)
-for operating in (doctor, runs, events, replay):
-    app.command(rich_help_panel=OPERATE)(operating)
 
 
 def main() -> None:
@@ -363,6 +360,11 @@ def provision() -> None:
     from decopilot.cli.provision import run  # noqa: PLC0415 - `--help` must not wait for it
 
     run()
+
+
+app.command(name="nats-config", rich_help_panel=ONE_SERVICE)(nats_config)
+for operating in (doctor, runs, events, replay):
+    app.command(rich_help_panel=OPERATE)(operating)
 
 
 def _become(module: str) -> NoReturn:

@@ -40,7 +40,7 @@ def doctor(
 ) -> None:
     """Look at NATS, streams, services, clocks and runs; say what is wrong, why it matters and what to do.
 
-    Changes nothing. Of a service's user only what is read and heard is tried; the server's log shows one refusal of each.
+    Changes nothing. Of services' users only reading and hearing is tried; the server logs one refusal of each.
 
     Exit codes: 0 fine; 1 faults were found; 2 it could not be looked.
     """

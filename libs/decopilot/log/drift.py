@@ -43,7 +43,7 @@ _OF_CONSUMERS = (
 )
 _CHOSEN_BY_BROKER = {"allow_msg_ttl", "duplicate_window", "discard", "max_ack_pending", "deliver_policy", "deny_delete"}
 """Where we say nothing, the broker's own choice is fine."""
-_UNSET = (None, 0, -1, "", "default", [], {})
+_UNSET: tuple[object, ...] = (None, 0, -1, "", "default", [], {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def _differences(wanted: object, found: object, names: tuple[str, ...]) -> Itera
 
 def _value(config: object, name: str) -> object:
     if name == "filters" and isinstance(config, ConsumerConfig):
-        return sorted(config.filter_subjects or [config.filter_subject])
+        return sorted(config.filter_subjects or [config.filter_subject or ""])
     value = getattr(config, name)
     if isinstance(value, RePublish):
         return value.src, value.dest

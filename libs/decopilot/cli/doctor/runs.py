@@ -17,6 +17,7 @@ from decopilot.log.views import Views
 
 FOUND_MAX = 10
 """So many of a kind are named; the rest are counted."""
+UNSEEN_MAX = 200
 FRAMES_LOOKED_AT = 20_000
 PURGE_LATEST_S = 900.0
 """A run's end, the longest wait for a slow viewer, and some."""
@@ -49,7 +50,7 @@ async def check_runs(patient: Patient) -> AsyncIterator[Finding]:
 
 
 async def _unfinished(patient: Patient) -> AsyncIterator[Place]:
-    """Yield every thread with a run that has not ended.
+    """Yield every thread with a run that has not ended, or whose view may be behind.
 
     The janitor keeps the item of a run until it has ended: what is behind all that it has done is where to begin.
     """
@@ -65,8 +66,27 @@ async def _unfinished(patient: Patient) -> AsyncIterator[Place]:
         async for batch in patient.store.read(subjects.EVENTS_STREAM, subjects.events_of_type(kind), after):
             for stored in batch:
                 going.pop(stored.headers.get(CORRELATION, ""), None)
-    for place in dict.fromkeys(going.values()):
+    places = dict.fromkeys(going.values())
+    async for place in _unseen(patient):
+        places.setdefault(place)
+    for place in places:
         yield place
+
+
+async def _unseen(patient: Patient) -> AsyncIterator[Place]:
+    """Yield the first threads with an event that the reactor has not done with: their views may be behind."""
+    info = await patient.consumer(subjects.EVENTS_STREAM, subjects.REACTOR_CONSUMER)
+    after = int(info.get("ack_floor", {}).get("stream_seq", 0))
+    seen: set[Place] = set()
+    async with aclosing(patient.store.read(subjects.EVENTS_STREAM, f"{subjects.EVENT_PREFIX}.>", after)) as batches:
+        async for batch in batches:
+            for stored in batch:
+                place = subjects.owner_of(stored.subject)[:2]
+                if place not in seen:
+                    seen.add(place)
+                    yield place
+                if len(seen) >= UNSEEN_MAX:
+                    return
 
 
 async def _thread(patient: Patient, org: OrgId, thread: ThreadId, now: datetime) -> AsyncIterator[Finding]:
