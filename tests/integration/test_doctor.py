@@ -1,6 +1,5 @@
 """`decopilot doctor`: each of many faults, made on a real broker, is found and its remedy named."""
 
-from asyncio import timeout as asyncio_timeout
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -21,7 +20,7 @@ from decopilot.domain.commands import Start
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
 from decopilot.log.permissions import OPERATOR, users
-from decopilot.log.store import Store
+from decopilot.log.store import UNCERTAIN, Store
 from decopilot.log.topology import Sizes, provision
 from support.brokers import PASSWORDS
 from support.cluster import clustered
@@ -208,13 +207,15 @@ async def test_a_node_that_is_lost_is_found(tmp_path: Path) -> None:
     with clustered(tmp_path) as cluster:
         settings = Settings(nats_url=cluster.url, replicas=3)
         async with connected(settings, "test") as nc, Store(nc) as store:
-            async with asyncio_timeout(60):
-                while True:
-                    try:
-                        await provision(nc, Sizes(replicas=3))
-                        break
-                    except Exception:  # noqa: BLE001  the nodes are only just finding each other
-                        continue
+
+            async def is_provisioned() -> bool:
+                try:
+                    await provision(nc, Sizes(replicas=3))
+                except UNCERTAIN:  # the nodes are only just finding each other
+                    return False
+                return True
+
+            await until(is_provisioned, 60)
             leader = await cluster.leader_of(store, subjects.EVENTS_STREAM)
             lost = next(name for name in cluster.nodes if name != leader)
             cluster.nodes[lost].kill()

@@ -7,13 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from decopilot.cli.errors import CliError
 from decopilot.cli.state import DataFolder, ProcessInfo
-from decopilot.kit.connection import Lifeline, forbidden, is_unauthorized
+from decopilot.kit.connection import Lifeline, forbidden, is_unauthorized, unconnected
 from decopilot.kit.settings import Settings, read
 from decopilot.log.permissions import OPERATOR, USERS
 
@@ -111,14 +110,17 @@ async def reaching(
         on_error(error)
 
     lifeline = Lifeline(settings, name)
+    client = unconnected()
     try:
         async with asyncio.timeout(2 * CONNECT_S * max(1, len(settings.nats_servers))):
-            client = await nats.connect(
+            await client.connect(
                 settings.nats_servers,
                 **lifeline.security,
                 name=name,
                 inbox_prefix=lifeline.inbox_prefix,
                 allow_reconnect=False,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0.1,
                 connect_timeout=CONNECT_S,
                 error_cb=failed,
             )

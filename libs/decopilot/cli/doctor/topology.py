@@ -1,6 +1,7 @@
 """Checks of the topology: all of it is there, as `provision` would make it, on every replica."""
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from nats.js.api import ConsumerInfo, StreamConfig
@@ -11,6 +12,8 @@ from decopilot.contracts import subjects
 from decopilot.log.drift import consumer_differences, stream_differences, wanted_consumers, wanted_streams
 from decopilot.log.topology import Sizes
 
+SILENT_NS = 5_000_000_000
+"""A replica says something every second; the broker calls it offline much later, if at all (2.15.1)."""
 _NOT_FOUND = 404
 _STREAMS_HOLD = {
     subjects.EVENTS_STREAM: "It is the only truth. If it was deleted, restore a backup (docs/backup.md) first",
@@ -29,12 +32,18 @@ async def check_topology(patient: Patient) -> AsyncIterator[Finding]:
         "decopilot provision" if sizes.replicas == 1 else f"DECOPILOT_REPLICAS={sizes.replicas} decopilot provision"
     )
     missing: set[str] = set()
+    replicated: dict[_Copies, list[str]] = {}
     for wanted in wanted_streams(sizes):
         info = await patient.stream(str(wanted.name))
         if "error" in info:
             missing.add(str(wanted.name))
+        else:
+            copies = _copies(info.get("cluster") or {}, sizes.replicas)
+            replicated.setdefault(copies, []).append(str(wanted.name))
         for finding in _stream(wanted, info, provision):
             yield finding
+    for finding in _replicated(replicated, sizes.replicas):
+        yield finding
     for stream, consumer in wanted_consumers():
         if stream in missing:
             continue  # said already
@@ -83,7 +92,6 @@ def _stream(wanted: StreamConfig, info: dict[str, Any], provision: str) -> Itera
         )
     else:
         yield ok("topology", "stream", f"{name} is as it is made.")
-    yield from _copies(name, info.get("cluster") or {}, wanted.num_replicas or 1)
 
 
 def _not_there(name: str, error: dict[str, Any], provision: str) -> Finding:
@@ -96,20 +104,38 @@ def _not_there(name: str, error: dict[str, Any], provision: str) -> Finding:
     return fault("topology", "stream_silent", f"{name} does not answer: {error.get('description')}.", why, remedy)
 
 
-def _copies(name: str, cluster: dict[str, Any], replicas: int) -> Iterator[Finding]:
+@dataclass(frozen=True, slots=True)
+class _Copies:
+    """Replicas of one stream that are not there, and those that are behind."""
+
+    lost: tuple[str, ...]
+    behind: tuple[str, ...]
+    lacking: int
+
+
+def _copies(cluster: dict[str, Any], replicas: int) -> _Copies:
     peers = cluster.get("replicas") or []
-    lost = [peer["name"] for peer in peers if peer.get("offline")]
-    behind = [peer["name"] for peer in peers if not peer.get("current") and not peer.get("offline")]
-    if lost or (replicas > 1 and len(peers) + 1 < replicas):
-        what = f"{name} has {1 + len(peers) - len(lost)} of {replicas} replicas" + (
-            f": {', '.join(lost)} is away." if lost else "."
-        )
-        why = "With one more away it may take nothing any more."
-        remedy = "Start that node again; if it is gone for good: nats server cluster peer-remove NAME, and add another."
-        yield fault("topology", "replica_lost", what, why, remedy)
-    elif behind:
-        why = "It may serve reads that are old, and can't take over."
-        remedy = "Wait; if it stays so: look at that node's disk and log."
-        yield fault("topology", "replica_behind", f"{name} is behind on {', '.join(behind)}.", why, remedy)
-    elif replicas > 1:
-        yield ok("topology", "replicas", f"{name} has {replicas} replicas, all current.")
+    away = [peer for peer in peers if not peer.get("current")]
+    lost = tuple(sorted(peer["name"] for peer in away if peer.get("offline") or peer.get("active", 0) > SILENT_NS))
+    behind = tuple(sorted(peer["name"] for peer in away if peer["name"] not in lost))
+    return _Copies(lost, behind, max(0, replicas - 1 - len(peers)))
+
+
+def _replicated(found: dict[_Copies, list[str]], replicas: int) -> Iterator[Finding]:
+    """Tell streams together that lack the same: a node that is lost is one fault, not one a stream."""
+    for copies, names in found.items():
+        streams = ", ".join(names)
+        if copies.lost or copies.lacking:
+            whom = f"{', '.join(copies.lost)} is away" if copies.lost else f"{copies.lacking} were never made"
+            why = "With one more away they may take nothing any more."
+            remedy = (
+                "Start that node again; if it is gone for good: nats server cluster peer-remove NAME, and add another."
+            )
+            yield fault("topology", "replica_lost", f"Of {replicas} replicas, {whom}: {streams}.", why, remedy)
+        elif copies.behind:
+            why = "It may serve reads that are old, and can't take over."
+            remedy = "Wait, and look again; if it stays so: look at that node's disk and log."
+            what = f"{', '.join(copies.behind)} is behind: {streams}."
+            yield fault("topology", "replica_behind", what, why, remedy)
+        elif replicas > 1:
+            yield ok("topology", "replicas", f"All {replicas} replicas are current: {streams}.")
