@@ -22,23 +22,20 @@ def look_at_it(folder: Path) -> None:
         asked = ask(stack.data_dir, "run", "count 1 to 3", "--thread", "counting")
         assert 0 == asked.returncode, asked.stderr
 
-        looked = ask(stack.data_dir, "doctor", "--json")
-        assert ("fine", 0) == (json.loads(looked.stdout)["status"], looked.returncode), looked.stdout
-        verbose = ask(stack.data_dir, "doctor", "--verbose")
-        assert "0 faults" in verbose.stdout
-        assert "User 'runner' is let in" in verbose.stdout
+        looked = ask(stack.data_dir, "doctor", "--verbose")
+        assert 0 == looked.returncode, looked.stdout
+        assert "0 faults, 0 notes" in looked.stdout
+        assert "User 'runner' is let in" in looked.stdout
 
         listed = ask(stack.data_dir, "runs", "--json")
         run = json.loads(listed.stdout)
         assert ("local", "counting", "completed") == (run["org"], run["thread"], run["status"])
-        assert "run_completed" in ask(stack.data_dir, "events", "counting").stdout
         replayed = ask(stack.data_dir, "replay", run["run_id"], "--speed", "0")
         assert asked.stdout.strip() in replayed.stdout
-        refused = ask(stack.data_dir, "events", "elsewhere")
-        assert (1, True) == (refused.returncode, "has no thread 'elsewhere'" in refused.stderr)
 
         stack.kill("reactor", signal.SIGSTOP)
-        assert 0 == ask(stack.data_dir, "run", "count 1 to 3", "--thread", "late").returncode
+        # It goes on without being waited for.
+        assert 1 == ask(stack.data_dir, "run", "count 1 to 3", "--thread", "late", "--timeout", "0.5").returncode
         looked = ask(stack.data_dir, "doctor", "--json", "--late", "0")
         found = {finding["check"]: finding for finding in json.loads(looked.stdout)["findings"]}
         assert 1 == looked.returncode

@@ -145,13 +145,17 @@ async def test_what_is_wrong_with_streams_and_runs_is_found_and_its_remedy_named
 ) -> None:
     async with opened(tmp_path) as (server, settings, store):
         broker = Broker(settings, {}, server.monitor_url)
-        assert set(await faults(broker)) == NOBODY
         await seed(store)
         found = await faults(broker)
         assert expected == set(found) - NOBODY
         said = next(finding for finding in found.values() if words in finding.what)
         assert said.check in expected
         assert remedy in said.remedy
+
+
+async def test_where_no_service_runs_that_is_all_that_is_found(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (server, settings, _store):
+        assert NOBODY == set(await faults(Broker(settings, OF_SERVICES, server.monitor_url)))
 
 
 async def test_a_run_that_waits_for_a_runner_is_told_of_with_its_consumer(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ async def reaching(
                 inbox_prefix=lifeline.inbox_prefix,
                 allow_reconnect=False,
                 max_reconnect_attempts=1,
-                reconnect_time_wait=0.1,
+                reconnect_time_wait=0,
                 connect_timeout=CONNECT_S,
                 error_cb=failed,
             )
