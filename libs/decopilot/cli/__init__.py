@@ -12,6 +12,7 @@ from decopilot.cli.automations import automations
 from decopilot.cli.bench import bench
 from decopilot.cli.errors import CliError
 from decopilot.cli.nats_config import nats_config
+from decopilot.cli.observing import doctor, events, replay, runs
 from decopilot.cli.tokens import Role
 from decopilot.cli.usage import (
     DEFAULT_DATA_DIR,
@@ -41,12 +42,11 @@ app = typer.Typer(
 )
 ONE_MACHINE = "On one machine"
 ONE_SERVICE = "One service, configured by environment"
+OPERATE = "Operate: of a running `up`, or of any NATS"
 app.add_typer(automations, rich_help_panel=ONE_MACHINE)
 app.add_typer(bench, rich_help_panel=ONE_MACHINE)
 config = typer.Typer(no_args_is_help=True, help="Check what `decopilot.toml` says, or write one to begin with.")
 app.add_typer(config, name="config", rich_help_panel=ONE_MACHINE)
-app.command(name="nats-config", rich_help_panel=ONE_SERVICE)(nats_config)
-keeping.register(app)
 
 
 def main() -> None:
@@ -361,6 +361,12 @@ def provision() -> None:
     from decopilot.cli.provision import run  # noqa: PLC0415 - `--help` must not wait for it
 
     run()
+
+
+app.command(name="nats-config", rich_help_panel=ONE_SERVICE)(nats_config)
+for observing in (doctor, runs, events, replay):
+    app.command(rich_help_panel=OPERATE)(observing)
+keeping.register(app, OPERATE)
 
 
 def _become(module: str) -> NoReturn:

@@ -2,14 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import typer
 from pydantic import ValidationError
 
 from decopilot.cli.errors import CliError
-from decopilot.cli.operating import alone, bars, operate, settings_of
+from decopilot.cli.operating import alone, bars, operate
+from decopilot.cli.reaching import Where, find
 from decopilot.contracts import subjects
 from decopilot.contracts.ids import OrgId, ThreadId, UserId, is_id
 from decopilot.log.backups import back_up as write_backup
@@ -25,8 +26,7 @@ NOT_YET = 2
 
 
 def rebuild(
-    data_dir: Path,
-    environment: Mapping[str, str],
+    where: Where,
     *,
     org: str | None,
     thread: str | None,
@@ -34,7 +34,7 @@ def rebuild(
     writes: bool,
 ) -> int:
     """Rebuild views, print what differed; return the exit code."""
-    where = OrgId(_id(org)) if org else None, ThreadId(_id(thread)) if thread else None
+    within = OrgId(_id(org)) if org else None, ThreadId(_id(thread)) if thread else None
     if thread and not org:
         message = "A thread's id is its org's: give --org, too."
         raise CliError(message)
@@ -51,14 +51,14 @@ def rebuild(
             reached = progress
             shown.told("event log", progress.sequence, head)
 
-        async for difference in rebuilder.rebuild(org=where[0], thread=where[1], after=after, progress=note):
+        async for difference in rebuilder.rebuild(org=within[0], thread=within[1], after=after, progress=note):
             found += 1
             unread += difference.difference == "unreadable"
             typer.echo(_line(difference))
 
     with bars("events") as shown:
         try:
-            operate(settings_of(data_dir, environment), work, hint=f"Go on with --after {reached.sequence}.")
+            operate(find(where).settings, work, hint=f"Go on with --after {reached.sequence}.")
         except KeyboardInterrupt:
             message = f"Stopped. Go on with: decopilot rebuild-views --after {reached.sequence}"
             raise CliError(message) from None
@@ -74,11 +74,11 @@ def _line(found: Found) -> str:
     return json.dumps({"org": found.org, "thread": found.thread} | what | {"view": found.difference})
 
 
-def back_up(data_dir: Path, environment: Mapping[str, str], folder: Path) -> None:
+def back_up(where: Where, folder: Path) -> None:
     """Back everything up."""
     with bars("bytes") as shown:
         manifest = operate(
-            settings_of(data_dir, environment),
+            find(where).settings,
             lambda store: write_backup(store, folder.absolute(), told=shown.told),
             hint="No backup was written.",
         )
@@ -87,8 +87,7 @@ def back_up(data_dir: Path, environment: Mapping[str, str], folder: Path) -> Non
 
 
 def bring_back(
-    data_dir: Path,
-    environment: Mapping[str, str],
+    where: Where,
     folder: Path,
     *,
     ledgers: Iterable[Path],
@@ -98,7 +97,7 @@ def bring_back(
     """Restore a backup."""
     erased = [entry for path in ledgers for entry in _read_ledger(path)]
     folder, count = folder.absolute(), SKIPPED if skipped is None else skipped
-    with alone(data_dir, environment) as settings, bars("") as shown:
+    with alone(where) as settings, bars("") as shown:
         sizes = Sizes(replicas=settings.replicas)
 
         async def work(store: Store) -> Restored:
@@ -113,8 +112,7 @@ def bring_back(
 
 
 def erase_threads(
-    data_dir: Path,
-    environment: Mapping[str, str],
+    where: Where,
     *,
     org: str,
     user: str | None,
@@ -141,7 +139,7 @@ def erase_threads(
             return NOT_YET
         return 0
 
-    return operate(settings_of(data_dir, environment), work, hint="Say it once more: what is erased stays so.")
+    return operate(find(where).settings, work, hint="Say it once more: what is erased stays so.")
 
 
 def _told(owned: Owned, *, does: bool) -> str:
@@ -150,14 +148,14 @@ def _told(owned: Owned, *, does: bool) -> str:
     return json.dumps({"org": owned.org, "thread": owned.thread, "owner": owned.owner, "is": what})
 
 
-def print_ledger(data_dir: Path, environment: Mapping[str, str]) -> None:
+def print_ledger(where: Where) -> None:
     """Print what was ever erased."""
 
     async def work(store: Store) -> None:
         async for entry in Erasures(store, Journal(store, Views(store))).ledger():
             typer.echo(entry.model_dump_json())
 
-    operate(settings_of(data_dir, environment), work)
+    operate(find(where).settings, work)
 
 
 def _read_ledger(path: Path) -> list[Erased]:

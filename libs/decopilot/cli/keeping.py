@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from decopilot.cli.usage import DEFAULT_DATA_DIR, DataDir, OneLineUsage
-
-OPERATE = "Operate, as NATS's user `operator`"
+from decopilot.cli.usage import DEFAULT_DATA_DIR, DataDir, OneLineUsage, Secrets
 
 Ledger = Annotated[
     list[Path] | None,
@@ -23,7 +21,7 @@ Ledger = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer, panel: str) -> None:
     """Add the commands to a command line."""
     for name, command in (
         ("rebuild-views", rebuild_views),
@@ -32,7 +30,7 @@ def register(app: typer.Typer) -> None:
         ("erase", erase),
         ("erased", erased),
     ):
-        app.command(name=name, rich_help_panel=OPERATE, cls=OneLineUsage)(command)
+        app.command(name=name, rich_help_panel=panel, cls=OneLineUsage)(command)
 
 
 def rebuild_views(
@@ -47,6 +45,7 @@ def rebuild_views(
     after: Annotated[
         int, typer.Option(min=0, metavar="SEQUENCE", help="Go on behind what an earlier rebuild told.")
     ] = 0,
+    secrets: Secrets = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Make thread and message views anew from the event log, while everything runs; print what differed.
@@ -54,19 +53,24 @@ def rebuild_views(
     What is right is left alone. Stop it with Ctrl-C whenever you like: it tells how to go on.
     """
     from decopilot.cli.keepers import rebuild  # noqa: PLC0415 - `--help` must not wait for it
+    from decopilot.cli.reaching import Where  # noqa: PLC0415 - as above
 
-    raise typer.Exit(rebuild(data_dir, os.environ, org=org, thread=thread, after=after, writes=not check))
+    raise typer.Exit(
+        rebuild(Where(data_dir, secrets, os.environ), org=org, thread=thread, after=after, writes=not check)
+    )
 
 
 def backup(
     *,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is not there yet.")],
+    secrets: Secrets = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Write events, chunks, files and automations into a folder, while everything runs."""
     from decopilot.cli.keepers import back_up  # noqa: PLC0415 - `--help` must not wait for it
+    from decopilot.cli.reaching import Where  # noqa: PLC0415 - as above
 
-    back_up(data_dir, os.environ, folder)
+    back_up(Where(data_dir, secrets, os.environ), folder)
 
 
 def restore(
@@ -85,6 +89,7 @@ def restore(
             help="Sequences to leave out: more than frames were stored since the backup. 0: nobody has a cursor.",
         ),
     ] = None,
+    secrets: Secrets = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Bring an empty broker to what a backup holds. End all services first: only NATS may run; no `up`, either.
@@ -92,8 +97,9 @@ def restore(
     DECOPILOT_REPLICAS says how many copies a cluster keeps, as with `decopilot provision`.
     """
     from decopilot.cli.keepers import bring_back  # noqa: PLC0415 - `--help` must not wait for it
+    from decopilot.cli.reaching import Where  # noqa: PLC0415 - as above
 
-    bring_back(data_dir, os.environ, folder, ledgers=erased or [], forces=force, skipped=skip)
+    bring_back(Where(data_dir, secrets, os.environ), folder, ledgers=erased or [], forces=force, skipped=skip)
 
 
 def erase(
@@ -107,6 +113,7 @@ def erase(
     wait: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="How long to wait until reactors have erased it.")
     ] = 120,
+    secrets: Secrets = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Delete the threads of an org or a user for good, and tell what is erased, one JSON object a line.
@@ -114,12 +121,16 @@ def erase(
     Exit codes: 0 all is erased, or would be; 1 refused; 2 deleted, and not all erased yet.
     """
     from decopilot.cli.keepers import erase_threads  # noqa: PLC0415 - `--help` must not wait for it
+    from decopilot.cli.reaching import Where  # noqa: PLC0415 - as above
 
-    raise typer.Exit(erase_threads(data_dir, os.environ, org=org, user=user, thread=thread, does=yes, wait_s=wait))
+    raise typer.Exit(
+        erase_threads(Where(data_dir, secrets, os.environ), org=org, user=user, thread=thread, does=yes, wait_s=wait)
+    )
 
 
-def erased(*, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+def erased(*, secrets: Secrets = None, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     """Print every thread that was ever deleted, one JSON object a line: the ledger that `restore --erased` reads."""
     from decopilot.cli.keepers import print_ledger  # noqa: PLC0415 - `--help` must not wait for it
+    from decopilot.cli.reaching import Where  # noqa: PLC0415 - as above
 
-    print_ledger(data_dir, os.environ)
+    print_ledger(Where(data_dir, secrets, os.environ))

@@ -2,9 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import TypeVar
 
 from nats.errors import Error as NatsError
@@ -15,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.cli.errors import CliError
 from decopilot.cli.provision import TIMEOUT_S, reason
+from decopilot.cli.reaching import Where, find
 from decopilot.cli.state import DataFolder
 from decopilot.kit import logging
 from decopilot.kit.connection import ServerTooOldError, connected, forbidden, is_unauthorized
@@ -28,46 +28,24 @@ from decopilot.log.store import Store
 from decopilot.log.topology import TopologyError
 
 ResultT = TypeVar("ResultT")
-_URL = "DECOPILOT_NATS_URL"
-
-
-def settings_of(data_dir: Path, environment: Mapping[str, str]) -> Settings:
-    """Find the broker: that of the environment, else that of the `up` in `data_dir`, as its operator.
-
-    Raises:
-        CliError: the environment names none, and no `up` runs there.
-        SystemExit: the settings are wrong, which has been said (exit code 78).
-
-    """
-    settings = read(Settings)
-    if environment.get(_URL):
-        return settings
-    folder = DataFolder(data_dir)
-    try:
-        url = folder.read_run().nats_url
-    except CliError as error:
-        message = f"{error} Or set {_URL}, with the user and the password of `{OPERATOR}`."
-        raise CliError(message) from error
-    return _as_operator(settings, url, folder)
 
 
 @contextmanager
-def alone(data_dir: Path, environment: Mapping[str, str]) -> Iterator[Settings]:
-    """Have the broker to oneself: that of the environment, or else that of a data folder in which no `up` runs.
+def alone(where: Where) -> Iterator[Settings]:
+    """Have the broker to oneself: the one that is named, or else that of a data folder in which no `up` runs.
 
     Raises:
         CliError: one runs there, or its broker does not start.
         SystemExit: the settings are wrong, which has been said (exit code 78).
 
     """
-    settings = read(Settings)
-    if environment.get(_URL):
-        yield settings
+    if where.is_named:
+        yield find(where).settings
         return
-    folder = DataFolder(data_dir)
+    folder = DataFolder(where.data_dir)
     folder.create()
     with folder.locked(), EmbeddedBroker(folder.nats_store, passwords=folder.nats_passwords(USERS)) as broker:
-        yield _as_operator(settings, broker.url, folder)
+        yield _as_operator(read(Settings), broker.url, folder)
 
 
 def _as_operator(settings: Settings, url: str, folder: DataFolder) -> Settings:

@@ -12,6 +12,15 @@ from decopilot.cli.errors import CliError
 DEFAULT_DATA_DIR = Path(".decopilot")
 
 DataDir = Annotated[Path, typer.Option("--data-dir", metavar="DIR", help="Where `up` keeps its data.")]
+Secrets = Annotated[
+    Path | None,
+    typer.Option(
+        "--secrets",
+        metavar="DIR",
+        show_default="DECOPILOT_NATS_URL, …_USER and …_PASSWORD, else the `up` in --data-dir",
+        help="Folder that `decopilot nats-config` wrote: where NATS is, and everybody's passwords.",
+    ),
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", show_default="decopilot.toml, if it is there", help="Configuration."),

@@ -202,6 +202,11 @@ class _Client(Client):
         return {name.strip(): value.strip() for name, colon, value in fields if colon}
 
 
+def unconnected() -> Client:
+    """Make a client that leaves nothing open where it is not let in."""
+    return _Client()
+
+
 @asynccontextmanager
 async def connecting(
     settings: Settings,
