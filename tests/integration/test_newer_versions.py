@@ -232,7 +232,7 @@ async def test_headers_of_a_newer_version_are_passed_over(store: Store) -> None:
     stored = await store.last(subjects.CHUNKS_STREAM, subjects.chunks(ORG, THREAD, run.run_id))
     assert stored is not None
     known, newer = (
-        decode_frame(stored.subject, stored.sequence, stored.headers | more, stored.data)
+        decode_frame(stored.subject, stored.sequence, {**stored.headers, **more}, stored.data)
         for more in ({}, {"Decopilot-Tune": "la"})
     )
     assert known == newer
