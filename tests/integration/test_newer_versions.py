@@ -4,11 +4,13 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.contracts.commands import RETITLE_THREAD, Receipt, Refused, RetitleThread, decode_reply
 from decopilot.contracts.events import RunQueued, RunRequested, UnknownEventError, decode_event
@@ -27,7 +29,7 @@ from decopilot_gateway.problems import ProblemError
 from support.brokers import as_user
 from support.gateways import ORG, Run, read_run, running_gateway
 from support.reactors import ByHand, reactors
-from support.services import Record, running, until
+from support.services import Record, Services, running, until
 from support.stack import free_port
 from support.telling import Teller
 from support.watcher import watching
@@ -133,6 +135,33 @@ async def test_reactors_leave_an_unknown_event_and_do_the_rest(
     view = await record.views.snapshot(ORG, THREAD)
     assert view is not None
     assert 1 == view.sequence
+
+
+async def test_a_run_whose_runner_meets_an_unknown_event_is_left_open_for_a_newer_one(
+    store: Store, record: Record, own_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    services = Services(tmp_path, own_broker.url)
+    try:
+        runner = services.start("runner", demo_delay_ms=5)
+        await runner.ready()
+        run = await record.send(THREAD, "/steps 30")
+
+        async def has_begun() -> bool:
+            return len(await record.events(THREAD)) > 1
+
+        await until(has_begun)
+        await sing(store)
+
+        async def is_delayed() -> bool:
+            return any(line.get("event") == "run_delayed" for line in runner.lines())
+
+        await until(is_delayed, 60)
+        assert [] == runner.complaints()
+    finally:
+        services.end()
+    last = await record.frames.last_of_run(ORG, THREAD, run)
+    assert last is not None
+    assert last.outcome is None
 
 
 async def start_as_newer(record: Record, run: str) -> None:

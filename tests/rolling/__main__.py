@@ -13,14 +13,14 @@ def main() -> int:
     """Roll twice; print what came of it, and return how many promises were broken."""
     parser = argparse.ArgumentParser(prog="python -m rolling", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=240.0)
+    parser.add_argument("--seconds", type=float, default=180.0)
     parser.add_argument("--watched", type=int, default=40, help="threads with five viewers each")
     parser.add_argument("--unwatched", type=int, default=10)
     parser.add_argument("--pace", type=float, default=0.25)
     parser.add_argument("--copies", type=int, default=2, help="of each service")
     parser.add_argument("--runners", type=int, default=2)
     parser.add_argument(
-        "--text", default="/count 60 500", help="what is asked on every thread before a service is replaced"
+        "--text", default="/count 30 500", help="what is asked on every thread before a service is replaced"
     )
     parser.add_argument("--same-environment", action="store_true", help="run the previous version in this environment")
     told = vars(parser.parse_args())

@@ -78,14 +78,22 @@ class Rollout(Conductor):
             self.took_s.append(round(time.monotonic() - began, 1))
 
     async def _ask(self, doors: Doors, mark: str) -> None:
-        """Have runs under way everywhere, and others that wait their turn, while copies are replaced."""
-        asked = []
-        for number, name in enumerate(self._names):
-            url = f"{doors.urls[number % len(doors.urls)]}/{ORG}/decopilot/threads/{name}/messages"
-            for part, text in (("now", self.text), ("next", f"/steps 2 /note {name}-{mark}")):
+        """Have runs under way wherever there is none, and others that wait their turn, while copies are replaced."""
+
+        async def ask(name: str, url: str) -> None:
+            for part, text, on_conflict in (
+                ("now", self.text, "reject"),
+                ("next", f"/steps 2 /note {name}-{mark}", "queue"),
+            ):
                 message = {"id": f"{name}-{mark}-{part}", "role": "user", "parts": [{"type": "text", "text": text}]}
-                asked.append(await doors.call_url("POST", url, {"messages": [message]}))
-        assert any(answer is not None and answer.status == 202 for answer in asked), "nothing is accepted"
+                answer = await doors.call_url("POST", url, {"messages": [message], "onConflict": on_conflict})
+                if answer is None or answer.status != 202:
+                    return
+
+        async with asyncio.TaskGroup() as asking:
+            for number, name in enumerate(self._names):
+                door = doors.urls[number % len(doors.urls)]
+                asking.create_task(ask(name, f"{door}/{ORG}/decopilot/threads/{name}/messages"))
 
     async def _rename(self, doors: Doors, recorder: Recorder) -> None:
         """Have threads renamed until there are events that nobody else can read."""

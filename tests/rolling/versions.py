@@ -51,7 +51,7 @@ def previous(folder: Path, *, own_environment: bool = False) -> Version:
         return Version("previous", tree)
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     python = str(folder / "venv" / "bin" / "python")
-    source = f"git+{REPOSITORY.as_uri()}@{PREVIOUS}"
+    source = f"decopilot[all] @ git+{REPOSITORY.as_uri()}@{PREVIOUS}"
     subprocess.run([python, "-m", "pip", "install", "-q", source], check=True)
     return Version("previous", None, python)
 

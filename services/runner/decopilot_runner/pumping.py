@@ -11,6 +11,7 @@ import structlog
 from decopilot.agent import Agent, AgentError, AgentRequest, ReadFile
 from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.configuration import Configuration
+from decopilot.contracts.events import UnknownEventError
 from decopilot.contracts.frames import Outcome
 from decopilot.contracts.messages import UIMessage
 from decopilot.domain.choosing import check_still
@@ -91,7 +92,8 @@ class AgentPump:
         run, fold = progress.attempt.run, progress.fold
         try:
             finish = await self._pump_agent(progress, history)
-        except (FencedError, StaleError, asyncio.CancelledError):
+        except (FencedError, StaleError, UnknownEventError, asyncio.CancelledError):
+            # Somebody else's, or for a newer version to go on with: that is no fault of the agent's.
             raise
         except AgentError as error:
             return failure(fold.message(), _shown(error.category)[:CATEGORY_LENGTH], _shown(error.text)), {}
