@@ -42,7 +42,7 @@ def previous(folder: Path, *, own_environment: bool = False) -> Version:
     """Unpack the previous version; with its `own_environment`, install it there with its own dependencies."""
     tree = folder / "previous"
     tree.mkdir()
-    with subprocess.Popen(["git", "archive", PREVIOUS, *ROOMS], cwd=REPOSITORY, stdout=subprocess.PIPE) as archiving:
+    with subprocess.Popen(["git", "archive", PREVIOUS], cwd=REPOSITORY, stdout=subprocess.PIPE) as archiving:
         assert archiving.stdout is not None
         with tarfile.open(fileobj=archiving.stdout, mode="r|") as archive:
             archive.extractall(tree, filter="data")
@@ -51,8 +51,7 @@ def previous(folder: Path, *, own_environment: bool = False) -> Version:
         return Version("previous", tree)
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     python = str(folder / "venv" / "bin" / "python")
-    source = f"decopilot[all] @ git+{REPOSITORY.as_uri()}@{PREVIOUS}"
-    subprocess.run([python, "-m", "pip", "install", "-q", source], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", f"{tree}[all]"], check=True)
     return Version("previous", None, python)
 
 

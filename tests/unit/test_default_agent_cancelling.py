@@ -55,11 +55,12 @@ async def test_an_agent_that_is_closed_at_any_chunk_does_nothing_more(tmp_path: 
         with pytest.raises(KilledError):
             await Driven(agent, text).attempt(kill_at=kill_at)
         before = noted(tmp_path)
-        for _ in range(20):
-            await asyncio.sleep(0)
+        # pydantic-ai lets its tasks go when it is closed: how many turns they take to end is the loop's business.
+        async with asyncio.timeout(IN_TIME_S):
+            while others():
+                await asyncio.sleep(0)
 
         assert before == noted(tmp_path)
-        assert set() == others()
 
 
 async def test_a_model_that_hangs_says_a_few_words_and_then_nothing() -> None:
