@@ -158,6 +158,19 @@ def test_what_compose_sets_are_settings_that_exist(name: str) -> None:
     assert set() == ours - fields
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_whatever_a_service_may_be_told_compose_hands_on(name: str) -> None:
+    fields = {PREFIX + field.upper() for field in SETTINGS[name].model_fields}
+    # What belongs to a container, what provision alone is told, and files that an override mounts.
+    fields -= {f"{PREFIX}{field}" for field in ("INSTANCE", "DEMO_DIR", "REPLICAS", "NATS_PASSWORD_FILE")}
+    fields -= {field for field in fields if field.startswith(f"{PREFIX}NATS_TLS_")}
+    told = service(name)["environment"]
+    assert set() == fields - told.keys() - image_environment(name).keys()
+    assert {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"} <= told.keys()
+    # The collector of compose takes traces alone.
+    assert "none" == interpolated(told["OTEL_METRICS_EXPORTER"])
+
+
 @pytest.mark.parametrize("name", [*SERVICES, "provision"])
 def test_a_service_accepts_what_image_and_compose_tell_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for key in [key for key in os.environ if key.startswith(PREFIX)]:

@@ -2,11 +2,10 @@
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from time import monotonic, sleep
-from urllib.request import urlopen
+from urllib.parse import urlencode
 
 import pytest
 from cyclonedx.schema import SchemaVersion
@@ -21,6 +20,11 @@ SERVICES = BUILT[:-1]
 MIB = 1 << 20
 LISTED = "/usr/share/sbom/decopilot.cdx.json"
 NUMBERS = 200
+WRITABLE = "import os; print([p for p in ('/', '/decopilot', '/usr/share', '/var/tmp') if os.access(p, os.W_OK)])"
+ANSWERS = """
+import json, sys, urllib.request
+print(json.dumps({path: urllib.request.urlopen("http://127.0.0.1:8081" + path, timeout=30).status for path in sys.argv[1:]}))
+"""
 EVERYTHING = " ".join(map(str, range(1, NUMBERS + 1)))
 
 
@@ -82,8 +86,9 @@ def test_a_container_is_healthy_and_can_write_nowhere_but_where_it_may(single: C
         (found,) = single.inspect(name)
     assert found["HostConfig"]["ReadonlyRootfs"]
     if name in SERVICES:
-        script = "import os; print([p for p in ('/', '/decopilot', '/usr/share', '/var/tmp') if os.access(p, os.W_OK)])"
-        assert "[]" == single.run("exec", "-T", name, "python", "-c", script).strip()
+        assert [] == json.loads(single.run("exec", "-T", name, "python", "-c", WRITABLE))
+        expected = {"/livez": 200, "/readyz": 200, "/metrics": 200}
+        assert expected == json.loads(single.run("exec", "-T", name, "python", "-c", ANSWERS, *expected))
 
 
 @pytest.mark.parametrize("name", ["runner", "nats", "gateway"])
@@ -97,24 +102,44 @@ async def test_a_run_ends_whole_though_a_service_is_restarted_in_its_middle(sing
     assert ("completed", EVERYTHING) == (result.status, text(result))
 
 
-async def test_the_proxy_asks_the_gateway_and_prometheus_finds_every_copy(single: Compose) -> None:
-    require_engine(*(single.image(name) for name in ("proxy", "prometheus")))
-    up = ("up", "--detach", "--wait", "--scale", "runner=2", "proxy", "prometheus", "runner")
-    await asyncio.to_thread(single.run, *up)
+async def test_a_run_ends_whole_that_is_followed_through_the_proxy(single: Compose) -> None:
+    require_engine(single.image("proxy"))
+    await asyncio.to_thread(single.run, "up", "--detach", "--wait", "proxy")
     async with counting(f"http://127.0.0.1:{single.proxy_port}", single.token()) as (counted, _):
         result = await asyncio.wait_for(counted, 120)
     assert ("completed", EVERYTHING) == (result.status, text(result))
 
+
+async def test_prometheus_reads_what_every_copy_measures_and_its_rules_can_be_judged(single: Compose) -> None:
+    require_engine(single.image("prometheus"))
+    up = ("up", "--detach", "--wait", "--scale", "runner=2", "prometheus", "runner")
+    await asyncio.to_thread(single.run, *up)
+    async with counting(f"http://127.0.0.1:{single.port}", single.token()) as (counted, _):
+        assert "completed" == (await asyncio.wait_for(counted, 120)).status
+
+    async def found(expression: str) -> dict[str, int]:
+        query = f"/api/v1/query?{urlencode({'query': expression})}"
+        answer = await asyncio.to_thread(single.prometheus, query)
+        return {each["metric"].get("job", ""): int(each["value"][1]) for each in answer["result"]}
+
     expected = dict.fromkeys(SERVICES, 1) | {"runner": 2}
-    async with asyncio.timeout(120):
-        while expected != await asyncio.to_thread(scraped, single.prometheus_port):
+    async with asyncio.timeout(180):
+        while expected != await found("count by (job) (up == 1)"):
             await asyncio.sleep(1)
+        # Each tells who it is.
+        while expected != await found("count by (job) (target_info)"):
+            await asyncio.sleep(1)
+        while not await found("sum(decopilot_runs_ended_total{status='completed'}) > 0"):
+            await asyncio.sleep(1)
+        while "unknown" in (judged := await asyncio.to_thread(rules, single)):
+            await asyncio.sleep(1)
+    assert {"ok"} == judged
 
 
-def scraped(port: int) -> Counter[str]:
-    """Count what Prometheus asks for metrics, by job."""
-    with urlopen(f"http://127.0.0.1:{port}/api/v1/targets?state=active", timeout=10) as answer:
-        return Counter(target["labels"]["job"] for target in json.load(answer)["data"]["activeTargets"])
+def rules(project: Compose) -> set[str]:
+    """Tell how the rules of Prometheus are doing."""
+    groups = project.prometheus("/api/v1/rules")["groups"]
+    return {rule["health"] for group in groups for rule in group["rules"]}
 
 
 @pytest.fixture(scope="module")

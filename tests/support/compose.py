@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -47,6 +48,12 @@ class Compose:
         """Tell what the engine knows of a service's containers."""
         found: list[dict[str, Any]] = json.loads(run("docker", "inspect", *self.run("ps", "--quiet", service).split()))
         return found
+
+    def prometheus(self, path: str) -> dict[str, Any]:
+        """Ask Prometheus' API."""
+        with urlopen(f"http://127.0.0.1:{self.prometheus_port}{path}", timeout=30) as answer:
+            data: dict[str, Any] = json.load(answer)["data"]
+        return data
 
     def token(self) -> str:
         """Make a token as the head of docker-compose.yml says."""

@@ -41,7 +41,7 @@ from decopilot.kit.settings import Settings
 LEAVING_MS = 2_000
 """So long a service that leaves waits for its last figures to be taken."""
 _UNITS = {"s": "seconds"}
-_OTLP = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"}
+_OTLP = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 
 handle = make_aiohttp_handler(REGISTRY)
 """Answers with what there is, as text or as OpenMetrics, whichever is asked for; only that shows exemplars."""
@@ -65,7 +65,7 @@ def exporting(settings: Settings, service: str) -> Iterator[None]:
     if settings.health_port is not None:
         readers.append(exposition.reader)
         REGISTRY.register(exposition)
-    if _OTLP & os.environ.keys() and os.environ.get("OTEL_METRICS_EXPORTER") != "none":
+    if any(map(os.environ.get, _OTLP)) and os.environ.get("OTEL_METRICS_EXPORTER") != "none":
         readers.append(PeriodicExportingMetricReader(OTLPMetricExporter()))
     if not readers:
         yield
