@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -30,6 +31,7 @@ Ports = dict[str, tuple[int, int, int]]
 """For clients, for monitoring, for routes."""
 
 
+@cache
 def service(name: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = YAML(typ="safe").load(COMPOSE.read_text())["services"][name]
     return found

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
+from functools import cache
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from socket import create_connection
@@ -16,6 +17,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from check_jsonschema import main as check_jsonschema
+from click.testing import CliRunner
 from docker.utils.build import exclude_paths  # type: ignore[import-untyped]  # docker ships no types
 from ruamel.yaml import YAML
 
@@ -57,6 +60,7 @@ VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^{}]*))?\}")
 READY_S = 10.0
 
 
+@cache
 def compose() -> dict[str, Any]:
     loaded: dict[str, Any] = YAML(typ="safe").load(COMPOSE.read_text())
     return loaded
@@ -114,9 +118,8 @@ def docker_compose() -> list[str]:
 
 
 def test_compose_file_follows_the_compose_specification() -> None:
-    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
-    done = subprocess.run(check, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = CliRunner().invoke(check_jsonschema, ["--builtin-schema", "vendor.compose-spec", str(COMPOSE)])
+    assert 0 == done.exit_code, done.output
 
 
 def test_compose_reads_the_file_once_the_secrets_are_there(docker_compose: list[str]) -> None:

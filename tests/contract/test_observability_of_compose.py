@@ -1,4 +1,5 @@
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ PROVISIONING = FOLDER / "grafana" / "provisioning"
 SERVICES = {"gateway", "command", "runner", "reactor"}
 
 
+@cache
 def read(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = YAML(typ="safe").load(path.read_text())
     return found

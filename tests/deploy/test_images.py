@@ -22,8 +22,9 @@ LISTED = "/usr/share/sbom/decopilot.cdx.json"
 NUMBERS = 200
 WRITABLE = "import os; print([p for p in ('/', '/decopilot', '/usr/share', '/var/tmp') if os.access(p, os.W_OK)])"
 ANSWERS = """
-import json, sys, urllib.request
-print(json.dumps({path: urllib.request.urlopen("http://127.0.0.1:8081" + path, timeout=30).status for path in sys.argv[1:]}))
+import json, sys
+from urllib.request import urlopen
+print(json.dumps({path: urlopen("http://127.0.0.1:8081" + path, timeout=30).status for path in sys.argv[1:]}))
 """
 EVERYTHING = " ".join(map(str, range(1, NUMBERS + 1)))
 

@@ -4,10 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # ships no types
+from referencing import Registry, Resource
 from ruamel.yaml import YAML
 
 from support.node import environment, installed, node
@@ -56,6 +60,26 @@ def matches(selector: Object, labels: dict[str, str]) -> bool:
     """Tell whether a selector that only knows `matchLabels` chooses these labels."""
     assert set(selector) <= {"matchLabels"}
     return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
+
+
+def faults(found: Iterable[Object], version: str) -> list[str]:
+    """Tell what a version of Kubernetes would not take, or does not know, of objects.
+
+    Raises:
+        FileNotFoundError: it has no objects of such a kind.
+
+    """
+    schemas = files("kubernetes_validate") / "kubernetes-json-schema" / f"v{version}.0-local-strict"
+    definitions = Resource.from_contents(json.loads((schemas / "_definitions.json").read_text()))
+    # Read once, and not once an object as the command line of the package does.
+    registry = (definitions @ Registry()).crawl()
+    said = []
+    for each in found:
+        group, _, name = each["apiVersion"].rpartition("/")
+        file = "-".join(part for part in (each["kind"].lower(), group.partition(".")[0], name) if part)
+        judge = Draft202012Validator(json.loads((schemas / f"{file}.json").read_text()), registry=registry)
+        said += [f"{each['kind']} {error.json_path}: {error.message[:200]}" for error in judge.iter_errors(each)]
+    return said
 
 
 def keda_faults(scaled: list[Object]) -> list[str]:
