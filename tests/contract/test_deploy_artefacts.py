@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from check_jsonschema import main as check_jsonschema
+from check_jsonschema import main as check_jsonschema  # type: ignore[import-untyped]  # ships no types
 from click.testing import CliRunner
 from docker.utils.build import exclude_paths  # type: ignore[import-untyped]  # docker ships no types
 from ruamel.yaml import YAML
