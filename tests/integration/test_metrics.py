@@ -147,7 +147,12 @@ with metrics.exporting(Settings(instance="one"), "test"):
 
 
 @pytest.mark.parametrize(
-    ("told", "received"), [({}, {"decopilot.runs.lost"}), ({"OTEL_METRICS_EXPORTER": "none"}, set())]
+    ("told", "received"),
+    [
+        ({}, {"decopilot.runs.lost"}),
+        ({"OTEL_METRICS_EXPORTER": "none"}, set()),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, set()),
+    ],
 )
 async def test_metrics_are_sent_over_otlp_to_who_is_configured_unless_that_takes_none(
     told: dict[str, str], received: set[str]
