@@ -14,7 +14,7 @@ from decopilot.cli.reaching import UnreachableError, reaching
 from decopilot.contracts.events import UnknownEventError
 from decopilot.kit.settings import Settings
 
-SECRET = "hunter2-and-more"  # noqa: S105  nobody's
+SECRET = "hunter2-and-more"
 AWAY = Settings(nats_url=f"nats://operator:{SECRET}@127.0.0.1:1")
 
 
@@ -40,5 +40,5 @@ def test_an_event_of_a_newer_version_is_a_refusal_that_says_so(monkeypatch: pyte
 
     monkeypatch.setattr(operating, "_store", store)
     monkeypatch.setattr(operating.logging, "configure", lambda *_: None)
-    with pytest.raises(CliError, match="newer version of decopilot wrote event 7 .*Say it once more"):
+    with pytest.raises(CliError, match=r"newer version of decopilot wrote event 7 .*Say it once more"):
         operating.operate(AWAY, work, hint="Say it once more.")

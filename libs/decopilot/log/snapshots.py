@@ -17,9 +17,9 @@ from nats.aio.msg import Msg
 DATA, ABOUT = "stream.tar.s2", "backup.json"
 _CHUNK_BYTES = 128 * 1024
 _SILENCE_S = 30.0
-"""For so long the broker may have nothing to send; it checks every message before it begins."""
-_RESTORE_S = 3600.0
-"""For so long it may unpack what it was sent."""
+"""For so long the broker may have nothing to send, or not take what it is sent."""
+_WHOLE_S = 3600.0
+"""For so long it may read a whole stream: it checks every message before it begins, and unpacks what it was sent."""
 _END = "204"
 
 
@@ -55,7 +55,7 @@ async def pack(nc: Client, stream: str, folder: Path, *, told: Callable[[int], N
     subscription = await nc.subscribe(inbox, cb=chunks.put)
     try:
         request = {"deliver_subject": inbox, "no_consumers": True, "jsck": True, "chunk_size": _CHUNK_BYTES}
-        about = await _ask(nc, f"$JS.API.STREAM.SNAPSHOT.{stream}", json.dumps(request).encode(), stream, _SILENCE_S)
+        about = await _ask(nc, f"$JS.API.STREAM.SNAPSHOT.{stream}", json.dumps(request).encode(), stream, _WHOLE_S)
         digest, size, count = hashlib.sha256(), 0, 0
         with (folder / DATA).open("wb") as file:
             while True:
@@ -111,7 +111,7 @@ async def unpack(
             await _ask(nc, begun["deliver_subject"], chunk, stream, _SILENCE_S)
             size += len(chunk)
             told(size)
-    restored = await _ask(nc, begun["deliver_subject"], b"", stream, _RESTORE_S)
+    restored = await _ask(nc, begun["deliver_subject"], b"", stream, _WHOLE_S)
     return dict(restored["state"])
 
 

@@ -179,7 +179,7 @@ def _fold_in(fold: Fold, chunk: Chunk) -> None:
     try:
         fold.add(chunk)
     except FoldError as error:
-        typer.secho(f"This chunk fits nothing before it: {error}", err=True, fg=typer.colors.RED)
+        typer.secho(clean(f"This chunk fits nothing before it: {error}"), err=True, fg=typer.colors.RED)
 
 
 def _tell(found: Found, replayed: Replayed, since_s: float | None, *, as_json: bool) -> None:
