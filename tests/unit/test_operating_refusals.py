@@ -39,6 +39,6 @@ def test_an_event_of_a_newer_version_is_a_refusal_that_says_so(monkeypatch: pyte
         raise UnknownEventError("decopilot.event.local.t1.song_sung", 7)
 
     monkeypatch.setattr(operating, "_store", store)
-    monkeypatch.setattr(operating.logging, "configure", lambda *_: None)
+    monkeypatch.setattr("decopilot.kit.logging.configure", lambda *_: None)
     with pytest.raises(CliError, match=r"newer version of decopilot wrote event 7 .*Say it once more"):
         operating.operate(AWAY, work, hint="Say it once more.")
