@@ -18,8 +18,10 @@ DATA, ABOUT = "stream.tar.s2", "backup.json"
 _CHUNK_BYTES = 128 * 1024
 _SILENCE_S = 30.0
 """For so long the broker may have nothing to send, or not take what it is sent."""
-_WHOLE_S = 3600.0
-"""For so long it may read a whole stream: it checks every message before it begins, and unpacks what it was sent."""
+_CHECK_S = 600.0
+"""For so long it may read a whole stream before it begins: it checks every message, 50 GB from a slow disk."""
+_RESTORE_S = 3600.0
+"""For so long it may unpack what it was sent."""
 _END = "204"
 
 
@@ -55,11 +57,11 @@ async def pack(nc: Client, stream: str, folder: Path, *, told: Callable[[int], N
     subscription = await nc.subscribe(inbox, cb=chunks.put)
     try:
         request = {"deliver_subject": inbox, "no_consumers": True, "jsck": True, "chunk_size": _CHUNK_BYTES}
-        about = await _ask(nc, f"$JS.API.STREAM.SNAPSHOT.{stream}", json.dumps(request).encode(), stream, _WHOLE_S)
+        about = await _ask(nc, f"$JS.API.STREAM.SNAPSHOT.{stream}", json.dumps(request).encode(), stream, _SILENCE_S)
         digest, size, count = hashlib.sha256(), 0, 0
         with (folder / DATA).open("wb") as file:
             while True:
-                async with asyncio.timeout(_SILENCE_S):
+                async with asyncio.timeout(_SILENCE_S if count else _CHECK_S):
                     chunk = await chunks.get()
                 if not chunk.data:
                     break
@@ -111,7 +113,7 @@ async def unpack(
             await _ask(nc, begun["deliver_subject"], chunk, stream, _SILENCE_S)
             size += len(chunk)
             told(size)
-    restored = await _ask(nc, begun["deliver_subject"], b"", stream, _WHOLE_S)
+    restored = await _ask(nc, begun["deliver_subject"], b"", stream, _RESTORE_S)
     return dict(restored["state"])
 
 
