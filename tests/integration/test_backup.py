@@ -19,8 +19,9 @@ from decopilot.log.blobs import Blobs
 from decopilot.log.erasures import Erased, Erasures, Owned
 from decopilot.log.history import Histories
 from decopilot.log.pump import Pump
+from decopilot.log.readers import Readers
 from decopilot.log.restoring import OccupiedError, Restored, Restorer
-from decopilot.log.snapshots import DATA
+from decopilot.log.snapshots import ABOUT, DATA
 from decopilot.log.store import Store
 from decopilot.log.topology import Sizes, provision
 from support.brokers import embedded
@@ -194,6 +195,12 @@ async def test_a_backup_that_is_damaged_or_none_and_a_broker_that_holds_data_are
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(BackupError, match="is damaged"):
         await restore(record, damaged, forces=True)
+    shutil.rmtree(damaged)
+    shutil.copytree(folder, damaged)
+    about = damaged / KEPT[0] / ABOUT
+    about.write_text(about.read_text()[:-9])
+    with pytest.raises(BackupError, match="is damaged"):
+        await restore(record, damaged, forces=True)
     (damaged / MANIFEST).unlink()
     with pytest.raises(BackupError, match="is no backup"):
         await restore(record, damaged, forces=True)
@@ -221,10 +228,35 @@ async def test_a_restore_that_fails_leaves_nothing_and_one_that_was_killed_is_be
     await ByHand(record, T1).whole_run()
     await back_up(record.store, folder)
     await record.store.js.add_stream(StreamConfig(name="DECOPILOT_RESTORING", subjects=["DECOPILOT_RESTORING"]))
-    await ByHand(record, T2).whole_run()
     assert 1 == (await restore(record, folder)).threads
     with pytest.raises(OccupiedError):
         await restore(record, folder)
+
+
+async def test_what_was_asked_for_since_a_restore_was_killed_is_not_taken_for_what_it_left(
+    record: Record, folder: Path
+) -> None:
+    await ByHand(record, T1).whole_run()
+    await back_up(record.store, folder)
+    await record.store.js.add_stream(StreamConfig(name="DECOPILOT_RESTORING", subjects=["DECOPILOT_RESTORING"]))
+    kept = await ByHand(record, T2).whole_run()
+    with pytest.raises(OccupiedError):
+        await restore(record, folder)
+    assert kept in (await record.journal.load(ORG, T2)).state.runs
+    assert 1 == (await restore(record, folder, forces=True)).threads
+
+
+async def test_a_backup_fails_that_cant_keep_runs_from_being_purged(
+    record: Record, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def announce(*_: object) -> None:
+        raise RuntimeError
+
+    await ByHand(record, T1).whole_run()
+    monkeypatch.setattr(Readers, "announce", announce)
+    with pytest.raises(RuntimeError):
+        await back_up(record.store, folder)
+    assert [] == list(folder.parent.glob("*backup*"))
 
 
 def test_a_manifest_of_another_format_is_not_read() -> None:

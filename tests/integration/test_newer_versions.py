@@ -1,6 +1,7 @@
 """What a newer version writes: kept for it, and nothing is decided, written or acknowledged without knowing it."""
 
 import json
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -162,6 +163,27 @@ async def test_a_run_whose_runner_meets_an_unknown_event_is_left_open_for_a_newe
     last = await record.frames.last_of_run(ORG, THREAD, run)
     assert last is not None
     assert last.outcome is None
+
+
+async def test_a_runner_that_leaves_hands_back_a_run_of_which_it_may_not_say_so(
+    store: Store, record: Record, own_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    services = Services(tmp_path, own_broker.url)
+    try:
+        runner = services.start("runner", demo_delay_ms=2_000)
+        await runner.ready()
+        run = await record.send(THREAD, "one two three four five six seven eight")
+
+        async def speaks() -> bool:
+            return await record.frames.last_of_run(ORG, THREAD, run) is not None
+
+        await until(speaks)
+        await sing(store)
+        runner.send(signal.SIGTERM)
+        assert 0 == await runner.ended()
+        assert [] == runner.complaints()
+    finally:
+        services.end()
 
 
 async def start_as_newer(record: Record, run: str) -> None:

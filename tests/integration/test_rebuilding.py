@@ -1,6 +1,7 @@
 """Rebuilding: views are what the log says, whoever spoiled them, while reactors go on writing them."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -115,6 +116,18 @@ async def test_what_was_spoiled_is_told_and_mended_and_views_of_no_thread_go(thr
     assert expected == set(await rebuild(threads, writes=False))
     assert expected == set(await rebuild(threads))
     assert before == await contents(store)
+
+
+async def test_a_view_of_a_newer_version_is_left_as_it_is(record: Record) -> None:
+    await ByHand(record, T1).whole_run()
+    newest = await record.journal.newest(ORG, T1)
+    newer = {"fold_version": FOLD_VERSION + 1, "sequence": newest, "state": {"song": "la"}}
+    body = json.dumps(newer).encode()
+    assert await record.store.replace(subjects.THREADS_BUCKET, subjects.thread_key(ORG, T1), body, 0)
+    assert {"missing"} == {found.difference for found in await rebuild(record)}
+    assert [] == await rebuild(record, writes=False)
+    kept = [json.loads(found) for name, found in (await contents(record.store)).items() if name.endswith(f".{T1}")]
+    assert [newer] == kept
 
 
 async def test_a_rebuild_that_was_stopped_goes_on_behind_what_it_told_last(threads: Record) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from decopilot.cli.logs import Entry, Journal, parse, readable, render
+from decopilot.cli.logs import Entry, Journal, clean, clean_json, parse, readable, render
 
 NOW = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -130,3 +130,14 @@ def test_no_line_whatsoever_breaks_the_reader(text: str) -> None:
     readable("runner#1", text)
     readable("runner#1", "{" + text)
     readable("runner#1", json.dumps({"event": text, "timestamp": text, "level": text, text: text}))
+
+
+def test_what_turns_a_texts_direction_around_is_not_shown() -> None:
+    assert "rm txt" == clean("rm \u202etxt\u2066")
+
+
+def test_json_on_a_terminal_holds_nothing_that_drives_it_and_is_the_same_value() -> None:
+    value = {"text": "\x1b[2J \x9b31m \x7f \u202e häß\n"}
+    line = clean_json(value)
+    assert line.isprintable()
+    assert value == json.loads(line)

@@ -14,7 +14,8 @@ _KNOWN = "Plaintext passwords detected"
 LOUD = frozenset({"warning", "error", "critical"})
 
 # Text from a model can end up in a log field; its control characters must not drive the terminal.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# What turns the direction of a text around makes a terminal show another one.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _NATS = re.compile(r"\[\d+\] (?P<time>\d{4}/\d\d/\d\d \d\d:\d\d:\d\d)\.\d+ \[(?P<level>[A-Z]{3})\] ?(?P<event>.*)")
 _NATS_LEVELS = {"TRC": "debug", "DBG": "debug", "INF": "info", "WRN": "warning", "ERR": "error", "FTL": "critical"}
 _BARE = re.compile(r'[^\s"=]+')
@@ -80,6 +81,11 @@ def readable(source: str, line: str) -> Text:
 def clean(text: str) -> str:
     """Return the text without the characters that control a terminal."""
     return _CONTROL.sub("", text)
+
+
+def clean_json(value: object) -> str:
+    """Return the value as JSON on one line, with what controls a terminal escaped: it is still the same value."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 class Journal:

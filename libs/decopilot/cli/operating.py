@@ -16,8 +16,10 @@ from decopilot.cli.errors import CliError
 from decopilot.cli.provision import TIMEOUT_S, reason
 from decopilot.cli.reaching import Where, find
 from decopilot.cli.state import DataFolder
+from decopilot.contracts.events import UnknownEventError
 from decopilot.kit import logging
 from decopilot.kit.connection import ServerTooOldError, connected, forbidden, is_unauthorized
+from decopilot.kit.redaction import redact
 from decopilot.kit.settings import Settings, read
 from decopilot.log.backups import BackupError
 from decopilot.log.direct import StoreError
@@ -73,11 +75,14 @@ def operate(
         return asyncio.run(run())
     except (TimeoutError, OSError, NatsError) as error:
         refused = next((cause for cause in causes if forbidden(cause)), None)
-        why = reason(settings, refused, OPERATOR) if refused else f"{settings.nats_url}: {str(error) or repr(error)}."
-        message = f"{why} {hint}"
+        said = redact(f"{settings.nats_url}: {str(error) or repr(error)}.")
+        message = f"{reason(settings, refused, OPERATOR) if refused else said} {hint}"
         raise CliError(message) from error
     except (ServerTooOldError, StoreError, SnapshotError, BackupError, OccupiedError, TopologyError) as error:
         message = f"{str(error).rstrip('.')}. {hint}"
+        raise CliError(message) from error
+    except UnknownEventError as error:
+        message = f"A newer version of decopilot wrote {error}: use that one. {hint}"
         raise CliError(message) from error
 
 

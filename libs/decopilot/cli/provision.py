@@ -8,6 +8,7 @@ from nats.errors import Error as NatsError
 from decopilot.cli.errors import CliError
 from decopilot.kit import logging
 from decopilot.kit.connection import ServerTooOldError, connected, forbidden, is_unauthorized
+from decopilot.kit.redaction import redact
 from decopilot.kit.settings import Settings, read
 from decopilot.log import topology
 
@@ -48,7 +49,7 @@ async def _run(settings: Settings, causes: list[Exception]) -> None:
 
 def reason(settings: Settings, cause: Exception | None, user: str = "provision") -> str:
     """Say why nothing came of it, and what to look at."""
-    url = settings.nats_url
+    url = redact(settings.nats_url)
     who = "a client without a user" if settings.nats_user is None else f"user {settings.nats_user!r}"
     if cause is not None and is_unauthorized(cause):
         return f"{url} refuses {who}. Are DECOPILOT_NATS_USER and its password those that the server has?"

@@ -13,6 +13,7 @@ from nats.errors import Error as NatsError
 from decopilot.cli.errors import CliError
 from decopilot.cli.state import DataFolder, ProcessInfo
 from decopilot.kit.connection import Lifeline, forbidden, is_unauthorized, unconnected
+from decopilot.kit.redaction import redact
 from decopilot.kit.settings import Settings, read
 from decopilot.log.permissions import OPERATOR, USERS
 
@@ -147,7 +148,7 @@ async def reaching(
 
 
 def _unreachable(settings: Settings, causes: list[Exception]) -> UnreachableError:
-    url = settings.nats_url
+    url = redact(settings.nats_url)
     who = "a client without a user" if settings.nats_user is None else f"user {settings.nats_user!r}"
     for cause in causes:
         if is_unauthorized(cause):

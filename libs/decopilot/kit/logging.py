@@ -45,6 +45,9 @@ def configure(settings: Settings, service: str) -> None:
     for name in ("mcp", "fastmcp"):
         # They quote what a server sent that is no message.
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # They quote headers that are no such, which anybody can send, a line for each entry.
+    logging.getLogger("opentelemetry.trace").setLevel(logging.ERROR)
+    logging.getLogger("opentelemetry.baggage").setLevel(logging.ERROR)
     logging.getLogger("aiohttp.server").addFilter(_without_what_was_sent)
     logging.getLogger("asyncio").addFilter(_is_news)
     structlog.contextvars.bind_contextvars(service=service)

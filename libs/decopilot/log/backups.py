@@ -30,10 +30,11 @@ MANIFEST, ERASED = "manifest.json", "erased.ndjson"
 
 
 class Part(Frozen):
-    """One stream in a backup: its file's size and SHA-256, its messages and last sequence when it was begun."""
+    """One stream in a backup: its files' SHA-256, its size, its messages and last sequence when it was begun."""
 
     bytes: int
     sha256: str
+    about_sha256: str
     messages: int
     last_sequence: int
 
@@ -133,7 +134,11 @@ async def _pack(store: Store, stream: str, folder: Path, told: Told) -> Part:
     packed = await pack(store.nc, stream, folder / stream, told=lambda size: told(stream, size))
     state = packed.state
     return Part(
-        bytes=packed.size, sha256=packed.sha256, messages=state["messages"], last_sequence=state.get("last_seq", 0)
+        bytes=packed.size,
+        sha256=packed.sha256,
+        about_sha256=sha256_of(folder / stream / ABOUT),
+        messages=state["messages"],
+        last_sequence=state.get("last_seq", 0),
     )
 
 
@@ -166,8 +171,11 @@ async def _held(store: Store) -> AsyncIterator[None]:
             await asyncio.sleep(ANNOUNCE_S)
 
     announcing = asyncio.create_task(announce())
+    announcing.add_done_callback(lambda _: announced.set())
     try:
         await announced.wait()
+        if announcing.done():
+            await announcing
         yield
     finally:
         announcing.cancel()
@@ -189,14 +197,15 @@ def read_manifest(folder: Path) -> Manifest:
     except ValidationError as error:
         msg = f"{folder / MANIFEST} is damaged, or of a newer version"
         raise BackupError(msg) from error
-    expected = {folder / name / DATA: part.sha256 for name, part in manifest.parts.items()}
-    expected[folder / ERASED] = manifest.erased_sha256
+    expected = {folder / ERASED: manifest.erased_sha256}
+    for name, part in manifest.parts.items():
+        expected |= {folder / name / DATA: part.sha256, folder / name / ABOUT: part.about_sha256}
     for path, sha256 in expected.items():
         if not path.is_file() or sha256_of(path) != sha256:
             msg = f"{path} is damaged: its SHA-256 is not that of the manifest"
             raise BackupError(msg)
     for name in KEPT:
-        if name not in manifest.parts or not (folder / name / ABOUT).is_file():
+        if name not in manifest.parts:
             msg = f"{folder} lacks {name}"
             raise BackupError(msg)
     return manifest

@@ -107,6 +107,9 @@ class Rebuilder:
         is_there = await self._views.has_thread(org, thread)
         if folded.state.is_deleted or await self._views.is_deleted(org, thread):
             return "leftover" if is_there else None
+        if view is None and await self._views.is_left_to_newer(org, thread, folded.sequence):
+            # It holds more than this version could say, and is not to lose that.
+            return None
         if view is None:
             return "outdated" if is_there else "missing"
         return None if view.state == folded.at_view else "wrong"

@@ -75,7 +75,7 @@ class Restorer:
         """Bring an empty broker to what the backup holds; with `forces`, in the place of all that is there.
 
         Threads that are `erased`, or were while the backup was made, are deleted at once. Where this fails the broker
-        is left empty; where it is killed, the next one begins anew.
+        is left empty; where it is killed, the next one begins anew, unless runs were asked for since.
 
         Raises:
             BackupError: the folder is no backup, or damaged; nothing was changed.
@@ -87,7 +87,7 @@ class Restorer:
         manifest = await asyncio.to_thread(read_manifest, self._folder)
         ledger = [*_read_ledger(self._folder / ERASED), *erased]
         found = await _found(self._js)
-        if found and not forces and not await _exists(self._js, _UNFINISHED):
+        if found and not forces and await _is_used(self._store):
             raise OccupiedError(found)
         await self._js.add_stream(StreamConfig(name=_UNFINISHED, subjects=[_UNFINISHED]))
         try:
@@ -174,6 +174,16 @@ async def _found(js: JetStreamContext) -> list[str]:
     """Tell which streams hold, or held, what was the truth."""
     there = [name for name in _TRUTH if await _exists(js, name)]
     return [name for name in there if (await js.stream_info(name)).state.last_seq]
+
+
+async def _is_used(store: Store) -> bool:
+    """Tell whether what is there is somebody's, and not what a killed restore left and nobody asked for a run in."""
+    try:
+        begun = (await store.js.stream_info(_UNFINISHED)).created
+        asked = await store.last(subjects.EVENTS_STREAM, subjects.events_of_type("run_requested"))
+    except NotFoundError:
+        return not await _exists(store.js, _UNFINISHED)
+    return asked is not None and (begun is None or asked.stored_at is None or asked.stored_at > begun)
 
 
 async def _remove(js: JetStreamContext) -> None:

@@ -17,7 +17,9 @@ from nats.aio.msg import Msg
 DATA, ABOUT = "stream.tar.s2", "backup.json"
 _CHUNK_BYTES = 128 * 1024
 _SILENCE_S = 30.0
-"""For so long the broker may have nothing to send; it checks every message before it begins."""
+"""For so long the broker may have nothing to send, or not take what it is sent."""
+_CHECK_S = 600.0
+"""For so long it may read a whole stream before it begins: it checks every message, 50 GB from a slow disk."""
 _RESTORE_S = 3600.0
 """For so long it may unpack what it was sent."""
 _END = "204"
@@ -59,7 +61,7 @@ async def pack(nc: Client, stream: str, folder: Path, *, told: Callable[[int], N
         digest, size, count = hashlib.sha256(), 0, 0
         with (folder / DATA).open("wb") as file:
             while True:
-                async with asyncio.timeout(_SILENCE_S):
+                async with asyncio.timeout(_SILENCE_S if count else _CHECK_S):
                     chunk = await chunks.get()
                 if not chunk.data:
                     break

@@ -101,7 +101,7 @@ class Worker:
     async def _hand_back(self, attempt: Attempt) -> None:
         """Say in the log that this attempt did not fail; where that can't be said in time, it counts as if it had."""
         command = HandBack(now=datetime.now(UTC), run_id=attempt.run, attempt=attempt.number, runner_id=self._runner_id)
-        with suppress(StaleError, *UNCERTAIN):
+        with suppress(StaleError, UnknownEventError, *UNCERTAIN):
             async with asyncio.timeout(HAND_BACK_S):
                 await self._journal.execute(attempt.org, attempt.thread, command)
                 log.info("run_handed_back", run_id=attempt.run, attempt=attempt.number)

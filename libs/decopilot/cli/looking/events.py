@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from decopilot.cli.errors import CliError
-from decopilot.cli.logs import clean
+from decopilot.cli.logs import clean, clean_json
 from decopilot.cli.looking.reading import an_id, read_log
 from decopilot.cli.looking.reading import events as read_events
 from decopilot.cli.reaching import Where
@@ -96,7 +96,7 @@ def _json(stored: Stored) -> str:
         "headers": {name: value for name, value in stored.headers.items() if name in _HEADERS},
         "event": body,
     }
-    return json.dumps(told, ensure_ascii=False)
+    return clean_json(told)
 
 
 _HEADERS = {"Nats-Msg-Id", "Decopilot-Correlation", "Decopilot-Causation", "traceparent"}

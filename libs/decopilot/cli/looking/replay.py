@@ -12,7 +12,7 @@ import typer
 from pydantic_core import from_json
 
 from decopilot.cli.errors import CliError
-from decopilot.cli.logs import clean
+from decopilot.cli.logs import clean, clean_json
 from decopilot.cli.looking.events import no_such_thread
 from decopilot.cli.looking.reading import an_id, read_log
 from decopilot.cli.looking.reading import events as read_events
@@ -179,14 +179,14 @@ def _fold_in(fold: Fold, chunk: Chunk) -> None:
     try:
         fold.add(chunk)
     except FoldError as error:
-        typer.secho(f"This chunk fits nothing before it: {error}", err=True, fg=typer.colors.RED)
+        typer.secho(clean(f"This chunk fits nothing before it: {error}"), err=True, fg=typer.colors.RED)
 
 
 def _tell(found: Found, replayed: Replayed, since_s: float | None, *, as_json: bool) -> None:
     if as_json:
         told: dict[str, Any] = {"run": found.run, "thread": found.thread, "index": replayed.index}
         told |= {"attempt": replayed.attempt, "void": replayed.is_void, "seconds": since_s, "chunk": replayed.chunk}
-        typer.echo(json.dumps(told, ensure_ascii=False))
+        typer.echo(clean_json(told))
         return
     when = " " * 10 if since_s is None else f"{since_s:+10.3f}"
     words = " ".join(json.dumps(replayed.chunk[name], ensure_ascii=False) for name in _WORDS if name in replayed.chunk)

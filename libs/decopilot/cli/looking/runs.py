@@ -1,6 +1,5 @@
 """`decopilot runs`: the runs of all threads, as the log tells of them."""
 
-import json
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from datetime import UTC, datetime
 import typer
 
 from decopilot.cli.errors import CliError
-from decopilot.cli.logs import clean
+from decopilot.cli.logs import clean, clean_json
 from decopilot.cli.looking.reading import an_id, events, read_log, sequence_before, time_of
 from decopilot.cli.reaching import Where
 from decopilot.contracts import subjects
@@ -137,7 +136,7 @@ def _line(seen: Seen, *, as_json: bool) -> None:
     summary = seen.summary
     if as_json:
         told = {"org": seen.org, "thread": seen.thread} | summary.model_dump(mode="json", exclude_none=True)
-        typer.echo(json.dumps(told, ensure_ascii=False))
+        typer.echo(clean_json(told))
         return
     end = summary.ended_at or datetime.now(UTC)
     status = summary.status if summary.reason is None else f"{summary.reason}"
