@@ -124,7 +124,7 @@ def test_runners_scale_before_they_are_full_and_gateways_long_before() -> None:
 
     at_once = RunnerSettings.model_fields["runs_at_once"].default
     assert at_once / 2 < int(trigger("decopilot-runner")["lagThreshold"]) < at_once
-    assert GatewaySettings.model_fields["streams"].default / 2 == int(trigger("decopilot-gateway")["threshold"])
+    assert int(trigger("decopilot-gateway")["threshold"]) <= GatewaySettings.model_fields["streams"].default / 2
 
 
 @overlays
