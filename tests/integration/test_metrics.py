@@ -67,6 +67,7 @@ async def a_turn(stack: Stack, gateway: str) -> None:
         async for chunk in chunks:
             if chunk["type"] == "finish":
                 break
+    assert 202 == (await api.post("t1", "Hello", message_id="m1"))[0]
     assert 409 == (await api.post("t1", "Another", message_id="m1"))[0]
     assert 404 == (await api.get("decopilot/threads/nowhere"))[0]
     await until_shown(gateway, lambda series: 0 == series[attached])
@@ -101,11 +102,12 @@ async def test_each_service_shows_what_the_table_says_and_nothing_else(tmp_path:
         return shown[service][Seen(name, tuple(sorted(labels.items())))]
 
     assert 1 == of("gateway", "decopilot_accept_duration_seconds_count", outcome="accepted")
+    assert 1 == of("gateway", "decopilot_accept_duration_seconds_count", outcome="repeated")
     assert 1 == of("gateway", "decopilot_accept_duration_seconds_count", outcome="refused")
     assert 1 == of("gateway", "decopilot_refusals_total", code="message_conflict")
     assert 1 == of("gateway", "decopilot_refusals_total", code="thread_not_found")
     assert 1 <= of("gateway", "decopilot_chunk_delivery_duration_seconds_count")
-    assert 1 == of("command", "decopilot_command_duration_seconds_count", command="send_message", outcome="granted")
+    assert 2 == of("command", "decopilot_command_duration_seconds_count", command="send_message", outcome="granted")
     assert 1 == of("runner", "decopilot_run_queue_duration_seconds_count")
     assert 1 == of("runner", "decopilot_run_first_chunk_duration_seconds_count")
     assert 1 == of("runner", "decopilot_run_attempts_total")
