@@ -62,7 +62,7 @@ def operate(
         CliError: the broker refuses it, or does not answer.
 
     """
-    logging.configure(settings.model_copy(update={"log_level": "error"}), "operator")
+    logging.configure(settings.model_copy(update={"log_level": "critical"}), "operator")
     causes: list[Exception] = []
 
     async def run() -> ResultT:
