@@ -9,7 +9,7 @@ from support.kubernetes import K8S, matches, objects
 DOCS = K8S.parents[1] / "docs"
 
 
-@pytest.mark.parametrize("overlay", ("dev", "production"))
+@pytest.mark.parametrize("overlay", ["dev", "production"])
 def test_each_service_is_upgraded_by_itself_readers_before_writers(overlay: str) -> None:
     page = (DOCS / "kubernetes.md").read_text()
     (order,) = re.findall(r"for service in ([a-z ]+); do", page)

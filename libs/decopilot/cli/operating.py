@@ -95,7 +95,9 @@ async def _store(settings: Settings, causes: list[Exception]) -> AsyncIterator[S
         async with asyncio.timeout(TIMEOUT_S) as deadline:
             client = await connection.__aenter__()
     except TimeoutError as error:
-        raise CliError(reason(settings, causes[-1] if causes else None, OPERATOR)) from error
+        # Who is refused may be hung up on, too.
+        refusal = next((cause for cause in causes if is_unauthorized(cause)), None)
+        raise CliError(reason(settings, refusal or (causes[-1] if causes else None), OPERATOR)) from error
     try:
         async with Store(client) as store:
             yield store
