@@ -124,7 +124,7 @@ def test_runners_scale_before_they_are_full_and_gateways_long_before() -> None:
 
     at_once = RunnerSettings.model_fields["runs_at_once"].default
     assert at_once / 2 < int(trigger("decopilot-runner")["lagThreshold"]) < at_once
-    assert GatewaySettings.model_fields["streams"].default / 2 == int(trigger("decopilot-gateway")["threshold"])
+    assert int(trigger("decopilot-gateway")["threshold"]) <= GatewaySettings.model_fields["streams"].default / 2
 
 
 @overlays
@@ -189,12 +189,12 @@ def test_secrets_that_are_referred_to_are_made_and_each_pod_has_its_own_password
 
 
 @overlays
-def test_what_comes_first_at_an_upgrade_is_the_job_and_all_that_it_needs(overlay: Path) -> None:
+def test_what_comes_first_at_an_upgrade_is_the_job_and_what_all_are_told(overlay: Path) -> None:
     stage = {"matchLabels": {"decopilot/stage": "first"}}
     first = {
         (o["kind"], o["metadata"]["name"]) for o in objects(overlay) if matches(stage, o["metadata"].get("labels", {}))
     }
-    needed = {("ConfigMap", s["configMapRef"]["name"]) for s in container(overlay, "provision")["envFrom"][:1]}
+    needed = {("ConfigMap", o["metadata"]["name"]) for o in objects(overlay, "ConfigMap")}
     assert {("Job", "decopilot-provision"), ("ServiceAccount", "decopilot-provision")} | needed == first
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from decopilot_reactor.lagging import CONSUMERS
 from support.metrics import ATTRIBUTES, ROOT
 from support.promtool import promtool
 
@@ -121,6 +122,13 @@ def test_each_dashboard_is_whole(path: Path) -> None:
 
 def test_there_is_a_dashboard_of_each_service_and_one_of_all() -> None:
     assert ["command", "gateway", "overview", "reactor", "runner"] == [path.stem for path in DASHBOARDS]
+
+
+def test_a_lag_that_nobody_tells_is_told_of_every_consumer() -> None:
+    (alert,) = [rule for rule in rules() if rule.get("alert") == "DecopilotLagUnknown"]
+    assert [name for _, name in CONSUMERS] == re.findall(
+        r'absent\(decopilot_consumer_lag{consumer="(\w+)"}\)', alert["expr"]
+    )
 
 
 def test_prometheus_takes_the_rules() -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from nats.js.api import StreamConfig
+from nats.js.api import StreamConfig, StreamSource
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.cli.doctor import CANNOT_LOOK, Wish, doctor, examine, services
@@ -74,6 +74,11 @@ async def limit_janitor(store: Store) -> None:
     await store.js.add_consumer(subjects.EVENTS_STREAM, info.config.evolve(max_deliver=5))
 
 
+async def mirror_the_chunks(store: Store) -> None:
+    await store.js.add_stream(StreamConfig(name="COPY", mirror=StreamSource(name=subjects.CHUNKS_STREAM)))
+    await store.js.add_stream(StreamConfig(name="SOURCED", sources=[StreamSource(name=subjects.CHUNKS_STREAM)]))
+
+
 async def fill_chunks(store: Store) -> None:
     run = await ByHand(Record.of(store)).whole_run()
     size = (await store.js.stream_info(subjects.CHUNKS_STREAM)).state.bytes
@@ -131,6 +136,7 @@ async def start_by_a_wrong_clock(store: Store) -> None:
         (shorten_the_log, {"stream_changed"}, "max_age is 3600.0, not not set", "decopilot provision"),
         (delete_janitor, {"consumer_missing"}, "janitor", "decopilot provision"),
         (limit_janitor, {"consumer_changed"}, "max_deliver is 5", "decopilot provision"),
+        (mirror_the_chunks, {"mirror"}, f"COPY is a mirror of {subjects.CHUNKS_STREAM}", "nats stream rm COPY"),
         (fill_chunks, {"chunks_full", "stream_changed", "view_behind"}, "The chunk log has", "nats stream edit"),
         (ask_for_a_run, {"run_not_started", "view_behind"}, "nobody has started it", "decopilot runner"),
         (abandon_a_run, {"run_undriven", "view_behind"}, "no runner drives it", "decopilot runner"),

@@ -23,14 +23,8 @@ from support.stack import Stack, running_stack
 from support.viewer import Api, Viewer
 
 DEADLINE_S = 60
-NEVER_HERE = {
-    "decopilot.viewer.fallbacks",
-    "decopilot.viewer.resets",
-    "decopilot.run.resumes",
-    "decopilot.paint.duration",
-    "decopilot.purges",
-}
-"""What no run shows that goes well, and is over only just now."""
+NEVER_HERE = {"decopilot.paint.duration"}
+"""What no browser has reported."""
 
 
 class Seen(NamedTuple):
@@ -67,6 +61,7 @@ async def a_turn(stack: Stack, gateway: str) -> None:
         async for chunk in chunks:
             if chunk["type"] == "finish":
                 break
+    assert 202 == (await api.post("t1", "Hello", message_id="m1"))[0]
     assert 409 == (await api.post("t1", "Another", message_id="m1"))[0]
     assert 404 == (await api.get("decopilot/threads/nowhere"))[0]
     await until_shown(gateway, lambda series: 0 == series[attached])
@@ -101,16 +96,26 @@ async def test_each_service_shows_what_the_table_says_and_nothing_else(tmp_path:
         return shown[service][Seen(name, tuple(sorted(labels.items())))]
 
     assert 1 == of("gateway", "decopilot_accept_duration_seconds_count", outcome="accepted")
+    assert 1 == of("gateway", "decopilot_accept_duration_seconds_count", outcome="repeated")
     assert 1 == of("gateway", "decopilot_accept_duration_seconds_count", outcome="refused")
     assert 1 == of("gateway", "decopilot_refusals_total", code="message_conflict")
     assert 1 == of("gateway", "decopilot_refusals_total", code="thread_not_found")
     assert 1 <= of("gateway", "decopilot_chunk_delivery_duration_seconds_count")
-    assert 1 == of("command", "decopilot_command_duration_seconds_count", command="send_message", outcome="granted")
+    assert 2 == of("command", "decopilot_command_duration_seconds_count", command="send_message", outcome="granted")
     assert 1 == of("runner", "decopilot_run_queue_duration_seconds_count")
     assert 1 == of("runner", "decopilot_run_first_chunk_duration_seconds_count")
     assert 1 == of("runner", "decopilot_run_attempts_total")
     assert 0 == of("runner", "decopilot_runs_active")
-    assert 0 == of("runner", "decopilot_runs_lost_total")
+    for first in (
+        of("runner", "decopilot_runs_lost_total"),
+        of("runner", "decopilot_run_resumes_total"),
+        of("runner", "decopilot_runs_ended_total", status="failed", reason="crashed"),
+        of("reactor", "decopilot_purges_total"),
+        of("gateway", "decopilot_viewer_fallbacks_total"),
+        of("gateway", "decopilot_viewer_resets_total", reason="hole"),
+        of("gateway", "decopilot_refusals_total", code="storage_full"),
+    ):
+        assert 0 == first
     assert all(0 <= of("reactor", "decopilot_consumer_lag", consumer=name) for _, name in CONSUMERS)
 
 

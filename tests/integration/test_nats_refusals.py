@@ -68,6 +68,14 @@ def test_provisioning_with_a_wrong_password_names_the_user_and_does_not_wait(bro
     assert monotonic() - began < TIMEOUT_S
 
 
+def test_an_operator_who_is_not_let_in_is_told_so_in_one_line(broker: EmbeddedBroker) -> None:
+    told = {"DECOPILOT_NATS_URL": broker.url, "DECOPILOT_NATS_USER": "operator", "DECOPILOT_NATS_PASSWORD": "wrong"}
+    command = [sys.executable, "-m", "decopilot.cli", "erased"]
+    ran = subprocess.run(command, env=os.environ | told, capture_output=True, text=True, timeout=60, check=False)
+    (said,) = ran.stderr.splitlines()
+    assert (1, f"{broker.url} refuses user 'operator'.") == (ran.returncode, said.partition(" Are ")[0])
+
+
 def test_provisioning_as_somebody_who_may_not_says_so(broker: EmbeddedBroker) -> None:
     said = last_line(run_provision(nats_url=broker.url, **login("gateway")))
     assert f"{broker.url} does not permit user 'gateway': publish to " in said

@@ -62,6 +62,15 @@ W3CBaggagePropagator().extract(sent)"""
     assert [] == _logged(lines)
 
 
+def test_an_endpoint_that_is_away_is_told_once_a_minute_of_each_kind() -> None:
+    lines = """for _ in range(3):
+    for kind in ("trace", "metric"):
+        logging.getLogger(f"opentelemetry.exporter.otlp.proto.http.{kind}_exporter").error("nobody takes it")
+    logging.getLogger("x").error("another")"""
+    said = [entry["event"] for entry in _logged(lines)]
+    assert {"nobody takes it": 2, "another": 3} == {text: said.count(text) for text in set(said)}
+
+
 def _logged(lines: str) -> list[dict[str, Any]]:
     ran = subprocess.run([sys.executable, "-c", SCRIPT.format(lines=lines)], capture_output=True, check=True)
     assert b"" == ran.stdout

@@ -42,7 +42,7 @@ app = typer.Typer(
 )
 ONE_MACHINE = "On one machine"
 ONE_SERVICE = "One service, configured by environment"
-OPERATE = "Operate: of a running `up`, or of any NATS"
+OPERATE = "Operate: any NATS, or that of a running `up`"
 app.add_typer(automations, rich_help_panel=ONE_MACHINE)
 app.add_typer(bench, rich_help_panel=ONE_MACHINE)
 config = typer.Typer(no_args_is_help=True, help="Check what `decopilot.toml` says, or write one to begin with.")
@@ -351,7 +351,10 @@ def gateway() -> None:
     _become("decopilot_gateway")
 
 
-@app.command(rich_help_panel=ONE_SERVICE)
+app.command(name="nats-config", rich_help_panel=OPERATE)(nats_config)
+
+
+@app.command(rich_help_panel=OPERATE)
 def provision() -> None:
     """Create or update all streams, buckets and consumers in NATS; safe to repeat.
 
@@ -363,7 +366,6 @@ def provision() -> None:
     run()
 
 
-app.command(name="nats-config", rich_help_panel=ONE_SERVICE)(nats_config)
 for observing in (doctor, runs, events, replay):
     app.command(rich_help_panel=OPERATE)(observing)
 keeping.register(app, OPERATE)

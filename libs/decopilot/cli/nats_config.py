@@ -68,4 +68,5 @@ def nats_config(
         typer.echo(configuration(server), nl=False)
         return
     files = write(folder, server, url=url, change=change, new_passwords=new_passwords)
-    typer.echo(f"Written: {folder / 'nats.conf'}, {', '.join(file.name for file in files.values())}")
+    others = ["users.conf", *(file.name for file in files.values())]
+    typer.echo(f"Written, readable for you alone: {folder / 'nats.conf'}, {', '.join(others)}")

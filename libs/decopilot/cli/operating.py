@@ -64,7 +64,7 @@ def operate(
         CliError: the broker refuses it, or does not answer.
 
     """
-    logging.configure(settings.model_copy(update={"log_level": "error"}), "operator")
+    logging.configure(settings.model_copy(update={"log_level": "critical"}), "operator")
     causes: list[Exception] = []
 
     async def run() -> ResultT:
@@ -100,7 +100,9 @@ async def _store(settings: Settings, causes: list[Exception]) -> AsyncIterator[S
         async with asyncio.timeout(TIMEOUT_S) as deadline:
             client = await connection.__aenter__()
     except TimeoutError as error:
-        raise CliError(reason(settings, causes[-1] if causes else None, OPERATOR)) from error
+        # Who is refused may be hung up on, too.
+        refusal = next((cause for cause in causes if is_unauthorized(cause)), None)
+        raise CliError(reason(settings, refusal or (causes[-1] if causes else None), OPERATOR)) from error
     try:
         async with Store(client) as store:
             yield store

@@ -117,7 +117,10 @@ class ForkThread(_Request):
 
 
 class Accepted(Frozen):
-    """The run is in the log. `cursor` is the position before its first chunk, or before that of one it waits for."""
+    """The run is in the log. `cursor` is the position before its first chunk, or before that of one it waits for.
+
+    `repeated`: it was before it was asked for, this time.
+    """
 
     type: Literal["accepted"] = "accepted"
     thread: Thread
@@ -125,6 +128,7 @@ class Accepted(Frozen):
     message_id: Message
     status: RunStatus
     cursor: str
+    repeated: bool = False
 
 
 class Receipt(Frozen):

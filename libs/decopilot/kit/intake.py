@@ -10,13 +10,14 @@ from faststream.nats import JStream, NatsBroker, PullSub
 from faststream.nats.annotations import NatsMessage
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
 
 Handler = Callable[[NatsMessage], Awaitable[None]]
 Answerer = Callable[[NatsMessage], Awaitable[bytes]]
 
 PULL_S = 0.5
 """How long one pull waits: what a lost one costs after the broker's restart, and what leaving may take."""
-_PAUSE_S, _LOST_PAUSE_S = 0.05, 1.0
+_PAUSE_S, _LOST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0, 8.0
 
 log = structlog.get_logger()
 
@@ -120,6 +121,9 @@ class Queue:
         self._handler = handler
         self._crew = Crew(workers)
         self._known = False
+        self._said: set[str] = set()
+        """Why nothing can be pulled, as far as it was said since something could."""
+        self._lost_pause_s = _LOST_PAUSE_S
         self._leaving = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
 
@@ -156,12 +160,36 @@ class Queue:
                 self._known = True
             message = await self._subscriber.get_one(timeout=PULL_S)
         except Exception as error:  # noqa: BLE001  whatever it is, the service goes on asking
-            log.warning("queue_unavailable", consumer=self._consumer, error=repr(error))
-            await self._pause(_LOST_PAUSE_S)
+            await self._wait_for_better(error)
             return None
+        if self._said:
+            log.info("queue_available", consumer=self._consumer)
+            self._said.clear()
+            self._lost_pause_s = _LOST_PAUSE_S
         if message is None and clock() - began < PULL_S / 2:
             await self._pause(_PAUSE_S)
         return message
+
+    async def _wait_for_better(self, error: Exception) -> None:
+        """Say once an outage why nothing can be pulled, and wait; longer and longer where somebody has to mend it."""
+        self._known = False
+        is_missing = await self._is_missing()
+        cause = f"consumer {self._consumer} is missing: run decopilot provision" if is_missing else repr(error)
+        if cause not in self._said:
+            log.warning("queue_unavailable", consumer=self._consumer, error=cause)
+            self._said.add(cause)
+        await self._pause(self._lost_pause_s)
+        self._lost_pause_s = min(2 * self._lost_pause_s, _LONGEST_PAUSE_S) if is_missing else _LOST_PAUSE_S
+
+    async def _is_missing(self) -> bool:
+        # A pull is told no more than that nobody answers.
+        try:
+            await self._broker.connection.jetstream().consumer_info(self._stream, self._consumer)
+        except NotFoundError:
+            return True
+        except Exception:  # noqa: BLE001  nobody can tell
+            return False
+        return False
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

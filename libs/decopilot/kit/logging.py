@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+import time
 
 import structlog
 from opentelemetry import trace
@@ -14,6 +15,12 @@ from decopilot.kit.redaction import redact_field
 from decopilot.kit.settings import Settings
 
 _FIELDS = {"org": ORG, "thread": THREAD, "run_id": RUN, "attempt": ATTEMPT}
+_EXPORTING = (
+    "opentelemetry.exporter",
+    "opentelemetry.sdk._shared_internal",
+    "opentelemetry.sdk.metrics._internal.export",
+)
+_EXPORTING_PAUSE_S = 60.0
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TERMINAL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -41,6 +48,7 @@ def configure(settings: Settings, service: str) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
+    handler.addFilter(_Patience())
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
     for name in ("mcp", "fastmcp"):
         # They quote what a server sent that is no message.
@@ -51,6 +59,23 @@ def configure(settings: Settings, service: str) -> None:
     logging.getLogger("aiohttp.server").addFilter(_without_what_was_sent)
     logging.getLogger("asyncio").addFilter(_is_news)
     structlog.contextvars.bind_contextvars(service=service)
+
+
+class _Patience(logging.Filter):
+    """Lets OpenTelemetry say once a minute that nobody takes what it exports, and of each kind, not at every try."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said_s: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(_EXPORTING):
+            return True
+        now_s = time.monotonic()
+        if now_s - self._said_s.get(record.name, -_EXPORTING_PAUSE_S) < _EXPORTING_PAUSE_S:
+            return False
+        self._said_s[record.name] = now_s
+        return True
 
 
 def _without_what_was_sent(record: logging.LogRecord) -> bool:

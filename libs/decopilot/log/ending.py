@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import structlog
 
@@ -71,6 +71,8 @@ class Ender:
         self._chunks = ChunkLog(store)
         # Who waits for the first one sees it rise.
         RUNS_LOST.add(0)
+        for reason in get_args(FailureReason):
+            RUNS_ENDED.add(0, {"status": "failed", "reason": reason})
 
     def pump(self, attempt: Attempt, *, after: Frame | None = None) -> Pump:
         """Make the attempt's pump, behind the run's last frame if it has one."""

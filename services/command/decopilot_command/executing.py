@@ -117,14 +117,13 @@ class Executor:
 def accepted(said: str, request: Request, executed: Executed, run_id: RunId, message_id: MessageId) -> Accepted:
     """Make the answer that a run is in the log, and log what was `said` of it."""
     record = executed.state.runs[run_id]
-    log.info(
-        said,
-        org=request.org,
+    repeated = executed.appended is None
+    log.info(said, org=request.org, thread=request.thread, run_id=run_id, status=record.status, repeated=repeated)
+    return Accepted(
         thread=request.thread,
         run_id=run_id,
+        message_id=message_id,
         status=record.status,
-        repeated=executed.appended is None,
-    )
-    return Accepted(
-        thread=request.thread, run_id=run_id, message_id=message_id, status=record.status, cursor=str(record.cursor)
+        cursor=str(record.cursor),
+        repeated=repeated,
     )

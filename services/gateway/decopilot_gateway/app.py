@@ -26,6 +26,7 @@ from decopilot.log.readers import Readers
 from decopilot.log.store import Store, Stored
 from decopilot.log.tail import Stretch, Tails
 from decopilot.log.views import Views
+from decopilot_gateway import metrics
 from decopilot_gateway.access import Access
 from decopilot_gateway.admitting import Admission
 from decopilot_gateway.attaching import Attach
@@ -107,6 +108,7 @@ async def build(
         admission = Admission(
             per_user=settings.streams_per_user, per_org=settings.streams_per_org, in_all=settings.streams
         )
+        metrics.begin()
         commander = Commander(nc)
         blobs, access, gates = Blobs(store), Access(doorman, journal), Gates(journal)
         links = Links(settings.own_secret, prefix, lasts_s=settings.file_link_s)

@@ -42,11 +42,13 @@ class Commander:
 
         """
         if expected is not Accepted:
-            return await self._ask(name, request, expected, may_repeat=may_repeat)
+            return (await self._ask(name, request, expected, may_repeat=may_repeat))[0]
         began, outcome = time.perf_counter(), "failed"
         try:
-            reply = await self._ask(name, request, expected, may_repeat=may_repeat)
-            outcome = "accepted"
+            reply, tries = await self._ask(name, request, expected, may_repeat=may_repeat)
+            # What we asked twice ourselves is one wish, which took as long as both.
+            is_repeat = isinstance(reply, Accepted) and reply.repeated and tries == 1
+            outcome = "repeated" if is_repeat else "accepted"
         except ProblemError as problem:
             if problem.code in PROBLEMS and PROBLEMS[problem.code].status < HTTPStatus.INTERNAL_SERVER_ERROR:
                 outcome = "refused"
@@ -55,32 +57,35 @@ class Commander:
             ACCEPT.record(time.perf_counter() - began, {"outcome": outcome})
         return reply
 
-    async def _ask(self, name: str, request: BaseModel, expected: type[ReplyT], *, may_repeat: bool) -> ReplyT:
+    async def _ask(
+        self, name: str, request: BaseModel, expected: type[ReplyT], *, may_repeat: bool
+    ) -> tuple[ReplyT, int]:
         body = request.model_dump_json().encode()
         if len(body) > self._nc.max_payload - HEADER_BYTES:
             raise ProblemError("body_too_large", "The message does not fit the broker.")
-        reply = await self._reply(subjects.command(name), body, may_repeat=may_repeat)
+        reply, tries = await self._reply(subjects.command(name), body, may_repeat=may_repeat)
         if isinstance(reply, Refused):
             raise ProblemError(reply.code, reply.detail, reply.outcome, retry_after_s=reply.retry_after_s)
         if not isinstance(reply, expected):
             msg = f"{name} was answered by {reply.type}"
             raise TypeError(msg)
-        return reply
+        return reply, tries
 
-    async def _reply(self, subject: str, body: bytes, *, may_repeat: bool) -> Reply:
+    async def _reply(self, subject: str, body: bytes, *, may_repeat: bool) -> tuple[Reply, int]:
         clock = asyncio.get_running_loop().time
         deadline = clock() + DEADLINE_S
-        code = "broker_unavailable"
+        code, tries = "broker_unavailable", 0
         while (left := deadline - clock()) > 0:
             # What is sent while disconnected would be kept and sent later, after we said that it was not.
             if not self._nc.is_connected:
                 break
+            tries += 1
             timeout = min(ATTEMPT_S, left) if may_repeat else left
             try:
                 message = await self._nc.request(subject, body, timeout=timeout, headers=telemetry.inject({}))
                 reply = decode_reply(message.data)
                 if not isinstance(reply, Refused) or reply.code != "version_too_old":
-                    return reply
+                    return reply, tries
                 # Nothing was appended, and another copy may be newer.
                 code = reply.code
             except MaxPayloadError as error:

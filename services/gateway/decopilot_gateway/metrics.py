@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Literal
 
 from opentelemetry.metrics import get_meter
+
+from decopilot.contracts.problems import PROBLEMS
 
 _METER = get_meter("decopilot")
 
@@ -30,6 +33,18 @@ FALLBACKS = _METER.create_counter(
 RESETS = _METER.create_counter(
     "decopilot.viewer.resets", unit="{reset}", description="Times that a viewer was told to begin anew"
 )
+
+
+def begin() -> None:
+    """Show what has not happened yet, for whoever waits for the first one to see it rise."""
+    FALLBACKS.add(0)
+    for reason in ("hole", "cursor", "rewind"):
+        RESETS.add(0, {"reason": reason})
+    for kind in ("attach", "watch"):
+        VIEWERS.add(0, {"kind": kind})
+    for code, problem in PROBLEMS.items():
+        if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            REFUSALS.add(0, {"code": code})
 
 
 @contextmanager

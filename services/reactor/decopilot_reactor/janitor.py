@@ -70,7 +70,9 @@ class Janitor:
             case ThreadDeleted():
                 await self._deleter.delete(recorded)
             case (RunCompleted() | RunRequiresAction() | RunFailed()) as ended:
-                await self._purger.purge(recorded, ended)
+                about = {telemetry.ORG: recorded.org, telemetry.THREAD: recorded.thread, telemetry.RUN: ended.run_id}
+                with telemetry.about(about, headers=origin(recorded)):
+                    await self._purger.purge(recorded, ended)
             case _:
                 # A newer version has provisioned that it is looked after, and knows how.
                 log.warning("event_not_expected", type=recorded.event.type, sequence=recorded.sequence)

@@ -22,6 +22,7 @@ class Purger:
         self._grace_s = grace_s
         self._wait_s = wait_s
         self._look_s = look_s
+        PURGES.add(0)
 
     async def purge(self, recorded: Recorded, event: Terminal) -> None:
         """Purge the run that this event ended, and no other.

@@ -27,6 +27,7 @@ from decopilot.log.history import Histories
 from decopilot.log.journal import Journal, Loaded
 from decopilot.log.pump import ChunkTooLargeError, FencedError
 from decopilot.log.store import patiently
+from decopilot_runner import metrics
 from decopilot_runner.metrics import ATTEMPTS, RESUMES
 from decopilot_runner.pumping import AgentPump, Progress
 
@@ -57,6 +58,7 @@ class Driver:
         self._ender = ender
         self._runner_id = runner_id
         self._abandoned: set[asyncio.Task[Any]] = set()
+        metrics.begin()
 
     async def drive(
         self, attempt: Attempt, woken: asyncio.Event, *, known: Loaded, cause: str, links: Sequence[Link] = ()

@@ -59,6 +59,13 @@ RESUMES = _METER.create_counter(
 )
 
 
+def begin() -> None:
+    """Show what has not happened yet, for whoever waits for the first one to see it rise."""
+    ACTIVE.add(0)
+    ATTEMPTS.add(0)
+    RESUMES.add(0)
+
+
 @contextmanager
 def driving() -> Iterator[None]:
     """Count a run while the context is open."""

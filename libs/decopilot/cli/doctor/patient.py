@@ -5,6 +5,7 @@ import http
 import json
 import urllib.error
 import urllib.request
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -39,10 +40,10 @@ class Patient:
         """Where, and as whom."""
         return self.broker.settings
 
-    async def ask(self, call: str) -> dict[str, Any]:
+    async def ask(self, call: str, body: bytes = b"") -> dict[str, Any]:
         """Ask JetStream; what it refuses is in the answer's `error`."""
         try:
-            answer = await self.client.request(f"$JS.API.{call}", b"", timeout=ANSWER_S)
+            answer = await self.client.request(f"$JS.API.{call}", body, timeout=ANSWER_S)
         except NoRespondersError:
             return {"error": {"code": http.HTTPStatus.SERVICE_UNAVAILABLE, "description": "JetStream does not answer"}}
         except TimeoutError:
@@ -55,6 +56,16 @@ class Patient:
         if name not in self.infos:
             self.infos[name] = await self.ask(f"STREAM.INFO.{name}")
         return self.infos[name]
+
+    async def streams(self) -> AsyncIterator[dict[str, Any]]:
+        """Ask after every stream that there is, ours or not; where that is not told there is none."""
+        offset, total = 0, 1
+        while offset < total:
+            told = await self.ask("STREAM.LIST", json.dumps({"offset": offset}).encode())
+            page = told.get("streams") or []
+            for info in page:
+                yield info
+            offset, total = offset + len(page), told.get("total", 0) if page else 0
 
     async def consumer(self, stream: str, name: str) -> dict[str, Any]:
         """Ask how a consumer stands now."""

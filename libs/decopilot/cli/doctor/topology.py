@@ -44,6 +44,8 @@ async def check_topology(patient: Patient) -> AsyncIterator[Finding]:
             yield finding
     for finding in _replicated(replicated, sizes.replicas):
         yield finding
+    async for finding in _mirrored(patient):
+        yield finding
     for stream, consumer in wanted_consumers():
         if stream in missing:
             continue  # said already
@@ -65,6 +67,22 @@ async def check_topology(patient: Patient) -> AsyncIterator[Finding]:
             yield fault("topology", "consumer_changed", what, why, provision)
         else:
             yield ok("topology", "consumer", f"Consumer {name} is as it is made.")
+
+
+async def _mirrored(patient: Patient) -> AsyncIterator[Finding]:
+    """Find mirrors that answer for a stream of ours: they hold what was purged, and lack what was just written."""
+    ours = {str(wanted.name) for wanted in wanted_streams(Sizes())}
+    async for info in patient.streams():
+        config = info["config"]
+        mirrored = config.get("mirror") or {}
+        if mirrored.get("name") in ours and not mirrored.get("external") and config.get("mirror_direct"):
+            yield fault(
+                "topology",
+                "mirror",
+                f"{config['name']} is a mirror of {mirrored['name']} in the same account.",
+                "It answers reads in its place: readers are told of what is gone, or find holes.",
+                f"nats stream rm {config['name']}  (copy with `sources`, or into another account: docs/nats.md)",
+            )
 
 
 async def _replicas(patient: Patient) -> int:

@@ -1,0 +1,71 @@
+"""A queue whose consumer is gone says so once, and goes on by itself when it is there again."""
+
+import asyncio
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from faststream.nats.annotations import NatsMessage
+from nats.aio.client import Client
+from structlog.testing import capture_logs
+
+from decopilot.contracts import subjects
+from decopilot.kit import intake
+from decopilot.kit.connection import connected
+from decopilot.kit.messaging import Messaging
+from decopilot.kit.settings import Settings
+from decopilot.log.store import Store
+from decopilot.log.topology import provision
+from support.brokers import as_user
+from support.services import running, until
+from support.stack import free_port
+
+
+async def test_a_missing_consumer_is_said_once_with_its_remedy_and_worked_off_once_it_is_made(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "_LOST_PAUSE_S", 0.01)
+    monkeypatch.setattr(intake, "_LONGEST_PAUSE_S", 0.02)
+    told = as_user(settings.model_copy(update={"health_port": (port := free_port())}), "runner")
+    messaging = Messaging(told, "runner")
+    handled = asyncio.Event()
+    asked = 0
+
+    async def handle(message: NatsMessage) -> None:
+        await message.ack()
+        handled.set()
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[Client]:
+        async with connected(told, "runner") as nc:
+            yield nc
+
+    async def said() -> list[MutableMapping[str, Any]]:
+        return [line for line in logs if line["event"].startswith("queue_")]
+
+    async def asked_again() -> bool:
+        return asked > 5
+
+    is_missing = intake.Queue._is_missing  # noqa: SLF001  nothing else shows that it asks on
+
+    async def counted(queue: intake.Queue) -> bool:
+        nonlocal asked
+        asked += 1
+        return await is_missing(queue)
+
+    monkeypatch.setattr(intake.Queue, "_is_missing", counted)
+    subject = subjects.events_of_type("run_requested")
+    messaging.consume(subjects.EVENTS_STREAM, subjects.RUNNER_CONSUMER, subject, handle, workers=1)
+    with capture_logs() as logs:
+        async with running(messaging.program(lifespan), port):
+            await store.js.delete_consumer(subjects.EVENTS_STREAM, subjects.RUNNER_CONSUMER)
+            await until(said)
+            await until(asked_again)
+            assert ["consumer runner is missing: run decopilot provision"] == [line["error"] for line in await said()]
+            async with connected(as_user(settings, "provision"), "provision") as nc:
+                await provision(nc)
+            await store.publish(subjects.EVENTS_STREAM, "decopilot.event.o.t.run_requested", b"{}")
+            async with asyncio.timeout(60):
+                await handled.wait()
+    assert ["queue_unavailable", "queue_available"] == [line["event"] for line in await said()]
