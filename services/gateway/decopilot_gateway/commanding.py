@@ -47,7 +47,7 @@ class Commander:
         try:
             reply, tries = await self._ask(name, request, expected, may_repeat=may_repeat)
             # What we asked twice ourselves is one wish, which took as long as both.
-            is_repeat = isinstance(reply, Accepted) and reply.repeated and tries == 1
+            is_repeat = reply.repeated and tries == 1
             outcome = "repeated" if is_repeat else "accepted"
         except ProblemError as problem:
             if problem.code in PROBLEMS and PROBLEMS[problem.code].status < HTTPStatus.INTERNAL_SERVER_ERROR:
