@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from nats.js.api import StreamConfig
 
 from decopilot.contracts import subjects
 from decopilot.contracts.frames import Frame
 from decopilot.contracts.ids import ThreadId
 from decopilot.kit.connection import connected
+from decopilot.kit.health import broker_answers
 from decopilot.kit.settings import Settings
 from decopilot.log import snapshots
 from decopilot.log.backups import KEPT, MANIFEST, BackupError, Manifest, back_up
@@ -23,6 +23,7 @@ from decopilot.log.restoring import OccupiedError, Restored, Restorer
 from decopilot.log.snapshots import DATA
 from decopilot.log.store import Store
 from decopilot.log.topology import Sizes, provision
+from decopilot.log.unfinished import Mark, UnfinishedRestoreError
 from support.brokers import embedded
 from support.reactors import ByHand, reactors
 from support.services import ORG, USER, Record
@@ -220,11 +221,45 @@ async def test_a_restore_that_fails_leaves_nothing_and_one_that_was_killed_is_be
     await provision(record.store.nc)
     await ByHand(record, T1).whole_run()
     await back_up(record.store, folder)
-    await record.store.js.add_stream(StreamConfig(name="DECOPILOT_RESTORING", subjects=["DECOPILOT_RESTORING"]))
-    await ByHand(record, T2).whole_run()
+    await Mark(str(folder), await last_of(record, subjects.EVENTS_STREAM)).put(record.store.js)
     assert 1 == (await restore(record, folder)).threads
     with pytest.raises(OccupiedError):
         await restore(record, folder)
+
+
+async def test_on_a_restore_that_is_unfinished_nobody_builds_and_what_was_accepted_there_is_not_lost(
+    record: Record, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ByHand(record, T1).whole_run()
+    await back_up(record.store, folder)
+    js = record.store.js
+
+    class KilledError(BaseException):
+        """What can't be cleaned up behind."""
+
+    async def killed(*_: object) -> None:
+        raise KilledError
+
+    monkeypatch.setattr("decopilot.log.restoring._rebuild", killed)
+    monkeypatch.setattr("decopilot.log.restoring._clear", killed)
+    assert await broker_answers(record.store.nc)
+    with pytest.raises(KilledError):
+        await restore(record, folder, Erased(org=ORG, thread=T1), forces=True)
+    monkeypatch.undo()
+    assert not await broker_answers(record.store.nc)
+    with pytest.raises(UnfinishedRestoreError, match=f"decopilot restore {folder}"):
+        await provision(record.store.nc)
+    with pytest.raises(UnfinishedRestoreError):
+        await back_up(record.store, folder.with_name("other"))
+    # What the restore itself appended is no reason to refuse the next one; what others did is.
+    assert 1 == (await restore(record, folder)).threads
+    assert await broker_answers(record.store.nc)
+    await Mark(str(folder), await last_of(record, subjects.EVENTS_STREAM)).put(js)
+    await ByHand(record, T2).whole_run()
+    with pytest.raises(OccupiedError):
+        await restore(record, folder)
+    assert 1 == (await restore(record, folder, forces=True)).threads
+    await provision(record.store.nc)
 
 
 def test_a_manifest_of_another_format_is_not_read() -> None:

@@ -105,7 +105,7 @@ def bring_back(
             return await restorer.restore(erased=erased, forces=forces)
 
         hint = "Restore again." if forces else "Nothing that was there is gone; --force would take its place."
-        restored = operate(settings, work, hint=hint)
+        restored = operate(settings, work, hint=hint, restores=True)
     typer.echo(f"Restored {restored.threads} threads; {len(restored.erased)} of them were erased since, and are again.")
     for place in restored.damaged:
         typer.echo(f"{place.name} is not what was written: the file is lost.", err=True)

@@ -26,6 +26,7 @@ from decopilot.log.restoring import OccupiedError
 from decopilot.log.snapshots import SnapshotError
 from decopilot.log.store import Store
 from decopilot.log.topology import TopologyError
+from decopilot.log.unfinished import UnfinishedRestoreError, ensure_restored
 
 ResultT = TypeVar("ResultT")
 
@@ -54,9 +55,15 @@ def _as_operator(settings: Settings, url: str, folder: DataFolder) -> Settings:
 
 
 def operate(
-    settings: Settings, work: Callable[[Store], Coroutine[None, None, ResultT]], *, hint: str = "Nothing was changed."
+    settings: Settings,
+    work: Callable[[Store], Coroutine[None, None, ResultT]],
+    *,
+    hint: str = "Nothing was changed.",
+    restores: bool = False,
 ) -> ResultT:
     """Do some work with the broker; `hint` says what a failure leaves.
+
+    Where a restore is not finished, only work that `restores` is done.
 
     Raises:
         CliError: the broker refuses it, or does not answer.
@@ -67,6 +74,8 @@ def operate(
 
     async def run() -> ResultT:
         async with _store(settings, causes) as store:
+            if not restores:
+                await ensure_restored(store.js)
             return await work(store)
 
     try:
@@ -76,9 +85,16 @@ def operate(
         why = reason(settings, refused, OPERATOR) if refused else f"{settings.nats_url}: {str(error) or repr(error)}."
         message = f"{why} {hint}"
         raise CliError(message) from error
+    except UnfinishedRestoreError as error:
+        raise CliError(_sentence(error)) from error
     except (ServerTooOldError, StoreError, SnapshotError, BackupError, OccupiedError, TopologyError) as error:
-        message = f"{str(error).rstrip('.')}. {hint}"
+        message = f"{_sentence(error)} {hint}"
         raise CliError(message) from error
+
+
+def _sentence(error: Exception) -> str:
+    told = str(error).rstrip(".")
+    return f"{told[:1].upper()}{told[1:]}."
 
 
 @asynccontextmanager

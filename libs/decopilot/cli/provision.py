@@ -10,6 +10,7 @@ from decopilot.kit import logging
 from decopilot.kit.connection import ServerTooOldError, connected, forbidden, is_unauthorized
 from decopilot.kit.settings import Settings, read
 from decopilot.log import topology
+from decopilot.log.unfinished import UnfinishedRestoreError
 
 TIMEOUT_S = 20.0
 
@@ -29,6 +30,9 @@ def run() -> None:
         asyncio.run(_run(settings, causes))
     except TimeoutError as error:
         message = f"Provisioning failed: {reason(settings, causes[-1] if causes else None)}"
+        raise CliError(message) from error
+    except UnfinishedRestoreError as error:
+        message = f"Provisioning failed: {error}"
         raise CliError(message) from error
     except (OSError, NatsError, ServerTooOldError, topology.TopologyError) as error:
         message = f"Provisioning failed: {type(error).__name__}: {error}"

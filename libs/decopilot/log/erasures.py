@@ -80,11 +80,11 @@ class Erasures:
                     return True
         return False
 
-    async def delete(self, org: OrgId, thread: ThreadId) -> bool:
+    async def delete(self, org: OrgId, thread: ThreadId, *, cause: str = "") -> bool:
         """Delete a thread; False where there is none, or no more. Its active run is ended, and all of it erased."""
         try:
             command = Delete(now=datetime.now(UTC), user_id=OPERATOR, role="owner")
-            executed = await self._journal.execute(org, thread, command)
+            executed = await self._journal.execute(org, thread, command, cause=cause)
         except RefusedError:
             return False
         if executed.state.active is not None:

@@ -19,13 +19,14 @@ from decopilot.log.backups import AUTOMATIONS_STREAM, ERASED, Manifest, Told, re
 from decopilot.log.blobs import BlobDamagedError, BlobNotFoundError, Blobs
 from decopilot.log.chunklog import ChunkLog, frame_of, is_erased
 from decopilot.log.erasures import Erased, Erasures
-from decopilot.log.journal import Journal
+from decopilot.log.journal import CAUSATION, Journal
 from decopilot.log.objects import ObjectInfo, Place
 from decopilot.log.permissions import STREAMS
 from decopilot.log.rebuilding import Rebuilder
 from decopilot.log.snapshots import unpack
 from decopilot.log.store import Store
-from decopilot.log.topology import Sizes, consumers, provision, streams, sweeper
+from decopilot.log.topology import Sizes, consumers, make, streams, sweeper
+from decopilot.log.unfinished import Mark, find_mark, remove_mark
 from decopilot.log.views import Views
 
 SKIPPED = 10_000_000
@@ -33,8 +34,8 @@ SKIPPED = 10_000_000
 
 A cursor of a frame that was lost is refused by that, where it would lead into another frame else.
 """
-_UNFINISHED = "DECOPILOT_RESTORING"
-"""A stream that is there while a restore is not finished: what else is there is worth nothing then."""
+RESTORE = "restore"
+"""What causes the events that a restore appends itself."""
 _ASIDE = "DECOPILOT_RESTORED_CHUNKS"
 _TRUTH = (subjects.EVENTS_STREAM, subjects.CHUNKS_STREAM, AUTOMATIONS_STREAM, subjects.BLOBS_STREAM)
 _MIRROR_S = 600.0
@@ -87,9 +88,11 @@ class Restorer:
         manifest = await asyncio.to_thread(read_manifest, self._folder)
         ledger = [*_read_ledger(self._folder / ERASED), *erased]
         found = await _found(self._js)
-        if found and not forces and not await _exists(self._js, _UNFINISHED):
-            raise OccupiedError(found)
-        await self._js.add_stream(StreamConfig(name=_UNFINISHED, subjects=[_UNFINISHED]))
+        if found and not forces:
+            mark = await find_mark(self._js)
+            if mark is None or await _is_written_to(self._store, mark):
+                raise OccupiedError(found)
+        await Mark(str(self._folder)).put(self._js)
         try:
             await _remove(self._js)
             await self._streams(manifest)
@@ -97,15 +100,18 @@ class Restorer:
             threads = await _rebuild(self._store, lambda count: self._told("views", count))
             damaged = tuple([place async for place in _damaged(self._store)])
         except BaseException:
-            await _remove(self._js)
-            await self._js.delete_stream(_UNFINISHED)
+            await _clear(self._js)
             raise
-        await self._js.delete_stream(_UNFINISHED)
+        await self._be_ready()
+        await remove_mark(self._js)
         return Restored(threads, tuple(again), damaged)
 
     async def _streams(self, manifest: Manifest) -> None:
-        for name in (subjects.BLOBS_STREAM, AUTOMATIONS_STREAM, subjects.EVENTS_STREAM):
+        for name in (subjects.BLOBS_STREAM, AUTOMATIONS_STREAM):
             await self._unpack(name, name, num_replicas=self._sizes.replicas)
+        name, metadata = subjects.EVENTS_STREAM, {subjects.RESTORING: "true"}
+        state = await self._unpack(name, name, num_replicas=self._sizes.replicas, metadata=metadata)
+        await Mark(str(self._folder), state["last_seq"]).put(self._js)
         configs = {config.name: config for config in streams(self._sizes)}
         await self._chunks(configs[subjects.CHUNKS_STREAM])
         # What was told its watchers is lost; their cursors must not be taken for those of what comes.
@@ -117,7 +123,15 @@ class Restorer:
                 await self._js.add_consumer(
                     stream, durable.evolve(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=begins)
                 )
-        await provision(self._store.nc, self._sizes)
+        await make(self._store.nc, self._sizes)
+        events = (await self._js.stream_info(subjects.EVENTS_STREAM)).config
+        await self._js.update_stream(events.evolve(metadata=(events.metadata or {}) | metadata))
+
+    async def _be_ready(self) -> None:
+        """Let services be ready again."""
+        events = (await self._js.stream_info(subjects.EVENTS_STREAM)).config
+        kept = {name: told for name, told in (events.metadata or {}).items() if name != subjects.RESTORING}
+        await self._js.update_stream(events.evolve(metadata=kept))
 
     async def _chunks(self, config: StreamConfig) -> None:
         """Restore the chunk log with a gap in its sequences behind it.
@@ -176,10 +190,28 @@ async def _found(js: JetStreamContext) -> list[str]:
     return [name for name in there if (await js.stream_info(name)).state.last_seq]
 
 
+async def _is_written_to(store: Store, mark: Mark) -> bool:
+    """Tell whether somebody wrote to a log that is not restored wholly; where that is not certain, too."""
+    if not await _exists(store.js, subjects.EVENTS_STREAM):
+        return False
+    if mark.events is None:
+        return bool((await store.js.stream_info(subjects.EVENTS_STREAM)).state.last_seq)
+    async for batch in store.read(subjects.EVENTS_STREAM, f"{subjects.EVENT_PREFIX}.>", mark.events):
+        if any(stored.headers.get(CAUSATION) != RESTORE for stored in batch):
+            return True
+    return False
+
+
 async def _remove(js: JetStreamContext) -> None:
     for name in (*STREAMS, _ASIDE):
         if await _exists(js, name):
             await js.delete_stream(name)
+
+
+async def _clear(js: JetStreamContext) -> None:
+    """Leave nothing behind."""
+    await _remove(js)
+    await remove_mark(js)
 
 
 async def _until(js: JetStreamContext, stream: str, is_reached: Callable[[int, int], bool]) -> None:
@@ -212,7 +244,11 @@ async def _agree(store: Store, manifest: Manifest, ledger: Iterable[Erased]) -> 
             if key not in deleted and not _is_known(states[key], frame):
                 await store.js.delete_msg(subjects.CHUNKS_STREAM, frame.sequence)
     erasures = Erasures(store, journal)
-    return [Erased(org=org, thread=thread) for org, thread in sorted(deleted) if await erasures.delete(org, thread)]
+    return [
+        Erased(org=org, thread=thread)
+        for org, thread in sorted(deleted)
+        if await erasures.delete(org, thread, cause=RESTORE)
+    ]
 
 
 def _is_known(state: ThreadState, frame: Frame) -> bool:
