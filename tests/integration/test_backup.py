@@ -139,7 +139,7 @@ async def test_a_run_that_went_on_while_it_was_backed_up_is_as_its_events_know_i
     monkeypatch.setattr("decopilot.log.backups.pack", pack)
     await back_up(record.store, folder)
     restored = await restore(other, folder)
-    assert (Erased(org=ORG, thread=gone.thread),) == restored.erased
+    assert [gone.thread] == [entry.thread for entry in restored.erased]
     state = (await other.journal.load(ORG, T1)).state
     assert state.active is not None
     assert 1 == state.active.attempt
@@ -160,10 +160,18 @@ async def test_what_was_erased_since_stays_erased_and_a_ledger_tells_it(
     await back_up(record.store, folder)
     assert await Erasures(record.store, record.journal).delete(ORG, T1)
     assert not await Erasures(record.store, record.journal).delete(ORG, T1)
+    later = ByHand(record, ThreadId("later"))
+    await later.whole_run()
+    await later.delete()
     ledger = [entry async for entry in Erasures(record.store, record.journal).ledger()]
-    assert [Erased(org=ORG, thread=T1)] == ledger
-    restored = await restore(other, folder, *ledger)
-    assert (*ledger,) == restored.erased
+    assert [(T1, "operator"), (later.thread, USER)] == [(entry.thread, entry.by) for entry in ledger]
+    old = Erased.model_validate_json('{"org":"acme","thread":"long-ago"}')
+    restored = await restore(other, folder, *ledger, old)
+    assert [T1] == [entry.thread for entry in restored.erased]
+    # Those that the backup knows nothing of have their tombstones as they were.
+    kept = [entry async for entry in Erasures(other.store, other.journal).ledger()]
+    assert ledger[1] in kept
+    assert {T1, later.thread, old.thread} == {entry.thread for entry in kept}
     url = other.store.nc.connected_url
     assert url is not None
     settings = Settings(nats_url=url.geturl(), instance="other")

@@ -153,7 +153,7 @@ def print_ledger(where: Where) -> None:
 
     async def work(store: Store) -> None:
         async for entry in Erasures(store, Journal(store, Views(store))).ledger():
-            typer.echo(entry.model_dump_json())
+            typer.echo(entry.model_dump_json(exclude_none=True))
 
     operate(find(where).settings, work)
 

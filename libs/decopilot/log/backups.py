@@ -117,7 +117,7 @@ async def _write(store: Store, folder: Path, told: Told) -> Manifest:
     # Whoever was deleted meanwhile is in the events of this backup perhaps, and must not come back by it.
     erasures = Erasures(store, Journal(store, Views(store)))
     packed = parts[subjects.EVENTS_STREAM].last_sequence
-    lines = [f"{entry.model_dump_json()}\n" async for entry in erasures.ledger(after=packed)]
+    lines = [f"{entry.model_dump_json(exclude_none=True)}\n" async for entry in erasures.ledger(after=packed)]
     (folder / ERASED).write_text("".join(lines))
     manifest = Manifest(
         made_at=made_at,

@@ -98,6 +98,7 @@ class Restorer:
             await self._streams(manifest)
             again = await _agree(self._store, manifest, ledger)
             threads = await _rebuild(self._store, lambda count: self._told("views", count))
+            await _entomb(self._store, ledger)
             damaged = tuple([place async for place in _damaged(self._store)])
         except BaseException:
             await _clear(self._js)
@@ -249,6 +250,14 @@ async def _agree(store: Store, manifest: Manifest, ledger: Iterable[Erased]) -> 
         for org, thread in sorted(deleted)
         if await erasures.delete(org, thread, cause=RESTORE)
     ]
+
+
+async def _entomb(store: Store, ledger: Iterable[Erased]) -> None:
+    """Give those erased since that the backup knows nothing of their tombstones back: they are proof, and a guard."""
+    journal = Journal(store, Views(store))
+    for entry in ledger:
+        if not await journal.newest(entry.org, entry.thread):
+            await journal.entomb(entry.org, entry.thread, entry.tombstone, cause=RESTORE)
 
 
 def _is_known(state: ThreadState, frame: Frame) -> bool:
