@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 
 from decopilot.contracts import subjects
 from decopilot.contracts.frames import Frame
@@ -19,7 +20,8 @@ from decopilot.log.blobs import Blobs
 from decopilot.log.erasures import Erased, Erasures, Owned
 from decopilot.log.history import Histories
 from decopilot.log.pump import Pump
-from decopilot.log.restoring import OccupiedError, Restored, Restorer
+from decopilot.log.restoring import InUseError, OccupiedError, Restored, Restorer
+from decopilot.log.running import running_services
 from decopilot.log.snapshots import DATA
 from decopilot.log.store import Store
 from decopilot.log.topology import Sizes, provision
@@ -268,6 +270,32 @@ async def test_on_a_restore_that_is_unfinished_nobody_builds_and_what_was_accept
         await restore(record, folder)
     assert 1 == (await restore(record, folder, forces=True)).threads
     await provision(record.store.nc)
+
+
+async def test_a_restore_under_running_services_is_refused_whoever_forces_it(record: Record, folder: Path) -> None:
+    await back_up(record.store, folder)
+    nc = record.store.nc
+    assert [] == await running_services(nc)
+
+    async def answer(message: Msg) -> None:
+        await message.respond(b"{}")
+
+    heard = await nc.subscribe(subjects.command("*"), subjects.COMMAND_QUEUE, cb=answer)
+    pull = await record.store.js.pull_subscribe_bind(subjects.REACTOR_CONSUMER, subjects.EVENTS_STREAM)
+    waiting = asyncio.create_task(pull.fetch(1, timeout=100))
+    async with asyncio.timeout(60):
+        while len(await running_services(nc)) < 2:
+            await asyncio.sleep(0.05)
+    with pytest.raises(InUseError, match="services use the broker: command, reactor; end all of them"):
+        await restore(record, folder, forces=True)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await pull.unsubscribe()
+    await heard.unsubscribe()
+    async with asyncio.timeout(60):
+        while await running_services(nc):
+            await asyncio.sleep(0.05)
+    assert 0 == (await restore(record, folder, forces=True)).threads
 
 
 def test_a_manifest_of_another_format_is_not_read() -> None:

@@ -22,7 +22,7 @@ from decopilot.kit.settings import Settings, read
 from decopilot.log.backups import BackupError
 from decopilot.log.direct import StoreError
 from decopilot.log.permissions import OPERATOR, USERS
-from decopilot.log.restoring import OccupiedError
+from decopilot.log.restoring import InUseError, OccupiedError
 from decopilot.log.snapshots import SnapshotError
 from decopilot.log.store import Store
 from decopilot.log.topology import TopologyError
@@ -85,7 +85,7 @@ def operate(
         why = reason(settings, refused, OPERATOR) if refused else f"{settings.nats_url}: {str(error) or repr(error)}."
         message = f"{why} {hint}"
         raise CliError(message) from error
-    except UnfinishedRestoreError as error:
+    except (UnfinishedRestoreError, InUseError) as error:
         raise CliError(_sentence(error)) from error
     except (ServerTooOldError, StoreError, SnapshotError, BackupError, OccupiedError, TopologyError) as error:
         message = f"{_sentence(error)} {hint}"

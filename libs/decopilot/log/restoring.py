@@ -19,14 +19,15 @@ from decopilot.log.backups import AUTOMATIONS_STREAM, ERASED, Manifest, Told, re
 from decopilot.log.blobs import BlobDamagedError, BlobNotFoundError, Blobs
 from decopilot.log.chunklog import ChunkLog, frame_of, is_erased
 from decopilot.log.erasures import Erased, Erasures
-from decopilot.log.journal import CAUSATION, Journal
+from decopilot.log.journal import Journal
 from decopilot.log.objects import ObjectInfo, Place
 from decopilot.log.permissions import STREAMS
 from decopilot.log.rebuilding import Rebuilder
+from decopilot.log.running import running_services
 from decopilot.log.snapshots import unpack
 from decopilot.log.store import Store
 from decopilot.log.topology import Sizes, consumers, make, streams, sweeper
-from decopilot.log.unfinished import Mark, find_mark, remove_mark
+from decopilot.log.unfinished import RESTORE, Mark, find_mark, is_written_to, remove_mark
 from decopilot.log.views import Views
 
 SKIPPED = 10_000_000
@@ -34,8 +35,6 @@ SKIPPED = 10_000_000
 
 A cursor of a frame that was lost is refused by that, where it would lead into another frame else.
 """
-RESTORE = "restore"
-"""What causes the events that a restore appends itself."""
 _ASIDE = "DECOPILOT_RESTORED_CHUNKS"
 _TRUTH = (subjects.EVENTS_STREAM, subjects.CHUNKS_STREAM, AUTOMATIONS_STREAM, subjects.BLOBS_STREAM)
 _MIRROR_S = 600.0
@@ -48,6 +47,14 @@ class OccupiedError(Exception):
     def __init__(self, found: Iterable[str]) -> None:
         self.found = tuple(found)
         super().__init__(f"the broker holds data: {', '.join(self.found)}")
+
+
+class InUseError(Exception):
+    """Services run, which would write to what is restored."""
+
+    def __init__(self, services: Iterable[str]) -> None:
+        self.services = tuple(services)
+        super().__init__(f"services use the broker: {', '.join(self.services)}; end all of them first, gateways too")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,7 @@ class Restorer:
 
         Raises:
             BackupError: the folder is no backup, or damaged; nothing was changed.
+            InUseError: services run; nothing was changed, whoever forces it.
             OccupiedError: the broker holds data, and nobody forced it; nothing was changed.
             SnapshotError: the broker refused a stream.
             nats.errors.Error, TimeoutError, OSError: it does not answer.
@@ -87,10 +95,12 @@ class Restorer:
         """
         manifest = await asyncio.to_thread(read_manifest, self._folder)
         ledger = [*_read_ledger(self._folder / ERASED), *erased]
+        if services := await running_services(self._store.nc):
+            raise InUseError(services)
         found = await _found(self._js)
         if found and not forces:
             mark = await find_mark(self._js)
-            if mark is None or await _is_written_to(self._store, mark):
+            if mark is None or await is_written_to(self._store, mark):
                 raise OccupiedError(found)
         await Mark(str(self._folder)).put(self._js)
         try:
@@ -189,18 +199,6 @@ async def _found(js: JetStreamContext) -> list[str]:
     """Tell which streams hold, or held, what was the truth."""
     there = [name for name in _TRUTH if await _exists(js, name)]
     return [name for name in there if (await js.stream_info(name)).state.last_seq]
-
-
-async def _is_written_to(store: Store, mark: Mark) -> bool:
-    """Tell whether somebody wrote to a log that is not restored wholly; where that is not certain, too."""
-    if not await _exists(store.js, subjects.EVENTS_STREAM):
-        return False
-    if mark.events is None:
-        return bool((await store.js.stream_info(subjects.EVENTS_STREAM)).state.last_seq)
-    async for batch in store.read(subjects.EVENTS_STREAM, f"{subjects.EVENT_PREFIX}.>", mark.events):
-        if any(stored.headers.get(CAUSATION) != RESTORE for stored in batch):
-            return True
-    return False
 
 
 async def _remove(js: JetStreamContext) -> None:

@@ -7,7 +7,11 @@ from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 
 from decopilot.contracts import subjects
+from decopilot.log.journal import CAUSATION
+from decopilot.log.store import Store
 
+RESTORE = "restore"
+"""What causes the events that a restore appends itself."""
 _FOLDER, _EVENTS = "folder", "events"
 
 
@@ -51,6 +55,20 @@ async def find_mark(js: JetStreamContext) -> Mark | None:
 async def remove_mark(js: JetStreamContext) -> None:
     """Tell that it is finished."""
     await js.delete_stream(subjects.RESTORING_STREAM)
+
+
+async def is_written_to(store: Store, mark: Mark) -> bool:
+    """Tell whether others wrote to a log that is not restored wholly; where that is not certain, too."""
+    try:
+        last = (await store.js.stream_info(subjects.EVENTS_STREAM)).state.last_seq
+    except NotFoundError:
+        return False
+    if mark.events is None:
+        return bool(last)
+    async for batch in store.read(subjects.EVENTS_STREAM, f"{subjects.EVENT_PREFIX}.>", mark.events):
+        if any(stored.headers.get(CAUSATION) != RESTORE for stored in batch):
+            return True
+    return False
 
 
 async def ensure_restored(js: JetStreamContext) -> None:
