@@ -177,8 +177,11 @@ async def test_what_was_erased_since_stays_erased_and_a_ledger_tells_it(
     url = other.store.nc.connected_url
     assert url is not None
     settings = Settings(nats_url=url.geturl(), instance="other")
+    erasures = Erasures(other.store, other.journal)
+    assert [True, None] == [await erasures.left_of(ORG, thread) for thread in (T1, T2)]
     async with reactors(settings, copies=1), asyncio.timeout(60):
-        await Erasures(other.store, other.journal).wait(ledger)
+        await erasures.wait(ledger)
+    assert await erasures.left_of(ORG, T1) is False
     assert ["thread_deleted"] == [recorded.event.type for recorded in await other.events(T1)]
 
 

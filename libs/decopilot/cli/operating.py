@@ -6,22 +6,26 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
+import typer
 from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
 from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.cli.errors import CliError
+from decopilot.cli.printing import Paper, ReaderGoneError
 from decopilot.cli.provision import TIMEOUT_S, reason
 from decopilot.cli.reaching import Where, find
 from decopilot.cli.state import DataFolder
+from decopilot.cli.telling import ExitCode
 from decopilot.kit import logging
 from decopilot.kit.connection import ServerTooOldError, connected, forbidden, is_unauthorized
 from decopilot.kit.settings import Settings, read
 from decopilot.log.backups import BackupError
 from decopilot.log.direct import StoreError
-from decopilot.log.permissions import OPERATOR, USERS
+from decopilot.log.permissions import OPERATOR, STREAMS, USERS
 from decopilot.log.restoring import InUseError, OccupiedError
 from decopilot.log.snapshots import SnapshotError
 from decopilot.log.store import Store
@@ -58,12 +62,13 @@ def operate(
     settings: Settings,
     work: Callable[[Store], Coroutine[None, None, ResultT]],
     *,
-    hint: str = "Nothing was changed.",
+    hint: str | Callable[[], str] = "Nothing was changed.",
     restores: bool = False,
 ) -> ResultT:
     """Do some work with the broker; `hint` says what a failure leaves.
 
-    Where a restore is not finished, only work that `restores` is done.
+    Where a restore is not finished, or nothing is provisioned, only work that `restores` is done. Where nobody reads
+    what is printed any more it ends quietly, as a program does by SIGPIPE.
 
     Raises:
         CliError: the broker refuses it, or does not answer.
@@ -76,23 +81,45 @@ def operate(
         async with _store(settings, causes) as store:
             if not restores:
                 await ensure_restored(store.js)
+                await _ensure_provisioned(settings, store)
             return await work(store)
 
     try:
         return asyncio.run(run())
+    except ReaderGoneError:
+        raise typer.Exit(ExitCode.UNREAD) from None
     except (TimeoutError, OSError, NatsError) as error:
         refused = next((cause for cause in causes if forbidden(cause)), None)
         why = reason(settings, refused, OPERATOR) if refused else f"{settings.nats_url}: {str(error) or repr(error)}."
-        message = f"{why} {hint}"
+        message = f"{why} {_text(hint)}"
         raise CliError(message) from error
     except (UnfinishedRestoreError, InUseError) as error:
-        raise CliError(_sentence(error)) from error
+        raise CliError(sentence(error)) from error
     except (ServerTooOldError, StoreError, SnapshotError, BackupError, OccupiedError, TopologyError) as error:
-        message = f"{_sentence(error)} {hint}"
+        message = f"{sentence(error)} {_text(hint)}"
         raise CliError(message) from error
 
 
-def _sentence(error: Exception) -> str:
+def say(line: str) -> None:
+    """Print a line on standard output; raises `ReaderGoneError`, which `operate` makes an exit code of."""
+    Paper(sys.stdout, sys.stderr).text(f"{line}\n")
+
+
+def _text(hint: str | Callable[[], str]) -> str:
+    return hint if isinstance(hint, str) else hint()
+
+
+async def _ensure_provisioned(settings: Settings, store: Store) -> None:
+    for name in STREAMS:
+        try:
+            await store.js.stream_info(name)
+        except NotFoundError as error:
+            message = f"{settings.nats_url} has no {name}. Run `decopilot provision` first."
+            raise CliError(message) from error
+
+
+def sentence(error: Exception) -> str:
+    """Make a sentence of what an error says."""
     told = str(error).rstrip(".")
     return f"{told[:1].upper()}{told[1:]}."
 

@@ -110,9 +110,26 @@ class Erasures:
 
     async def wait(self, deleted: Iterable[Erased]) -> None:
         """Return once nothing but their tombstones is left of deleted threads; the caller bounds the time."""
-        for entry in deleted:
-            while not await self._is_gone(entry):  # noqa: ASYNC110  what reactors do can only be asked for
+        async for _ in self.each_erased(deleted):
+            pass
+
+    async def each_erased(self, deleted: Iterable[Erased]) -> AsyncGenerator[Erased, None]:
+        """Yield each of some deleted threads once nothing but its tombstone is left; the caller bounds the time."""
+        left = list(deleted)
+        while left:
+            for entry in tuple(left):
+                if await self._is_gone(entry):
+                    left.remove(entry)
+                    yield entry
+            if left:
+                # What reactors do can only be asked for.
                 await asyncio.sleep(_LOOK_S)
+
+    async def left_of(self, org: OrgId, thread: ThreadId) -> bool | None:
+        """Tell whether anything but its tombstone is left of a deleted thread; None of one that is not deleted."""
+        if not (await self._journal.load(org, thread)).state.is_deleted:
+            return None
+        return not await self._is_gone(Erased(org=org, thread=thread))
 
     async def _is_gone(self, entry: Erased) -> bool:
         first = await self._store.first(subjects.EVENTS_STREAM, subjects.events_of(entry.org, entry.thread))
