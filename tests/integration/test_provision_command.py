@@ -16,9 +16,7 @@ def test_it_tells_what_it_made_and_changed_and_that_a_single_server_keeps_no_cop
         for name, value in login_environment(broker.url, "provision").items():
             monkeypatch.setenv(name, value)
         run()
-        said = capsys.readouterr().out
-        assert said.startswith("Provisioned: made DECOPILOT_EVENTS, ")
-        assert said.endswith("consumer sweeper.\n")
+        assert "Provisioned: made all 15 streams and consumers.\n" == capsys.readouterr().out
         run()
         assert "Provisioned: nothing to change.\n" == capsys.readouterr().out
         monkeypatch.setenv("DECOPILOT_REPLICAS", "3")

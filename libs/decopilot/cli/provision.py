@@ -80,6 +80,8 @@ async def _found(client: Client) -> dict[str, object]:
 
 
 def _difference(before: Mapping[str, object], after: Mapping[str, object]) -> str:
+    if not before:
+        return f"Provisioned: made all {len(after)} streams and consumers."
     made = [name for name in after if name not in before]
     changed = [name for name in after if name in before and after[name] != before[name]]
     told = [f"{verb} {', '.join(names)}" for verb, names in (("made", made), ("changed", changed)) if names]
