@@ -142,7 +142,10 @@ def test_compose_says_which_secret_is_missing_and_where_to_read_on(docker_compos
 def test_every_service_of_compose_is_built_by_a_target_of_its_name() -> None:
     built = {name: found["build"] for name, found in compose()["services"].items() if "build" in found}
     targets = {name: build["target"] for name, build in built.items()}
-    assert {**{name: name for name in (*SERVICES, "provision")}, "token": "provision"} == targets
+    assert {
+        **{name: name for name in (*SERVICES, "provision")},
+        **dict.fromkeys(("token", "operator"), "provision"),
+    } == targets
     assert set(targets.values()) <= set(stages())
     assert {(str(DOCKERFILE.relative_to(ROOT)), ".")} == {(b["dockerfile"], b["context"]) for b in built.values()}
 
@@ -306,7 +309,7 @@ def test_the_example_names_every_variable_that_compose_reads() -> None:
     assert needed == set(re.findall(r"^([A-Z_]+)=$", EXAMPLE.read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", [*SERVICES, "provision", "token"])
+@pytest.mark.parametrize("name", [*SERVICES, "provision", "token", "operator"])
 def test_no_service_of_compose_is_told_the_password_of_another(name: str) -> None:
     told = {interpolated(value) for value in service(name)["environment"].values() if value is not None}
     own = {password for user, password in PASSWORDS.items() if user == name}

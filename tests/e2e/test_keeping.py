@@ -172,10 +172,19 @@ async def erase_for_good(stack: Stack, api: Api) -> None:
     """Erase a thread, and a user of whom there is nothing."""
     command = ("erase", "--org", "local", "--thread", "calm-9")
     code, said = await operate(stack, *command)
-    assert (0, "would be erased") == (code, json.loads(said)["is"])
+    assert (0, "would be erased") == (code, json.loads(said.splitlines()[0])["is"])
     assert 200 == (await api.get("decopilot/threads/calm-9"))[0]
     code, said = await operate(stack, *command, "--yes")
-    assert (0, {"org": "local", "thread": "calm-9", "owner": "me", "is": "erased"}) == (code, json.loads(said))
+    assert (0, {"org": "local", "thread": "calm-9", "owner": "me", "is": "erased"}) == (
+        code,
+        json.loads(said.splitlines()[0]),
+    )
     assert 404 == (await api.get("decopilot/threads/calm-9"))[0]
-    assert (0, {"org": "local", "thread": "calm-9"}) == (0, json.loads((await operate(stack, "erased"))[1]))
-    assert (0, "") == await operate(stack, "erase", "--org", "local", "--user", "nobody", "--yes")
+    entry = json.loads((await operate(stack, "erased"))[1])
+    assert ("local", "calm-9", "operator") == (entry["org"], entry["thread"], entry["by"])
+    assert "at" in entry
+    assert (0, "0 threads match.\n") == await operate(stack, "erase", "--org", "local", "--user", "nobody", "--yes")
+    code, said = await operate(stack, *command, "--yes")
+    assert (0, "Thread calm-9 is erased already.") == (code, said.splitlines()[-1])
+    code, said = await operate(stack, "erase", "--org", "local", "--thread", "nothing", "--yes")
+    assert (1, "There is no thread nothing of that in local.") == (code, said.splitlines()[-1])

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from nats.js.api import StreamConfig
+from nats.aio.msg import Msg
 
 from decopilot.contracts import subjects
 from decopilot.contracts.frames import Frame
 from decopilot.contracts.ids import ThreadId
 from decopilot.kit.connection import connected
+from decopilot.kit.health import broker_answers
 from decopilot.kit.settings import Settings
 from decopilot.log import snapshots
 from decopilot.log.backups import KEPT, MANIFEST, BackupError, Manifest, back_up
@@ -20,10 +21,12 @@ from decopilot.log.erasures import Erased, Erasures, Owned
 from decopilot.log.history import Histories
 from decopilot.log.pump import Pump
 from decopilot.log.readers import Readers
-from decopilot.log.restoring import OccupiedError, Restored, Restorer
+from decopilot.log.restoring import InUseError, OccupiedError, Restored, Restorer
+from decopilot.log.running import running_services
 from decopilot.log.snapshots import ABOUT, DATA
 from decopilot.log.store import Store
 from decopilot.log.topology import Sizes, provision
+from decopilot.log.unfinished import Mark, UnfinishedRestoreError
 from support.brokers import embedded
 from support.reactors import ByHand, reactors
 from support.services import ORG, USER, Record
@@ -139,7 +142,7 @@ async def test_a_run_that_went_on_while_it_was_backed_up_is_as_its_events_know_i
     monkeypatch.setattr("decopilot.log.backups.pack", pack)
     await back_up(record.store, folder)
     restored = await restore(other, folder)
-    assert (Erased(org=ORG, thread=gone.thread),) == restored.erased
+    assert [gone.thread] == [entry.thread for entry in restored.erased]
     state = (await other.journal.load(ORG, T1)).state
     assert state.active is not None
     assert 1 == state.active.attempt
@@ -160,15 +163,26 @@ async def test_what_was_erased_since_stays_erased_and_a_ledger_tells_it(
     await back_up(record.store, folder)
     assert await Erasures(record.store, record.journal).delete(ORG, T1)
     assert not await Erasures(record.store, record.journal).delete(ORG, T1)
+    later = ByHand(record, ThreadId("later"))
+    await later.whole_run()
+    await later.delete()
     ledger = [entry async for entry in Erasures(record.store, record.journal).ledger()]
-    assert [Erased(org=ORG, thread=T1)] == ledger
-    restored = await restore(other, folder, *ledger)
-    assert (*ledger,) == restored.erased
+    assert [(T1, "operator"), (later.thread, USER)] == [(entry.thread, entry.by) for entry in ledger]
+    old = Erased.model_validate_json('{"org":"acme","thread":"long-ago"}')
+    restored = await restore(other, folder, *ledger, old)
+    assert [T1] == [entry.thread for entry in restored.erased]
+    # Those that the backup knows nothing of have their tombstones as they were.
+    kept = [entry async for entry in Erasures(other.store, other.journal).ledger()]
+    assert ledger[1] in kept
+    assert {T1, later.thread, old.thread} == {entry.thread for entry in kept}
     url = other.store.nc.connected_url
     assert url is not None
     settings = Settings(nats_url=url.geturl(), instance="other")
+    erasures = Erasures(other.store, other.journal)
+    assert [True, None] == [await erasures.left_of(ORG, thread) for thread in (T1, T2)]
     async with reactors(settings, copies=1), asyncio.timeout(60):
-        await Erasures(other.store, other.journal).wait(ledger)
+        await erasures.wait(ledger)
+    assert await erasures.left_of(ORG, T1) is False
     assert ["thread_deleted"] == [recorded.event.type for recorded in await other.events(T1)]
 
 
@@ -227,23 +241,10 @@ async def test_a_restore_that_fails_leaves_nothing_and_one_that_was_killed_is_be
     await provision(record.store.nc)
     await ByHand(record, T1).whole_run()
     await back_up(record.store, folder)
-    await record.store.js.add_stream(StreamConfig(name="DECOPILOT_RESTORING", subjects=["DECOPILOT_RESTORING"]))
+    await Mark(str(folder), await last_of(record, subjects.EVENTS_STREAM)).put(record.store.js)
     assert 1 == (await restore(record, folder)).threads
     with pytest.raises(OccupiedError):
         await restore(record, folder)
-
-
-async def test_what_was_asked_for_since_a_restore_was_killed_is_not_taken_for_what_it_left(
-    record: Record, folder: Path
-) -> None:
-    await ByHand(record, T1).whole_run()
-    await back_up(record.store, folder)
-    await record.store.js.add_stream(StreamConfig(name="DECOPILOT_RESTORING", subjects=["DECOPILOT_RESTORING"]))
-    kept = await ByHand(record, T2).whole_run()
-    with pytest.raises(OccupiedError):
-        await restore(record, folder)
-    assert kept in (await record.journal.load(ORG, T2)).state.runs
-    assert 1 == (await restore(record, folder, forces=True)).threads
 
 
 async def test_a_backup_fails_that_cant_keep_runs_from_being_purged(
@@ -257,6 +258,67 @@ async def test_a_backup_fails_that_cant_keep_runs_from_being_purged(
     with pytest.raises(RuntimeError):
         await back_up(record.store, folder)
     assert [] == list(folder.parent.glob("*backup*"))
+
+
+async def test_on_a_restore_that_is_unfinished_nobody_builds_and_what_was_accepted_there_is_not_lost(
+    record: Record, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ByHand(record, T1).whole_run()
+    await back_up(record.store, folder)
+    js = record.store.js
+
+    class KilledError(BaseException):
+        """What can't be cleaned up behind."""
+
+    async def killed(*_: object) -> None:
+        raise KilledError
+
+    monkeypatch.setattr("decopilot.log.restoring._rebuild", killed)
+    monkeypatch.setattr("decopilot.log.restoring._clear", killed)
+    assert await broker_answers(record.store.nc)
+    with pytest.raises(KilledError):
+        await restore(record, folder, Erased(org=ORG, thread=T1), forces=True)
+    monkeypatch.undo()
+    assert not await broker_answers(record.store.nc)
+    with pytest.raises(UnfinishedRestoreError, match=f"decopilot restore {folder}"):
+        await provision(record.store.nc)
+    with pytest.raises(UnfinishedRestoreError):
+        await back_up(record.store, folder.with_name("other"))
+    # What the restore itself appended is no reason to refuse the next one; what others did is.
+    assert 1 == (await restore(record, folder)).threads
+    assert await broker_answers(record.store.nc)
+    await Mark(str(folder), await last_of(record, subjects.EVENTS_STREAM)).put(js)
+    await ByHand(record, T2).whole_run()
+    with pytest.raises(OccupiedError):
+        await restore(record, folder)
+    assert 1 == (await restore(record, folder, forces=True)).threads
+    await provision(record.store.nc)
+
+
+async def test_a_restore_under_running_services_is_refused_whoever_forces_it(record: Record, folder: Path) -> None:
+    await back_up(record.store, folder)
+    nc = record.store.nc
+    assert [] == await running_services(nc)
+
+    async def answer(message: Msg) -> None:
+        await message.respond(b"{}")
+
+    heard = await nc.subscribe(subjects.command("*"), subjects.COMMAND_QUEUE, cb=answer)
+    pull = await record.store.js.pull_subscribe_bind(subjects.REACTOR_CONSUMER, subjects.EVENTS_STREAM)
+    waiting = asyncio.create_task(pull.fetch(1, timeout=100))
+    async with asyncio.timeout(60):
+        while len(await running_services(nc)) < 2:
+            await asyncio.sleep(0.05)
+    with pytest.raises(InUseError, match="services use the broker: command, reactor; end all of them"):
+        await restore(record, folder, forces=True)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await pull.unsubscribe()
+    await heard.unsubscribe()
+    async with asyncio.timeout(60):
+        while await running_services(nc):
+            await asyncio.sleep(0.05)
+    assert 0 == (await restore(record, folder, forces=True)).threads
 
 
 def test_a_manifest_of_another_format_is_not_read() -> None:

@@ -12,6 +12,7 @@ CO, PL = TALLIES = ("DECOPILOT_COUNTS", "DECOPILOT_PLACES")
 KV = {"threads", "messages", "automations", "readers"}
 KEPT = {EV, CH, WA, BL, *(f"KV_decopilot_{name}" for name in KV)}
 EVERY_STREAM = {*KEPT, *TALLIES}
+RESTORING = "DECOPILOT_RESTORING"
 ENDS = {"run_completed", "run_requires_action", "run_failed", "run_requested", "interactions_denied"}
 
 
@@ -75,7 +76,7 @@ RIGHTS = {
         works_off={"reactor", "janitor", "sweeper"},
         asks_after={"runner", "titler"},
     ),
-    "provision": Rights(looks_at=EVERY_STREAM, makes=EVERY_STREAM, makes_anew={*TALLIES}),
+    "provision": Rights(looks_at={*EVERY_STREAM, RESTORING}, makes=EVERY_STREAM, makes_anew={*TALLIES}),
 }
 WRITES = {
     "command send_message": "decopilot.command.send_message",
@@ -143,7 +144,7 @@ def operations() -> dict[str, tuple[str, str]]:
     calls = {"get": "STREAM.MSG.GET", "scan": "DIRECT.GET", "look": "STREAM.INFO", "purge": "STREAM.PURGE"}
     calls |= {"create": "STREAM.CREATE", "update": "STREAM.UPDATE"}
     calls |= {"delete": "STREAM.DELETE", "take": "STREAM.MSG.DELETE"}
-    for stream in EVERY_STREAM:
+    for stream in (*EVERY_STREAM, RESTORING):
         found |= {f"{name} {stream}": ("publish", f"$JS.API.{call}.{stream}") for name, call in calls.items()}
     for name, stream in {**dict.fromkeys(CONSUMERS, EV), "sweeper": BL}.items():
         found[f"pull {name}"] = ("publish", f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}")

@@ -3,21 +3,23 @@
 import asyncio
 import json
 from collections.abc import Iterable
+from contextlib import aclosing
 from pathlib import Path
 
 import typer
 from pydantic import ValidationError
 
 from decopilot.cli.errors import CliError
-from decopilot.cli.operating import alone, bars, operate
+from decopilot.cli.operating import alone, bars, operate, say, sentence
 from decopilot.cli.reaching import Where, find
 from decopilot.contracts import subjects
 from decopilot.contracts.ids import OrgId, ThreadId, UserId, is_id
+from decopilot.log.backups import BackupError
 from decopilot.log.backups import back_up as write_backup
 from decopilot.log.erasures import Erased, Erasures, Owned
 from decopilot.log.journal import Journal
 from decopilot.log.rebuilding import Found, Progress, Rebuilder
-from decopilot.log.restoring import SKIPPED, Restored, Restorer
+from decopilot.log.restoring import SKIPPED, OccupiedError, Restored, Restorer
 from decopilot.log.store import Store
 from decopilot.log.topology import Sizes
 from decopilot.log.views import Views
@@ -40,6 +42,11 @@ def rebuild(
         raise CliError(message)
     reached, found, unread = Progress(after, 0), 0, 0
 
+    def go_on() -> str:
+        told = {"--org": org, "--thread": thread, "--after": reached.sequence or None}
+        words = [f" {name} {value}" for name, value in told.items() if value is not None]
+        return f"decopilot rebuild-views{'' if writes else ' --check'}{''.join(words)}"
+
     async def work(store: Store) -> None:
         nonlocal found, unread
         views = Views(store)
@@ -54,13 +61,13 @@ def rebuild(
         async for difference in rebuilder.rebuild(org=within[0], thread=within[1], after=after, progress=note):
             found += 1
             unread += difference.difference == "unreadable"
-            typer.echo(_line(difference))
+            say(_line(difference))
 
     with bars("events") as shown:
         try:
-            operate(find(where).settings, work, hint=f"Go on with --after {reached.sequence}.")
+            operate(find(where).settings, work, hint=lambda: f"Go on with: {go_on()}")
         except KeyboardInterrupt:
-            message = f"Stopped. Go on with: decopilot rebuild-views --after {reached.sequence}"
+            message = f"Stopped. Go on with: {go_on()}"
             raise CliError(message) from None
     verb = "were mended" if writes else "differ"
     typer.echo(f"{reached.threads} threads were looked at, {found - unread} views {verb}.", err=True)
@@ -102,11 +109,23 @@ def bring_back(
 
         async def work(store: Store) -> Restored:
             restorer = Restorer(store, folder, sizes=sizes, skipped=count, told=shown.told)
-            return await restorer.restore(erased=erased, forces=forces)
+            try:
+                return await restorer.restore(erased=erased, forces=forces)
+            except BackupError as error:
+                message = f"{sentence(error)} Nothing was touched; restore another backup."
+                raise CliError(message) from error
+            except OccupiedError as error:
+                message = f"{sentence(error)} Nothing was touched; --force would restore in the place of it."
+                raise CliError(message) from error
 
-        hint = "Restore again." if forces else "Nothing that was there is gone; --force would take its place."
-        restored = operate(settings, work, hint=hint)
-    typer.echo(f"Restored {restored.threads} threads; {len(restored.erased)} of them were erased since, and are again.")
+        again = f"Unfinished: run it again: decopilot restore {folder}"
+        try:
+            restored = operate(settings, work, hint=again, restores=True)
+        except KeyboardInterrupt:
+            message = f"Stopped. {again}"
+            raise CliError(message) from None
+    since = f" {len(restored.erased)} of them were erased since, and are erased again." if restored.erased else ""
+    typer.echo(f"Restored {restored.threads} threads.{since}")
     for place in restored.damaged:
         typer.echo(f"{place.name} is not what was written: the file is lost.", err=True)
 
@@ -121,30 +140,49 @@ def erase_threads(
     wait_s: float,
 ) -> int:
     """Erase threads, tell of each; return the exit code."""
+    within, owner = OrgId(_id(org)), UserId(user) if user else None
 
     async def work(store: Store) -> int:
         erasures = Erasures(store, Journal(store, Views(store)))
-        gone: list[Erased] = []
-        async for owned in erasures.find(OrgId(_id(org)), user=UserId(user) if user else None):
-            if thread is not None and owned.thread != thread:
-                continue
-            if does and owned.is_theirs and await erasures.delete(owned.org, owned.thread):
-                gone.append(Erased(org=owned.org, thread=owned.thread))
-            typer.echo(_told(owned, does=does))
-        try:
-            async with asyncio.timeout(wait_s):
-                await erasures.wait(gone)
-        except TimeoutError:
-            typer.echo("Deleted, but not everything is erased yet: does a reactor run?", err=True)
-            return NOT_YET
-        return 0
+        found = [owned async for owned in erasures.find(within, user=owner) if thread in {None, owned.thread}]
+        typer.echo(f"{len(found)} {'thread matches' if len(found) == 1 else 'threads match'}.", err=True)
+        if thread is not None and not found:
+            left = await erasures.left_of(within, ThreadId(_id(thread)))
+            if left is None:
+                message = f"There is no thread {thread} of that in {org}."
+                raise CliError(message)
+            typer.echo(f"Thread {thread} is {'deleted' if left else 'erased'} already.", err=True)
+            return NOT_YET if left else 0
+        for owned in found:
+            if not (does and owned.is_theirs):
+                say(_told(owned, "would be erased" if owned.is_theirs else "wrote in"))
+        return await _erase(erasures, [owned for owned in found if does and owned.is_theirs], wait_s)
 
     return operate(find(where).settings, work, hint="Say it once more: what is erased stays so.")
 
 
-def _told(owned: Owned, *, does: bool) -> str:
+async def _erase(erasures: Erasures, threads: Iterable[Owned], wait_s: float) -> int:
+    """Delete threads, and tell each as erased only once it is: what is printed is kept as proof."""
+    deleted: dict[Erased, Owned] = {}
+    try:
+        for owned in threads:
+            await erasures.delete(owned.org, owned.thread)
+            deleted[Erased(org=owned.org, thread=owned.thread)] = owned
+        try:
+            async with asyncio.timeout(wait_s), aclosing(erasures.each_erased(deleted)) as gone:
+                async for entry in gone:
+                    say(_told(deleted.pop(entry), "erased"))
+        except TimeoutError:
+            typer.echo("Deleted, but not everything is erased yet: does a reactor run?", err=True)
+    finally:
+        # Whoever interrupts it learns what is deleted.
+        for owned in deleted.values():
+            say(_told(owned, "deleted"))
+    return NOT_YET if deleted else 0
+
+
+def _told(owned: Owned, what: str) -> str:
     # A thread of somebody else stays, with what the user wrote in it: whoever asked decides about it by its id.
-    what = "wrote in" if not owned.is_theirs else "erased" if does else "would be erased"
     return json.dumps({"org": owned.org, "thread": owned.thread, "owner": owned.owner, "is": what})
 
 
@@ -153,7 +191,7 @@ def print_ledger(where: Where) -> None:
 
     async def work(store: Store) -> None:
         async for entry in Erasures(store, Journal(store, Views(store))).ledger():
-            typer.echo(entry.model_dump_json())
+            say(entry.model_dump_json(exclude_none=True))
 
     operate(find(where).settings, work)
 

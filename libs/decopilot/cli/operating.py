@@ -6,16 +6,20 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
+import typer
 from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
 from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.cli.errors import CliError
+from decopilot.cli.printing import Paper, ReaderGoneError
 from decopilot.cli.provision import TIMEOUT_S, reason
 from decopilot.cli.reaching import Where, find
 from decopilot.cli.state import DataFolder
+from decopilot.cli.telling import ExitCode
 from decopilot.contracts.events import UnknownEventError
 from decopilot.kit import logging
 from decopilot.kit.connection import ServerTooOldError, connected, forbidden, is_unauthorized
@@ -23,11 +27,12 @@ from decopilot.kit.redaction import redact
 from decopilot.kit.settings import Settings, read
 from decopilot.log.backups import BackupError
 from decopilot.log.direct import StoreError
-from decopilot.log.permissions import OPERATOR, USERS
-from decopilot.log.restoring import OccupiedError
+from decopilot.log.permissions import OPERATOR, STREAMS, USERS
+from decopilot.log.restoring import InUseError, OccupiedError
 from decopilot.log.snapshots import SnapshotError
 from decopilot.log.store import Store
 from decopilot.log.topology import TopologyError
+from decopilot.log.unfinished import UnfinishedRestoreError, ensure_restored
 
 ResultT = TypeVar("ResultT")
 
@@ -56,9 +61,16 @@ def _as_operator(settings: Settings, url: str, folder: DataFolder) -> Settings:
 
 
 def operate(
-    settings: Settings, work: Callable[[Store], Coroutine[None, None, ResultT]], *, hint: str = "Nothing was changed."
+    settings: Settings,
+    work: Callable[[Store], Coroutine[None, None, ResultT]],
+    *,
+    hint: str | Callable[[], str] = "Nothing was changed.",
+    restores: bool = False,
 ) -> ResultT:
     """Do some work with the broker; `hint` says what a failure leaves.
+
+    Where a restore is not finished, or nothing is provisioned, only work that `restores` is done. Where nobody reads
+    what is printed any more it ends quietly, as a program does by SIGPIPE.
 
     Raises:
         CliError: the broker refuses it, or does not answer.
@@ -69,21 +81,52 @@ def operate(
 
     async def run() -> ResultT:
         async with _store(settings, causes) as store:
+            if not restores:
+                await ensure_restored(store.js)
+                await _ensure_provisioned(settings, store)
             return await work(store)
 
     try:
         return asyncio.run(run())
+    except ReaderGoneError:
+        raise typer.Exit(ExitCode.UNREAD) from None
     except (TimeoutError, OSError, NatsError) as error:
         refused = next((cause for cause in causes if forbidden(cause)), None)
         said = redact(f"{settings.nats_url}: {str(error) or repr(error)}.")
-        message = f"{reason(settings, refused, OPERATOR) if refused else said} {hint}"
+        message = f"{reason(settings, refused, OPERATOR) if refused else said} {_text(hint)}"
         raise CliError(message) from error
+    except (UnfinishedRestoreError, InUseError) as error:
+        raise CliError(sentence(error)) from error
     except (ServerTooOldError, StoreError, SnapshotError, BackupError, OccupiedError, TopologyError) as error:
-        message = f"{str(error).rstrip('.')}. {hint}"
+        message = f"{sentence(error)} {_text(hint)}"
         raise CliError(message) from error
     except UnknownEventError as error:
-        message = f"A newer version of decopilot wrote {error}: use that one. {hint}"
+        message = f"A newer version of decopilot wrote {error}: use that one. {_text(hint)}"
         raise CliError(message) from error
+
+
+def say(line: str) -> None:
+    """Print a line on standard output; raises `ReaderGoneError`, which `operate` makes an exit code of."""
+    Paper(sys.stdout, sys.stderr).text(f"{line}\n")
+
+
+def _text(hint: str | Callable[[], str]) -> str:
+    return hint if isinstance(hint, str) else hint()
+
+
+async def _ensure_provisioned(settings: Settings, store: Store) -> None:
+    for name in STREAMS:
+        try:
+            await store.js.stream_info(name)
+        except NotFoundError as error:
+            message = f"{settings.nats_url} has no {name}. Run `decopilot provision` first."
+            raise CliError(message) from error
+
+
+def sentence(error: Exception) -> str:
+    """Make a sentence of what an error says."""
+    told = str(error).rstrip(".")
+    return f"{told[:1].upper()}{told[1:]}."
 
 
 @asynccontextmanager

@@ -1,9 +1,14 @@
 """`decopilot provision`: bring NATS to the topology that the services expect."""
 
 import asyncio
+import contextlib
 import ssl
+from collections.abc import Mapping
 
+import typer
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.js.errors import APIError, NotFoundError
 
 from decopilot.cli.errors import CliError
 from decopilot.kit import logging
@@ -11,8 +16,13 @@ from decopilot.kit.connection import ServerTooOldError, connected, forbidden, is
 from decopilot.kit.redaction import redact
 from decopilot.kit.settings import Settings, read
 from decopilot.log import topology
+from decopilot.log.drift import wanted_consumers
+from decopilot.log.permissions import STREAMS
+from decopilot.log.unfinished import UnfinishedRestoreError
 
 TIMEOUT_S = 20.0
+_TOO_MANY_REPLICAS = (10005, 10074)
+"""No such cluster, or too few servers in it."""
 
 
 def run() -> None:
@@ -27,16 +37,24 @@ def run() -> None:
     logging.configure(settings, "provision")
     causes: list[Exception] = []
     try:
-        asyncio.run(_run(settings, causes))
+        typer.echo(asyncio.run(_run(settings, causes)))
     except TimeoutError as error:
         message = f"Provisioning failed: {reason(settings, causes[-1] if causes else None)}"
+        raise CliError(message) from error
+    except UnfinishedRestoreError as error:
+        message = f"Provisioning failed: {error}"
+        raise CliError(message) from error
+    except APIError as error:
+        copies = f" Does its cluster have {settings.replicas} servers, as DECOPILOT_REPLICAS says?"
+        asked = copies if error.err_code in _TOO_MANY_REPLICAS else ""
+        message = f"Provisioning failed: {settings.nats_url} refuses: {error.description}.{asked}"
         raise CliError(message) from error
     except (OSError, NatsError, ServerTooOldError, topology.TopologyError) as error:
         message = f"Provisioning failed: {type(error).__name__}: {error}"
         raise CliError(message) from error
 
 
-async def _run(settings: Settings, causes: list[Exception]) -> None:
+async def _run(settings: Settings, causes: list[Exception]) -> str:
     def note(error: Exception) -> None:
         causes.append(error)
         if is_unauthorized(error) or forbidden(error) or isinstance(error, ssl.SSLCertVerificationError):
@@ -44,7 +62,31 @@ async def _run(settings: Settings, causes: list[Exception]) -> None:
             deadline.reschedule(asyncio.get_running_loop().time())
 
     async with asyncio.timeout(TIMEOUT_S) as deadline, connected(settings, "provision", on_failure=note) as client:
+        before = await _found(client)
         await topology.provision(client, topology.Sizes(replicas=settings.replicas))
+        return _difference(before, await _found(client))
+
+
+async def _found(client: Client) -> dict[str, object]:
+    """Read the configuration of every stream and consumer that is there."""
+    js = client.jetstream(timeout=10)
+    found: dict[str, object] = {}
+    for name in STREAMS:
+        with contextlib.suppress(NotFoundError):
+            found[name] = (await js.stream_info(name)).config
+    for stream, consumer in wanted_consumers():
+        with contextlib.suppress(NotFoundError):
+            found[f"consumer {consumer.name}"] = (await js.consumer_info(stream, str(consumer.name))).config
+    return found
+
+
+def _difference(before: Mapping[str, object], after: Mapping[str, object]) -> str:
+    if not before:
+        return f"Provisioned: made all {len(after)} streams and consumers."
+    made = [name for name in after if name not in before]
+    changed = [name for name in after if name in before and after[name] != before[name]]
+    told = [f"{verb} {', '.join(names)}" for verb, names in (("made", made), ("changed", changed)) if names]
+    return f"Provisioned: {'; '.join(told) or 'nothing to change'}."
 
 
 def reason(settings: Settings, cause: Exception | None, user: str = "provision") -> str:

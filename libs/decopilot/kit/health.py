@@ -17,7 +17,7 @@ Check = Callable[[], Awaitable[bool]]
 
 
 async def broker_answers(client: Client, timeout_s: float = 1.0) -> bool:
-    """Tell whether the broker answers on this connection right now, and holds the event log."""
+    """Tell whether the broker answers on this connection right now, and holds the event log, all of it."""
     if not client.is_connected:
         return False
     try:
@@ -25,7 +25,8 @@ async def broker_answers(client: Client, timeout_s: float = 1.0) -> bool:
         answer = await client.request(f"$JS.API.STREAM.INFO.{subjects.EVENTS_STREAM}", b"", timeout=timeout_s)
     except (NatsError, TimeoutError, OSError):
         return False
-    return "error" not in from_json(answer.data)
+    told = from_json(answer.data)
+    return "error" not in told and subjects.RESTORING not in (told["config"].get("metadata") or {})
 
 
 async def livez(_request: web.Request) -> web.Response:

@@ -21,6 +21,7 @@ from decopilot.log.readers import ANNOUNCE_S, Readers
 from decopilot.log.snapshots import ABOUT, DATA, pack, sha256_of
 from decopilot.log.store import UNCERTAIN, Store
 from decopilot.log.topology import consumers, sweeper
+from decopilot.log.unfinished import ensure_restored
 from decopilot.log.views import Views
 
 AUTOMATIONS_STREAM = f"KV_{subjects.AUTOMATIONS_BUCKET}"
@@ -66,10 +67,12 @@ async def back_up(store: Store, folder: Path, *, told: Told = lambda _, __: None
 
     Raises:
         BackupError: the folder is there, or can't be made.
+        UnfinishedRestoreError: what the broker holds is half a backup.
         SnapshotError: the broker handed out a stream not at all, or not whole.
         nats.errors.Error, TimeoutError, OSError: the broker does not answer, or a file can't be written.
 
     """
+    await ensure_restored(store.js)
     with _new(folder) as unfinished:
         return await _write(store, unfinished, told)
 
@@ -115,7 +118,7 @@ async def _write(store: Store, folder: Path, told: Told) -> Manifest:
     # Whoever was deleted meanwhile is in the events of this backup perhaps, and must not come back by it.
     erasures = Erasures(store, Journal(store, Views(store)))
     packed = parts[subjects.EVENTS_STREAM].last_sequence
-    lines = [f"{entry.model_dump_json()}\n" async for entry in erasures.ledger(after=packed)]
+    lines = [f"{entry.model_dump_json(exclude_none=True)}\n" async for entry in erasures.ledger(after=packed)]
     (folder / ERASED).write_text("".join(lines))
     manifest = Manifest(
         made_at=made_at,

@@ -15,7 +15,15 @@ from opentelemetry.trace import Link, Span, SpanKind
 from pydantic import ValidationError
 
 from decopilot.contracts import subjects
-from decopilot.contracts.events import Event, Recorded, RunRequested, UnknownEventError, decode_event, run_of
+from decopilot.contracts.events import (
+    Event,
+    Recorded,
+    RunRequested,
+    ThreadDeleted,
+    UnknownEventError,
+    decode_event,
+    run_of,
+)
 from decopilot.contracts.ids import OrgId, ThreadId
 from decopilot.domain.commands import Command, RefusedError, StaleError
 from decopilot.domain.decider import decide
@@ -201,6 +209,10 @@ class Journal:
                 # What appends nothing has no guard: it holds for the leader's newest state only.
                 return Executed(loaded.state, loaded.sequence, None)
             loaded, is_leaders = await self.load(org, thread), True
+
+    async def entomb(self, org: OrgId, thread: ThreadId, tombstone: ThreadDeleted, *, cause: str = "") -> bool:
+        """Append the tombstone of a thread that is not there; False where it is, or was."""
+        return await self._append(org, thread, tombstone, 0, cause) is not None
 
     async def last(self, org: OrgId, thread: ThreadId, event_type: str) -> Recorded | None:
         """Read the thread's last event of a type, from the leader.

@@ -170,7 +170,8 @@ SERVICES: Mapping[str, Permissions] = {
     ),
     "provision": Permissions(
         publish=(
-            *_call("STREAM.INFO", *STREAMS),
+            # The last one: whether a restore is unfinished.
+            *_call("STREAM.INFO", *STREAMS, subjects.RESTORING_STREAM),
             *_call("STREAM.CREATE", *STREAMS),
             *_call("STREAM.UPDATE", *STREAMS),
             # Made anew where the number of replicas asks for it.

@@ -23,9 +23,11 @@ from decopilot.log.journal import Journal
 from decopilot.log.objects import ObjectInfo, Place
 from decopilot.log.permissions import STREAMS
 from decopilot.log.rebuilding import Rebuilder
+from decopilot.log.running import running_services
 from decopilot.log.snapshots import unpack
 from decopilot.log.store import Store
-from decopilot.log.topology import Sizes, consumers, provision, streams, sweeper
+from decopilot.log.topology import Sizes, consumers, make, streams, sweeper
+from decopilot.log.unfinished import RESTORE, Mark, find_mark, is_written_to, remove_mark
 from decopilot.log.views import Views
 
 SKIPPED = 10_000_000
@@ -33,8 +35,6 @@ SKIPPED = 10_000_000
 
 A cursor of a frame that was lost is refused by that, where it would lead into another frame else.
 """
-_UNFINISHED = "DECOPILOT_RESTORING"
-"""A stream that is there while a restore is not finished: what else is there is worth nothing then."""
 _ASIDE = "DECOPILOT_RESTORED_CHUNKS"
 _TRUTH = (subjects.EVENTS_STREAM, subjects.CHUNKS_STREAM, AUTOMATIONS_STREAM, subjects.BLOBS_STREAM)
 _MIRROR_S = 600.0
@@ -47,6 +47,14 @@ class OccupiedError(Exception):
     def __init__(self, found: Iterable[str]) -> None:
         self.found = tuple(found)
         super().__init__(f"the broker holds data: {', '.join(self.found)}")
+
+
+class InUseError(Exception):
+    """Services run, which would write to what is restored."""
+
+    def __init__(self, services: Iterable[str]) -> None:
+        self.services = tuple(services)
+        super().__init__(f"services use the broker: {', '.join(self.services)}; end all of them first, gateways too")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,7 @@ class Restorer:
 
         Raises:
             BackupError: the folder is no backup, or damaged; nothing was changed.
+            InUseError: services run; nothing was changed, whoever forces it.
             OccupiedError: the broker holds data, and nobody forced it; nothing was changed.
             SnapshotError: the broker refused a stream.
             nats.errors.Error, TimeoutError, OSError: it does not answer.
@@ -86,26 +95,34 @@ class Restorer:
         """
         manifest = await asyncio.to_thread(read_manifest, self._folder)
         ledger = [*_read_ledger(self._folder / ERASED), *erased]
+        if services := await running_services(self._store.nc):
+            raise InUseError(services)
         found = await _found(self._js)
-        if found and not forces and await _is_used(self._store):
-            raise OccupiedError(found)
-        await self._js.add_stream(StreamConfig(name=_UNFINISHED, subjects=[_UNFINISHED]))
+        if found and not forces:
+            mark = await find_mark(self._js)
+            if mark is None or await is_written_to(self._store, mark):
+                raise OccupiedError(found)
+        await Mark(str(self._folder)).put(self._js)
         try:
             await _remove(self._js)
             await self._streams(manifest)
             again = await _agree(self._store, manifest, ledger)
             threads = await _rebuild(self._store, lambda count: self._told("views", count))
+            await _entomb(self._store, ledger)
             damaged = tuple([place async for place in _damaged(self._store)])
         except BaseException:
-            await _remove(self._js)
-            await self._js.delete_stream(_UNFINISHED)
+            await _clear(self._js)
             raise
-        await self._js.delete_stream(_UNFINISHED)
+        await self._be_ready()
+        await remove_mark(self._js)
         return Restored(threads, tuple(again), damaged)
 
     async def _streams(self, manifest: Manifest) -> None:
-        for name in (subjects.BLOBS_STREAM, AUTOMATIONS_STREAM, subjects.EVENTS_STREAM):
+        for name in (subjects.BLOBS_STREAM, AUTOMATIONS_STREAM):
             await self._unpack(name, name, num_replicas=self._sizes.replicas)
+        name, metadata = subjects.EVENTS_STREAM, {subjects.RESTORING: "true"}
+        state = await self._unpack(name, name, num_replicas=self._sizes.replicas, metadata=metadata)
+        await Mark(str(self._folder), state["last_seq"]).put(self._js)
         configs = {config.name: config for config in streams(self._sizes)}
         await self._chunks(configs[subjects.CHUNKS_STREAM])
         # What was told its watchers is lost; their cursors must not be taken for those of what comes.
@@ -117,7 +134,15 @@ class Restorer:
                 await self._js.add_consumer(
                     stream, durable.evolve(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=begins)
                 )
-        await provision(self._store.nc, self._sizes)
+        await make(self._store.nc, self._sizes)
+        events = (await self._js.stream_info(subjects.EVENTS_STREAM)).config
+        await self._js.update_stream(events.evolve(metadata=(events.metadata or {}) | metadata))
+
+    async def _be_ready(self) -> None:
+        """Let services be ready again."""
+        events = (await self._js.stream_info(subjects.EVENTS_STREAM)).config
+        kept = {name: told for name, told in (events.metadata or {}).items() if name != subjects.RESTORING}
+        await self._js.update_stream(events.evolve(metadata=kept))
 
     async def _chunks(self, config: StreamConfig) -> None:
         """Restore the chunk log with a gap in its sequences behind it.
@@ -176,20 +201,16 @@ async def _found(js: JetStreamContext) -> list[str]:
     return [name for name in there if (await js.stream_info(name)).state.last_seq]
 
 
-async def _is_used(store: Store) -> bool:
-    """Tell whether what is there is somebody's, and not what a killed restore left and nobody asked for a run in."""
-    try:
-        begun = (await store.js.stream_info(_UNFINISHED)).created
-        asked = await store.last(subjects.EVENTS_STREAM, subjects.events_of_type("run_requested"))
-    except NotFoundError:
-        return not await _exists(store.js, _UNFINISHED)
-    return asked is not None and (begun is None or asked.stored_at is None or asked.stored_at > begun)
-
-
 async def _remove(js: JetStreamContext) -> None:
     for name in (*STREAMS, _ASIDE):
         if await _exists(js, name):
             await js.delete_stream(name)
+
+
+async def _clear(js: JetStreamContext) -> None:
+    """Leave nothing behind."""
+    await _remove(js)
+    await remove_mark(js)
 
 
 async def _until(js: JetStreamContext, stream: str, is_reached: Callable[[int, int], bool]) -> None:
@@ -222,7 +243,19 @@ async def _agree(store: Store, manifest: Manifest, ledger: Iterable[Erased]) -> 
             if key not in deleted and not _is_known(states[key], frame):
                 await store.js.delete_msg(subjects.CHUNKS_STREAM, frame.sequence)
     erasures = Erasures(store, journal)
-    return [Erased(org=org, thread=thread) for org, thread in sorted(deleted) if await erasures.delete(org, thread)]
+    return [
+        Erased(org=org, thread=thread)
+        for org, thread in sorted(deleted)
+        if await erasures.delete(org, thread, cause=RESTORE)
+    ]
+
+
+async def _entomb(store: Store, ledger: Iterable[Erased]) -> None:
+    """Give those erased since that the backup knows nothing of their tombstones back: they are proof, and a guard."""
+    journal = Journal(store, Views(store))
+    for entry in ledger:
+        if not await journal.newest(entry.org, entry.thread):
+            await journal.entomb(entry.org, entry.thread, entry.tombstone, cause=RESTORE)
 
 
 def _is_known(state: ThreadState, frame: Frame) -> bool:

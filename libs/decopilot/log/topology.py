@@ -22,6 +22,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from decopilot.contracts import subjects
 from decopilot.contracts.events import TERMINAL_TYPES
+from decopilot.log.unfinished import ensure_restored
 
 DAY_S = 86_400
 GIB = 1 << 30
@@ -165,10 +166,16 @@ async def provision(nc: Client, sizes: Sizes | None = None) -> None:
     """Create or update everything; safe to repeat, and to run while services work.
 
     Raises:
+        UnfinishedRestoreError: a restore was begun and not finished; nothing was changed.
         TopologyError: the server accepted a stream without an option that the log relies on.
 
     """
-    sizes = sizes or Sizes()
+    await ensure_restored(nc.jetstream(timeout=10))
+    await make(nc, sizes or Sizes())
+
+
+async def make(nc: Client, sizes: Sizes) -> None:
+    """Create or update everything, whatever is there; raises `TopologyError` as `provision` does."""
     js = nc.jetstream(timeout=10)
     for config in streams(sizes):
         await _put_stream(js, config)
