@@ -17,6 +17,7 @@ from decopilot.kit.settings import Settings
 from decopilot.log import snapshots
 from decopilot.log.backups import KEPT, MANIFEST, BackupError, Manifest, back_up
 from decopilot.log.blobs import Blobs
+from decopilot.log.drift import consumer_differences, wanted_consumers
 from decopilot.log.erasures import Erased, Erasures, Owned
 from decopilot.log.history import Histories
 from decopilot.log.pump import Pump
@@ -103,6 +104,9 @@ async def test_what_is_restored_is_what_was_backed_up_with_its_sequences_and_wha
     config = (await other.store.js.stream_info(subjects.CHUNKS_STREAM)).config
     assert config.republish is not None
     assert (None, 86_400, "decopilot.tail.>") == (config.mirror, config.max_age, config.republish.dest)
+    for stream, wanted in wanted_consumers():
+        config = (await other.store.js.consumer_info(stream, str(wanted.durable_name))).config
+        assert [] == consumer_differences(wanted, config)
 
 
 async def test_a_run_that_went_on_while_it_was_backed_up_is_as_its_events_know_it(

@@ -38,10 +38,10 @@ _OF_CONSUMERS = (
     "ack_wait",
     "max_deliver",
     "max_ack_pending",
-    "deliver_policy",
     "backoff",
 )
-_CHOSEN_BY_BROKER = {"allow_msg_ttl", "duplicate_window", "discard", "max_ack_pending", "deliver_policy", "deny_delete"}
+"""Not where they begin: after a restore that is where they had come to, and `provision` leaves it."""
+_CHOSEN_BY_BROKER = {"allow_msg_ttl", "duplicate_window", "discard", "max_ack_pending", "deny_delete"}
 """Where we say nothing, the broker's own choice is fine."""
 _UNSET: tuple[object, ...] = (None, 0, -1, "", "default", [], {})
 
