@@ -16,7 +16,7 @@ from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
 from decopilot_command.app import build
 from support.brokers import as_user
-from support.services import ORG, Record, running
+from support.services import ORG, Record, again_told, running
 from support.stack import free_port
 from support.threads import Threads, approval
 
@@ -91,7 +91,7 @@ async def test_a_message_that_was_accepted_stays_so_whatever_the_configuration_h
     async with command(settings, WHOLE):
         first = await ask(record, request(agent_id="support"))
     async with command(settings, LESS):
-        assert first == await ask(record, request(agent_id="support"))
+        assert again_told(first) == await ask(record, request(agent_id="support"))
         another = await ask(record, request(2, agent_id="support"))
         changed = await ask(record, request(1, FILE, agent_id="support"))
     assert isinstance(first, Accepted)
@@ -116,5 +116,5 @@ async def test_an_answer_waits_for_a_configuration_that_lets_its_run_go_on(setti
     async with command(settings, WHOLE):
         granted = await ask(record, answer, RESOLVE_INTERACTIONS)
     async with command(settings, LESS):
-        assert granted == await ask(record, answer, RESOLVE_INTERACTIONS)
+        assert again_told(granted) == await ask(record, answer, RESOLVE_INTERACTIONS)
     assert isinstance(granted, Accepted)

@@ -21,7 +21,7 @@ from nats.js.api import ConsumerInfo
 
 from decopilot.contracts import subjects
 from decopilot.contracts.chunks import Chunk
-from decopilot.contracts.commands import OnConflict
+from decopilot.contracts.commands import Accepted, OnConflict, Reply
 from decopilot.contracts.events import Recorded, RunCompleted, RunFailed, RunRequiresAction
 from decopilot.contracts.frames import Frame
 from decopilot.contracts.ids import MessageId, OrgId, RunId, ThreadId, UserId
@@ -46,6 +46,12 @@ DEADLINE_S = 20.0
 
 ResultT = TypeVar("ResultT")
 Terminal = RunCompleted | RunFailed | RunRequiresAction
+
+
+def again_told(first: Reply) -> Reply:
+    """What is answered to whoever asks for the same once more."""
+    assert isinstance(first, Accepted), first
+    return first.model_copy(update={"repeated": True})
 
 
 async def until(look: Callable[[], Awaitable[ResultT]], deadline_s: float = DEADLINE_S) -> ResultT:
