@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,12 +34,17 @@ def test_no_refusal_tells_the_password_of_an_address() -> None:
 def test_an_event_of_a_newer_version_is_a_refusal_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     @asynccontextmanager
     async def store(*_: object) -> AsyncIterator[Any]:
-        yield None
+        yield SimpleNamespace(js=None)
 
     async def work(_: object) -> None:
         raise UnknownEventError("decopilot.event.local.t1.song_sung", 7)
 
+    async def look(*_: object) -> None:
+        """All streams are there, and no restore is unfinished."""
+
     monkeypatch.setattr(operating, "_store", store)
+    monkeypatch.setattr(operating, "ensure_restored", look)
+    monkeypatch.setattr(operating, "_ensure_provisioned", look)
     monkeypatch.setattr("decopilot.kit.logging.configure", lambda *_: None)
     with pytest.raises(CliError, match=r"newer version of decopilot wrote event 7 .*Say it once more"):
         operating.operate(AWAY, work, hint="Say it once more.")

@@ -131,10 +131,12 @@ async function liveThrough(gateway, story) {
     }
     await send(question);
   }
-  const wanted = story.runs.at(-1).history.length;
+  const { history } = story.runs.at(-1);
+  // What is approved is nobody's turn until the run that goes on with it is heard of.
+  const isTold = (message) => message?.metadata?.finishReason === history.at(-1)?.metadata?.finishReason;
   const isDone = () => {
     const { isActive, messages, queue, connection, pending } = chat.getSnapshot();
-    return thread.isOver && !isActive && messages.length === wanted && queue.length === 0 && connection.state === "live" && pending.length === 0;
+    return thread.isOver && !isActive && messages.length === history.length && isTold(messages.at(-1)) && queue.length === 0 && connection.state === "live" && pending.length === 0;
   };
   const isOver = await until(isDone, deadline);
   await new Promise((resolve) => setTimeout(resolve, 10));
