@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -309,7 +310,14 @@ async def test_a_restore_under_running_services_is_refused_whoever_forces_it(rec
 
     heard = await nc.subscribe(subjects.command("*"), subjects.COMMAND_QUEUE, cb=answer)
     pull = await record.store.js.pull_subscribe_bind(subjects.REACTOR_CONSUMER, subjects.EVENTS_STREAM)
-    waiting = asyncio.create_task(pull.fetch(1, timeout=100))
+
+    async def pull_now_and_then() -> None:
+        while True:  # as services do: between two pulls nobody is seen waiting
+            with suppress(TimeoutError):
+                await pull.fetch(1, timeout=0.5)
+            await asyncio.sleep(0.3)
+
+    waiting = asyncio.create_task(pull_now_and_then())
     async with asyncio.timeout(60):
         while len(await running_services(nc)) < 2:
             await asyncio.sleep(0.05)

@@ -16,17 +16,9 @@ from decopilot.contracts import subjects
 from decopilot.kit.settings import Settings
 from decopilot.log.drift import wanted_consumers
 from decopilot.log.permissions import OPERATOR, SERVICES
+from decopilot.log.running import LOOKS, PAUSE_S, WORKED_OFF_BY
 from decopilot.log.store import Stored
 
-LOOKS, PAUSE_S = 6, 0.25
-"""Between two pulls nobody pulls, and who is busy does not for longer: one look proves nothing."""
-WORKED_OFF_BY = {
-    subjects.RUNNER_CONSUMER: "runner",
-    subjects.TITLER_CONSUMER: "runner",
-    subjects.REACTOR_CONSUMER: "reactor",
-    subjects.JANITOR_CONSUMER: "reactor",
-    subjects.SWEEPER_CONSUMER: "reactor",
-}
 _MATTERS = {
     subjects.RUNNER_CONSUMER: "Runs wait, and end as undeliverable after DECOPILOT_START_LIMIT_S.",
     subjects.TITLER_CONSUMER: "New threads keep the first words of their message as their title.",
