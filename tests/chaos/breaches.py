@@ -5,12 +5,12 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 
-from chaos.doors import Answer
-from chaos.evidence import Evidence
-from chaos.judging_runs import cancelled_at
-from chaos.ledger import Ledger, Receipt
-from chaos.truth import RunTruth, ThreadTruth
-from chaos.viewers import Connection, Event, Viewer
+from decopilot.cli.chaos.doors import Answer
+from decopilot.cli.chaos.evidence import Evidence
+from decopilot.cli.chaos.judging_runs import cancelled_at
+from decopilot.cli.chaos.ledger import Ledger, Receipt
+from decopilot.cli.chaos.truth import RunTruth, ThreadTruth
+from decopilot.cli.chaos.viewers import Connection, Event, Viewer
 from decopilot.contracts.events import RunRequested
 
 Breach = Callable[[Evidence], None]

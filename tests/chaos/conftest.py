@@ -2,7 +2,7 @@ import secrets
 
 import pytest
 
-from chaos.schedule import Schedule, draw
+from decopilot.cli.chaos.schedule import Schedule, draw
 
 SECONDS = 80.0
 _REPORT = pytest.StashKey[list[str]]()

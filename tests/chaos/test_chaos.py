@@ -6,13 +6,13 @@ from collections import Counter
 import pytest
 
 from chaos.breaches import BREACHES, narrowed
-from chaos.conducting import Conductor
-from chaos.evidence import Evidence, Limits
-from chaos.judging_runs import judge_runs, takeovers
-from chaos.judging_threads import judge_threads
-from chaos.judging_viewers import judge_viewers
-from chaos.schedule import Schedule, draw
-from chaos.verdict import PROMISES, Verdict, counted
+from decopilot.cli.chaos.conducting import Conductor
+from decopilot.cli.chaos.evidence import Evidence, Limits
+from decopilot.cli.chaos.judging_runs import judge_runs, takeovers
+from decopilot.cli.chaos.judging_threads import judge_threads
+from decopilot.cli.chaos.judging_viewers import judge_viewers
+from decopilot.cli.chaos.schedule import Schedule, draw
+from decopilot.cli.chaos.verdict import PROMISES, Verdict, counted
 from support.stack import running_stack
 
 INTERRUPTED_CALL = "data-interrupted-call"

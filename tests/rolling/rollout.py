@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from chaos.conducting import Conductor
-from chaos.doors import ORG, Doors
-from chaos.evidence import Evidence, Limits
-from chaos.judging_runs import judge_runs
-from chaos.judging_threads import judge_threads
-from chaos.judging_viewers import judge_viewers
-from chaos.recorder import EVENTS, Recorder, whole
-from chaos.sabotage import Hit, Saboteur
-from chaos.schedule import Fault, Schedule, draw
-from chaos.verdict import Verdict
+from decopilot.cli.chaos.conducting import Conductor
+from decopilot.cli.chaos.doors import ORG, Doors
+from decopilot.cli.chaos.evidence import Evidence, Limits
+from decopilot.cli.chaos.judging_runs import judge_runs
+from decopilot.cli.chaos.judging_threads import judge_threads
+from decopilot.cli.chaos.judging_viewers import judge_viewers
+from decopilot.cli.chaos.recorder import EVENTS, Recorder, whole
+from decopilot.cli.chaos.sabotage import Hit, Saboteur
+from decopilot.cli.chaos.schedule import Fault, Schedule, draw
+from decopilot.cli.chaos.verdict import Verdict
 from decopilot.contracts import subjects
 from decopilot.kit.connection import connected
 from decopilot.log.store import Store

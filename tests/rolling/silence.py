@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from chaos.evidence import Evidence
-from chaos.truth import position_of
-from chaos.viewers import Viewer
+from decopilot.cli.chaos.evidence import Evidence
+from decopilot.cli.chaos.truth import position_of
+from decopilot.cli.chaos.viewers import Viewer
 
 
 @dataclass(frozen=True, slots=True)

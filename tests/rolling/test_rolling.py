@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from chaos.verdict import PROMISES
+from decopilot.cli.chaos.verdict import PROMISES
 from rolling.launching import launch
 from rolling.versions import PREVIOUS, following, has_previous, present, previous
 

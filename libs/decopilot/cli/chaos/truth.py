@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from chaos.recorder import Recorder, frame_of
+from decopilot.cli.chaos.recorder import Recorder, frame_of
 from decopilot.contracts.chunks import THREAD_DELETED
 from decopilot.contracts.events import (
     Recorded,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from chaos.doors import FAILURES, Doors
-from chaos.schedule import ViewerPlan
+from decopilot.cli.chaos.doors import FAILURES, Doors
+from decopilot.cli.chaos.schedule import ViewerPlan
 
 PAUSE_S = 0.2
 FOR_GOOD_S = 3600.0

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from chaos.evidence import Evidence
-from chaos.judging_threads import shown_messages
-from chaos.ledger import Snapshot
-from chaos.truth import Position, ThreadTruth, position_of
-from chaos.verdict import Verdict
-from chaos.viewers import Event, Viewer
+from decopilot.cli.chaos.evidence import Evidence
+from decopilot.cli.chaos.judging_threads import shown_messages
+from decopilot.cli.chaos.ledger import Snapshot
+from decopilot.cli.chaos.truth import Position, ThreadTruth, position_of
+from decopilot.cli.chaos.verdict import Verdict
+from decopilot.cli.chaos.viewers import Event, Viewer
 from decopilot.contracts.chunks import RESET, RUN, RUN_REWIND, THREAD_DELETED
 from decopilot.contracts.ids import RunId
 from decopilot.contracts.messages import UIMessage

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from chaos.schedule import Post
+from decopilot.cli.chaos.schedule import Post
 
 
 @dataclass(slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from chaos.doors import Answer, Doors
-from chaos.ledger import Ledger, Posted, Probe, Receipt, Resolved, Snapshot
-from chaos.schedule import (
+from decopilot.cli.chaos.doors import Answer, Doors
+from decopilot.cli.chaos.ledger import Ledger, Posted, Probe, Receipt, Resolved, Snapshot
+from decopilot.cli.chaos.schedule import (
     Action,
     Blunder,
     Cancel,

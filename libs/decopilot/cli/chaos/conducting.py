@@ -9,17 +9,17 @@ from typing import Any
 
 import aiohttp
 
-from chaos.doors import Doors
-from chaos.evidence import Evidence, Limits
-from chaos.judging_runs import driver_of
-from chaos.ledger import Ledger
-from chaos.recorder import CHUNKS, Recorder, whole
-from chaos.sabotage import Ground, Saboteur
-from chaos.schedule import WATCHERS, Schedule
-from chaos.truth import ThreadTruth, position_of, truths
-from chaos.users import User
-from chaos.verdict import Verdict
-from chaos.viewers import FOR_GOOD_S, Event, Stream, Viewer
+from decopilot.cli.chaos.doors import Doors
+from decopilot.cli.chaos.evidence import Evidence, Limits
+from decopilot.cli.chaos.judging_runs import driver_of
+from decopilot.cli.chaos.ledger import Ledger
+from decopilot.cli.chaos.recorder import CHUNKS, Recorder, whole
+from decopilot.cli.chaos.sabotage import Ground, Saboteur
+from decopilot.cli.chaos.schedule import WATCHERS, Schedule
+from decopilot.cli.chaos.truth import ThreadTruth, position_of, truths
+from decopilot.cli.chaos.users import User
+from decopilot.cli.chaos.verdict import Verdict
+from decopilot.cli.chaos.viewers import FOR_GOOD_S, Event, Stream, Viewer
 from decopilot.contracts import subjects
 from decopilot.kit.connection import connected
 from decopilot.log.store import Store, patiently

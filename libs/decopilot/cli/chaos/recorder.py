@@ -9,7 +9,7 @@ from datetime import datetime
 from nats.aio.msg import Msg
 from nats.js.api import StreamSource
 
-from chaos.doors import ORG
+from decopilot.cli.chaos.doors import ORG
 from decopilot.contracts import subjects
 from decopilot.contracts.events import Recorded
 from decopilot.contracts.frames import Frame, decode_frame

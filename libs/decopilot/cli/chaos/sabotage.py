@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from chaos.schedule import Fault
+from decopilot.cli.chaos.schedule import Fault
 from decopilot.cli.state import ProcessInfo
 from decopilot.kit.settings import Settings
 

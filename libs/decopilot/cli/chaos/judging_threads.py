@@ -6,11 +6,11 @@ from datetime import timedelta
 from itertools import zip_longest
 from typing import Any
 
-from chaos.evidence import Evidence
-from chaos.judging_runs import MARGIN_S, cancelled_at, hits_on
-from chaos.ledger import Posted, Receipt
-from chaos.truth import ThreadTruth
-from chaos.verdict import Verdict
+from decopilot.cli.chaos.evidence import Evidence
+from decopilot.cli.chaos.judging_runs import MARGIN_S, cancelled_at, hits_on
+from decopilot.cli.chaos.ledger import Posted, Receipt
+from decopilot.cli.chaos.truth import ThreadTruth
+from decopilot.cli.chaos.verdict import Verdict
 from decopilot.contracts.events import (
     InteractionsResolved,
     Recorded,

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chaos.doors import ORG, Answer, Doors
-from chaos.ledger import Ledger
-from chaos.recorder import CHUNKS, EVENTS, ORG_ID, Recorder, whole
-from chaos.sabotage import Hit
-from chaos.truth import ThreadTruth, truths
-from chaos.viewers import Event, Stream, Viewer
+from decopilot.cli.chaos.doors import ORG, Answer, Doors
+from decopilot.cli.chaos.ledger import Ledger
+from decopilot.cli.chaos.recorder import CHUNKS, EVENTS, ORG_ID, Recorder, whole
+from decopilot.cli.chaos.sabotage import Hit
+from decopilot.cli.chaos.truth import ThreadTruth, truths
+from decopilot.cli.chaos.viewers import Event, Stream, Viewer
 from decopilot.contracts import subjects
 from decopilot.contracts.ids import ThreadId
 from decopilot.contracts.messages import UIMessage

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from chaos.evidence import Evidence, Limits
-from chaos.sabotage import Hit
-from chaos.truth import Ended, RunTruth, ThreadTruth
-from chaos.verdict import Verdict
+from decopilot.cli.chaos.evidence import Evidence, Limits
+from decopilot.cli.chaos.sabotage import Hit
+from decopilot.cli.chaos.truth import Ended, RunTruth, ThreadTruth
+from decopilot.cli.chaos.verdict import Verdict
 from decopilot.contracts.chunks import RUN, RUN_END, RUN_REWIND, USER_MESSAGE
 from decopilot.contracts.events import RunFailed, RunStarted, RunWithdrawn, StepCompleted
 from decopilot.contracts.interactions import Approval
