@@ -135,8 +135,8 @@ def _of_ends(cost: Mapping[str, Costs], load: Load, sizes: Mapping[str, float]) 
     held, begun = threads_of(cost["value"], 4 * GIB), load.runs / load.run_s * load.threads_a_run * DAY_S * load.day
     memory = load.viewers * cost["value"].viewer_bytes / GIB
     rest = (
-        f"Memory of gateways for viewers: {number(memory)} GiB. Subjects: 4 GiB of a server's memory hold {number(held)} "
-        f"threads of an event stream; {number(begun)} begin a day."
+        f"Memory of gateways for viewers: {number(memory)} GiB. Subjects: 4 GiB of a server's memory hold "
+        f"{number(held)} threads of an event stream; {number(begun)} begin a day."
     )
     return ["## With all of it built: between what ends", "", *_table(*rows), rest, ""]
 
