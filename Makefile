@@ -50,8 +50,9 @@ fmt: $(VENV)/.installed-test ## Format the code and fix what can be fixed
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-docs: $(VENV)/.installed-test ## Write docs/api, which tells what the code says of its APIs
+docs: $(VENV)/.installed-test ## Write docs/api, which tells what the code says of its APIs, and the tables of docs/scale.md
 	$(BIN)/python deploy/api_documents.py
+	$(BIN)/python deploy/scale_page.py
 
 rolling: $(VENV)/.installed-test ## Replace every service twice under load, versions mixed (some ten minutes)
 	@cd tests && ../$(BIN)/python -m rolling $(ARGS)

@@ -70,9 +70,9 @@ def test_a_posts_own_trace_goes_on_over_the_death_of_a_runner(capture: Capture) 
     assert [(KILLED, first.span_id, "earlier_attempt")] == [
         (link.trace_id, link.span_id, link.why) for link in second.links
     ]
-    for attempt in (first, second):
-        assert "chat demo" in {span.name for span in capture.spans if span.parent_id == attempt.span_id}
-    assert "cancelled" == capture.the("killed", "append run_failed").attributes["decopilot.run.failure"]
+    assert "chat demo" in {span.name for span in capture.spans if span.parent_id == first.span_id}
+    failed = capture.the("killed", "append run_failed")
+    assert (second.span_id, "cancelled") == (failed.parent_id, failed.attributes["decopilot.run.failure"])
     assert KILLED == capture.the("killed", "react run_failed").trace_id
 
 

@@ -13,6 +13,7 @@ from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.contracts.commands import SEND_MESSAGE, Accepted
 from decopilot.contracts.ids import MessageId, RunId, ThreadId
+from decopilot.kit.connection import flushed
 from decopilot.log.store import Store
 from support.brokers import login_environment
 from support.gateways import ORG, Run, gateway_process, read_run, running_gateway, until
@@ -156,7 +157,7 @@ async def _slow_command(store: Store) -> asyncio.Event:
         await msg.respond(accepted.model_dump_json().encode())
 
     await store.nc.subscribe(subjects.command(SEND_MESSAGE), cb=answer)
-    await store.nc.flush()
+    await flushed(store.nc)
     return asked
 
 

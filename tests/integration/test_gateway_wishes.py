@@ -14,6 +14,7 @@ from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.contracts.commands import CANCEL_RUN
 from decopilot.contracts.events import RunCancelRequested, ThreadArchived
+from decopilot.kit.connection import flushed
 from decopilot.kit.settings import Settings
 from decopilot.log.journal import Journal
 from decopilot.log.store import Store
@@ -625,6 +626,7 @@ async def test_what_can_be_asked_twice_is_and_a_cancel_of_whatever_runs_is_not(
         heard.append(message.data)
 
     await store.nc.subscribe(subjects.command(CANCEL_RUN), cb=hear)
+    await flushed(store.nc)
     async with running_gateway(own_broker.url) as gateway:
         door = await Door.of(gateway)
         answers = await asyncio.gather(door.cancel("run_1"), door.cancel())

@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
 import pytest
 from nats.aio.msg import Msg
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
@@ -19,6 +23,7 @@ from decopilot.domain.commands import CompleteStep, End, RefusedError, Send, Sta
 from decopilot.domain.thread import FOLD_VERSION
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
+from decopilot.log import journal as journals
 from decopilot.log.direct import BATCH, DirectGet
 from decopilot.log.journal import CAUSATION, EVENT_ID, Executed, Journal, Loaded
 from decopilot.log.store import MessageTooLargeError, Store, patiently
@@ -104,6 +109,21 @@ async def test_an_event_names_its_own_id_its_run_and_its_cause(store: Store, jou
     assert stored is not None
     assert (started.appended.event_id, asked.appended.event_id) == (stored.headers[EVENT_ID], stored.headers[CAUSATION])
     assert started.sequence == started.appended.sequence == stored.sequence
+
+
+async def test_the_span_of_an_append_that_came_second_does_not_look_like_one_of_an_event(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(journals, "_tracer", provider.get_tracer("test"))
+    asked = await journal.execute(ORG, THREAD, send())
+    await journal.execute(ORG, THREAD, replace(send("m2", "r2"), on_conflict="queue"))
+    await journal.execute(ORG, THREAD, start(), known=Loaded(asked.state, asked.sequence))
+    assert ["append run_requested", "append run_queued", "conflict run_started", "append run_started"] == [
+        span.name for span in exporter.get_finished_spans()
+    ]
+    assert ["run_requested", "run_queued", "run_started"] == await types(journal)
 
 
 async def test_a_run_that_said_nothing_ends_and_its_thread_goes_on(journal: Journal) -> None:

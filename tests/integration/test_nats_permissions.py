@@ -14,7 +14,7 @@ from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.contracts.events import UnknownEventError
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
-from decopilot.kit.connection import Lifeline, connected
+from decopilot.kit.connection import Lifeline, connected, flushed
 from decopilot.kit.settings import Settings
 from decopilot.log import topology
 from decopilot.log.journal import Journal
@@ -26,6 +26,7 @@ from support.permitted import BL, CH, EV, EVERY_STREAM, RIGHTS, WA, allowed, ope
 from support.services import until
 
 ORG, T1 = OrgId("acme"), ThreadId("t1")
+WAIT_S = 20.0
 
 
 @pytest.fixture
@@ -76,8 +77,7 @@ async def is_refused(nc: Client, refused: list[str], kind: str, subject: str) ->
     else:
         filter_, _, queue = subject.partition(" ")
         await nc.subscribe(filter_, queue)
-    await nc.flush()
-    await nc.flush()  # the ping of the first one overtakes what is still to be sent
+    await flushed(nc)
     assert all("permissions violation" in said for said in refused)
     return bool(refused)
 
@@ -131,7 +131,7 @@ async def test_an_answer_that_is_another_users_is_not_heard(broker: EmbeddedBrok
             await message.respond(b"secret")
 
         await operator.subscribe("decopilot.command.*", cb=answer)
-        await operator.flush()
+        await flushed(operator)
         assert await is_refused(runner, refused, "subscribe", "_INBOX_gateway.>")
         assert b"secret" == (await gateway.request("decopilot.command.send_message")).data
 
@@ -144,9 +144,10 @@ async def test_whoever_answers_may_answer_whom_it_heard_and_once(broker: Embedde
             heard.put_nowait(message.reply)
 
         await command.subscribe("decopilot.command.*", "command", cb=note)
-        await command.flush()
+        await flushed(command)
         await gateway.publish("decopilot.command.send_message", reply=f"{subjects.inbox('gateway')}.mine")
-        reply = await heard.get()
+        async with asyncio.timeout(WAIT_S):
+            reply = await heard.get()
         assert not await is_refused(command, refused, "publish", reply)
         assert await is_refused(command, refused, "publish", reply)
         assert await is_refused(command, refused, "publish", f"{subjects.inbox('gateway')}.another")
@@ -190,8 +191,7 @@ async def test_known_limit_the_server_sends_an_answer_wherever_it_is_told(
     async with user_of(broker, "gateway") as (gateway, refused):
         nothing = json.dumps({"seq": 99}).encode()
         await gateway.publish(f"$JS.API.DIRECT.GET.{EV}", nothing, reply=f"$JS.API.STREAM.DELETE.{WA}")
-        await gateway.flush()
-        await gateway.flush()
+        await flushed(gateway)
         assert [] == refused
 
     async def is_gone() -> bool:
@@ -219,7 +219,7 @@ async def test_known_limit_who_may_write_something_may_have_it_sent_anywhere(
         heard = await runner.subscribe(subjects.every_signal())
         await runner.publish(subjects.signal(ORG, RunId("r1")), reply=events[1])
         await (await heard.next_msg(5)).respond(b"made up")
-        await runner.flush()
+        await flushed(runner)
         assert [] == refused
 
     async def are_there() -> bool:

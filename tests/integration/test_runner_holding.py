@@ -9,7 +9,7 @@ import pytest
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.contracts.ids import OrgId, RunId
-from decopilot.kit.connection import connected
+from decopilot.kit.connection import connected, flushed
 from decopilot.kit.holding import SETTLED_S, Gaps
 from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
@@ -52,7 +52,7 @@ async def test_a_run_is_held_as_long_as_another_runner_answers_for_it(settings: 
 
 async def test_a_holder_that_does_not_answer_holds_nothing(store: Store, asking: Holding) -> None:
     await store.nc.subscribe(subjects.signal(ORG, RUN))
-    await store.nc.flush()
+    await flushed(store.nc)
     assert not await asking.may_be_held(ORG, RUN)
 
 

@@ -20,7 +20,7 @@ from decopilot.contracts.chunks import Chunk
 from decopilot.contracts.frames import Frame, Outcome
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.contracts.watch import WatchEvent
-from decopilot.kit.connection import connected
+from decopilot.kit.connection import connected, flushed
 from decopilot.kit.settings import Settings
 from decopilot.log.blocks import Block, Memory, Piece
 from decopilot.log.chunklog import ChunkLog
@@ -331,9 +331,9 @@ async def test_one_subscription_serves_all_readers_of_a_thread_and_ends_with_the
             joining = (readers.enter_async_context(tails.follow(source())) for _ in range(20))
             feeds = await asyncio.gather(*joining)
             assert len({id(feed) for feed in feeds}) == 1
-            await store.nc.flush()
+            await flushed(store.nc)
             assert 1 == await live_subscriptions(own_broker)
-        await store.nc.flush()
+        await flushed(store.nc)
         assert 0 == await live_subscriptions(own_broker)
         async with tails.follow(source()) as feed:
             assert feed is not feeds[0]
@@ -374,7 +374,7 @@ async def test_opening_that_fails_leaves_nothing_behind_and_the_next_reader_open
             async with tails.follow(source()):
                 pass
         proxy.heal()
-        await far.nc.flush()
+        await flushed(far.nc)
         assert 0 == await live_subscriptions(own_broker)
         async with tails.follow(source()) as feed:
             assert feed.last is not None
@@ -399,11 +399,11 @@ async def test_a_reader_that_leaves_while_opening_leaves_the_feed_to_those_who_w
         await asyncio.wait([first])
         assert first.cancelled()
         proxy.talks.set()
-        await far.nc.flush()
+        await flushed(far.nc)
         assert 1 == await live_subscriptions(own_broker)
         leave.set()
         await second
-        await far.nc.flush()
+        await flushed(far.nc)
         assert 0 == await live_subscriptions(own_broker)
         proxy.talks.clear()
         alone = asyncio.create_task(follow())
@@ -412,7 +412,7 @@ async def test_a_reader_that_leaves_while_opening_leaves_the_feed_to_those_who_w
         alone.cancel()
         await asyncio.wait([alone])
         proxy.talks.set()
-        await far.nc.flush()
+        await flushed(far.nc)
         assert 0 == await live_subscriptions(own_broker)
 
 

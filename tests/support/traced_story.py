@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from decopilot.contracts.ids import RunId
+from decopilot.domain.tracing import attempt_span_id
 from support.otlp import ReceivedSpan, Receiver, receiving
 from support.stack import running_stack
 from support.viewer import Api
 
-DEADLINE_S = 120.0
+DEADLINE_S = 60.0
 Found = TypeVar("Found")
 KILLED, QUEUED, CONTINUED = "4bf92f3577b34da6a3ce929d0e0e4736", "a" * 31 + "1", "b" * 31 + "2"
 CALLER = "00f067aa0ba902b7"
@@ -47,18 +49,18 @@ async def captured(folder: Path) -> Capture:
                 "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
                 "OTEL_BSP_SCHEDULE_DELAY": "50",
                 "DECOPILOT_DEMO_DIR": str(folder),
-                # So that the run that is to lose its runner is still at it by then.
-                "DECOPILOT_DEMO_DELAY_MS": "40",
             }
             opened = running_stack(folder, "--scale", "runner=2", env=told)
             stack = await asyncio.to_thread(stacks.enter_context, opened)
             api = Api(stack.url, await asyncio.to_thread(stack.token))
             runs = {"plain": await _post(api, "traced", "/weather Lisbon", {})}
-            killed, asked = await asyncio.gather(_killed_and_queued(api, receiver), _asked_and_continued(api))
-            runs |= killed | asked
-            ended = [("run_completed", runs[run]) for run in ("plain", "queued", "continued")]
-            ended.append(("run_failed", runs["killed"]))
-            await _until(receiver, lambda spans: all(_reacted(spans, *end) for end in ended))
+            runs |= await _asked_and_continued(api)
+            # What else a killed runner was at would die with it, and be done a second time.
+            await _ended(receiver, runs["plain"], runs["continued"])
+            await _titled(receiver, "traced", "asked")
+            runs |= await _killed_and_queued(api, receiver)
+            await _ended(receiver, runs["queued"])
+            await _until(receiver, lambda spans: _reacted(spans, "run_failed", runs["killed"]))
             await asyncio.to_thread(stacks.close)
     logged = [_logged(line) for line in stack.log.read_text().splitlines() if "#" in line]
     return Capture(receiver.spans, runs, logged, receiver.bodies)
@@ -79,17 +81,16 @@ async def _post(api: Api, thread: str, text: str, headers: dict[str, str], **mor
 
 async def _killed_and_queued(api: Api, receiver: Receiver) -> dict[str, str]:
     headers = {"traceparent": f"00-{KILLED}-{CALLER}-01", "tracestate": "vendor=1", "baggage": "secret=s3cret"}
-    killed = await _post(api, "killed", "/steps 29", headers)
+    killed = await _post(api, "killed", "/slowtool 600", headers)
     in_turn = {"traceparent": f"00-{QUEUED}-{CALLER}-00", "tracestate": "vendor=2"}
     queued = await _post(api, "killed", "/weather Oslo", in_turn)
     [first] = await _until(receiver, lambda spans: _named(spans, "append run_started", killed))
-    await _until(receiver, lambda spans: len(_named(spans, "append step_completed", killed)) > 1)
+    # Then it is in the tool: of what it has done, it has exported everything.
+    first_id = f"{attempt_span_id(RunId(killed), 1):016x}"
+    await _until(receiver, lambda spans: "chat demo" in {span.name for span in spans if span.parent_id == first_id})
+    await _titled(receiver, "killed")
     os.kill(int(first.instance.rpartition("-")[2]), signal.SIGKILL)
     await _until(receiver, lambda spans: len(_named(spans, "append run_started", killed)) > 1)
-    await _until(
-        receiver,
-        lambda spans: [one for one in _named(spans, "append step_completed", killed) if one.instance != first.instance],
-    )
     status, body = await api.call("POST", api.path("decopilot/cancel/killed"), body={"runId": killed})
     assert 202 == status, body
     return {"killed": killed, "queued": queued}
@@ -106,6 +107,17 @@ async def _asked_and_continued(api: Api) -> dict[str, str]:
     return {"asked": asked, "continued": str(body["runId"])}
 
 
+async def _ended(receiver: Receiver, *runs: str) -> None:
+    await _until(receiver, lambda spans: all(_reacted(spans, "run_completed", run) for run in runs))
+
+
+async def _titled(receiver: Receiver, *threads: str) -> None:
+    def titles(spans: list[ReceivedSpan]) -> set[str]:
+        return {span.attributes["decopilot.thread.id"] for span in spans if span.name == "title"}
+
+    await _until(receiver, lambda spans: titles(spans) >= set(threads))
+
+
 def _named(spans: list[ReceivedSpan], name: str, run: str) -> list[ReceivedSpan]:
     return [span for span in spans if (span.name, span.attributes.get("decopilot.run.id")) == (name, run)]
 
@@ -117,7 +129,14 @@ def _reacted(spans: list[ReceivedSpan], event: str, run: str) -> bool:
 
 
 async def _until(receiver: Receiver, find: Callable[[list[ReceivedSpan]], Found]) -> Found:
-    async with asyncio.timeout(DEADLINE_S):
-        while not (found := find(receiver.spans)):
-            await asyncio.sleep(0.05)
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while not (found := find(receiver.spans)):
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        told = sorted(
+            (span.began_ns, span.name, span.attributes.get("decopilot.run.id", "")) for span in receiver.spans
+        )
+        msg = f"not exported in {DEADLINE_S} s; was: {[(name, run) for _, name, run in told[-40:]]}"
+        raise AssertionError(msg) from None
     return found

@@ -12,7 +12,7 @@ from nats.errors import Error as NatsError
 
 from decopilot.cli.errors import CliError
 from decopilot.cli.state import DataFolder, ProcessInfo
-from decopilot.kit.connection import Lifeline, forbidden, is_unauthorized, unconnected
+from decopilot.kit.connection import Lifeline, flushed, forbidden, is_unauthorized, unconnected
 from decopilot.kit.redaction import redact
 from decopilot.kit.settings import Settings, read
 from decopilot.log.permissions import OPERATOR, USERS
@@ -182,7 +182,5 @@ async def violations(settings: Settings, publish: list[str], subscribe: list[str
         for subject in subscribe:
             parts = subject.split(" ")
             await client.subscribe(parts[0], queue="".join(parts[1:]))
-        for _ in range(2):
-            # nats-py's first ping overtakes what it still holds back.
-            await client.flush()
+        await flushed(client)
     return refused["publish"], refused["subscription"]

@@ -207,6 +207,13 @@ def unconnected() -> Client:
     return _Client()
 
 
+async def flushed(client: Client) -> None:
+    """Wait until the server has acted on all that was sent over this connection so far."""
+    for _ in range(2):
+        # nats-py writes its ping at once: the first one overtakes what still waits to be written.
+        await client.flush()
+
+
 @asynccontextmanager
 async def connecting(
     settings: Settings,

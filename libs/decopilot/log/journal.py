@@ -201,8 +201,10 @@ class Journal:
             if event is not None:
                 if before is not None:
                     await before(event)
-                with _appending(org, thread, event):
+                with _appending(org, thread, event) as span:
                     recorded = await self._append(org, thread, event, loaded.sequence, cause)
+                    if recorded is None:
+                        span.update_name(f"conflict {event.type}")
                 if recorded is not None:
                     return Executed(evolve(loaded.state, event), recorded.sequence, recorded)
             elif is_leaders:

@@ -93,11 +93,10 @@ class Commander:
             except NoRespondersError:
                 code = "command_unavailable"
             except (NatsError, TimeoutError, OSError) as error:
-                if not may_repeat:
-                    code = "broker_unavailable"
-                    break
                 # A last try that our own deadline cuts short says nothing of the broker.
-                if timeout == ATTEMPT_S or not isinstance(error, TimeoutError):
+                if timeout >= ATTEMPT_S or not isinstance(error, TimeoutError):
                     code = "broker_unavailable"
+                if not may_repeat:
+                    break
             await asyncio.sleep(PAUSE_S)
         raise ProblemError(code, "No answer in time; ask the same again.")
