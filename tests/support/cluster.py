@@ -1,7 +1,7 @@
 """Three brokers that are one: a JetStream cluster on this machine, whose nodes a test may kill and start again."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,13 +47,13 @@ class Cluster:
 
 
 @contextmanager
-def clustered(folder: Path) -> Iterator[Cluster]:
-    """Run a cluster while the context is open."""
+def clustered(folder: Path, each: Callable[[str], Mapping[str, object]] = lambda _: {}) -> Iterator[Cluster]:
+    """Run a cluster while the context is open; `each` says what else a node is told, by its name."""
     routes = [free_port() for _ in range(NODES)]
     nodes: dict[str, EmbeddedBroker] = {}
     with ExitStack() as stack:
         for number, port in enumerate(routes):
-            config = {
+            config: dict[str, object] = {
                 "server_name": f"n{number}",
                 "cluster": {
                     "name": "test",
@@ -61,5 +61,6 @@ def clustered(folder: Path) -> Iterator[Cluster]:
                     "routes": [f"nats://127.0.0.1:{other}" for other in routes if other != port],
                 },
             }
+            config |= each(f"n{number}")
             nodes[f"n{number}"] = stack.enter_context(embedded(folder / f"n{number}", config=config))
         yield Cluster(nodes)

@@ -1,0 +1,325 @@
+"""What is lost when the power of brokers is cut: what they acknowledged, beside what they hold afterwards."""
+
+import asyncio
+import json
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nats.js.api import StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+from decopilot.cli.broker import EmbeddedBroker
+from decopilot.kit.connection import connected
+from decopilot.kit.settings import Settings
+from decopilot.log.store import UNCERTAIN, Store
+from support.brokers import embedded
+from support.cluster import clustered
+from support.freezing import freeze, thaw
+from support.power import Disk, powered
+
+STREAM = "S"
+WRITERS = 16
+PACE_S = 0.02
+"""Between two messages of a writer: that of a run that streams fast."""
+BODY_BYTES = 200
+SETTLE_S = 60.0
+AFTERWARDS = 100
+SERVERS_DEFAULT = "2m"
+
+
+@asynccontextmanager
+async def reaching(url: str) -> AsyncIterator[Store]:
+    """Be connected; that nobody may be there any more to take leave of does not matter."""
+    is_over = False
+    try:
+        async with connected(Settings(nats_url=url), "power") as nc:
+            store = Store(nc)
+            await store.__aenter__()
+            yield store
+            is_over = True
+    except OSError:
+        if not is_over:
+            raise
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Writers, and what was acknowledged to them, each message by its name, with the moment."""
+
+    acknowledged: dict[str, float] = field(default_factory=dict)
+
+    async def write(self, store: Store, writer: int) -> None:
+        """Write, one message after the other, until cancelled; a name is never used twice."""
+        number = 0
+        while True:
+            name = f"{writer}-{number}"
+            number += 1
+            try:
+                await store.publish(STREAM, f"s.{writer}", name.encode().ljust(BODY_BYTES), timeout_s=2)
+            except UNCERTAIN:
+                pass  # nobody knows
+            else:
+                self.acknowledged[name] = time.monotonic()
+            await asyncio.sleep(PACE_S)
+
+    @asynccontextmanager
+    async def writing(self, url: str) -> AsyncIterator[None]:
+        """Write while the context is open."""
+        async with reaching(url) as store:
+            tasks = [asyncio.create_task(self.write(store, writer)) for writer in range(WRITERS)]
+            try:
+                yield
+                await asyncio.sleep(0.2)  # what was acknowledged before a cut may still be on its way
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    def judged(self, held: list[str] | None, cut_at: float) -> dict[str, object]:
+        """Compare with what the stream holds, by its order; None where there is no stream any more."""
+        names = Counter(held or [])
+        lost = [name for name in self.acknowledged if name not in names]
+        before = [at for name, at in self.acknowledged.items() if at <= cut_at + 0.2 and name not in names]
+        order: dict[str, int] = {}
+        disordered = 0
+        for name in held or []:
+            writer, _, number = name.partition("-")
+            disordered += int(number) < order.get(writer, -1)
+            order[writer] = int(number)
+        return {
+            "acknowledged": len(self.acknowledged),
+            "lost": len(lost),
+            "lost_s": round(cut_at - min(before), 2) if before else 0.0,
+            "doubled": sum(count > 1 for count in names.values()),
+            "disordered": disordered,
+            "stream_gone": held is None,
+        }
+
+
+@dataclass(slots=True)
+class Powered:
+    """Servers, each on a disk of its own, that are one cluster or one server alone."""
+
+    nodes: Mapping[str, EmbeddedBroker]
+    disks: Mapping[str, Disk]
+
+    @property
+    def url(self) -> str:
+        """Every node."""
+        return ",".join(node.url for node in self.nodes.values())
+
+    def halt(self, *names: str) -> None:
+        """Cut the power of nodes, all of them at one moment."""
+        for name in names:
+            freeze(_pid(self.nodes[name]))  # nothing is acknowledged any more
+        for name in names:
+            self.disks[name].cut()
+        for name in names:
+            self.nodes[name].kill()
+
+    def boot(self, *names: str) -> None:
+        """Bring their power back."""
+        for name in names:
+            self.disks[name].restore()
+        for name in names:
+            self.nodes[name].start()
+
+    def freeze(self, name: str) -> None:
+        """Have a node be out of touch."""
+        freeze(_pid(self.nodes[name]))
+
+    def thaw(self, name: str) -> None:
+        """Have it go on."""
+        thaw(_pid(self.nodes[name]))
+
+    def holdings(self) -> dict[str, object]:
+        """What each node says of the stream: messages, last sequence."""
+        found: dict[str, object] = {}
+        for name, node in self.nodes.items():
+            with urllib.request.urlopen(f"{node.monitor_url}/jsz?streams=true&accounts=true", timeout=5) as answer:
+                accounts = json.load(answer).get("account_details") or []
+            states = [
+                (stream["state"]["messages"], stream["state"]["last_seq"])
+                for account in accounts
+                for stream in account.get("stream_detail") or []
+                if stream["name"] == STREAM
+            ]
+            found[name] = states[0] if states else None
+        return found
+
+
+def _pid(node: EmbeddedBroker) -> int:
+    assert node.pid is not None, "it has ended"
+    return node.pid
+
+
+@contextmanager
+def powered_servers(folder: Path, sync_interval: str, replicas: int) -> Iterator[Powered]:
+    """Run servers on disks of their own: one, or three that are a cluster."""
+    with ExitStack() as stack:
+        names = [f"n{number}" for number in range(replicas)]
+        disks = {name: stack.enter_context(powered(folder / f"disk-{name}")) for name in names}
+
+        def each(name: str) -> dict[str, object]:
+            return {"jetstream": {"store_dir": str(disks[name].folder), "sync_interval": sync_interval}}
+
+        if replicas == 1:
+            alone = stack.enter_context(embedded(folder / "n0", config=each("n0")))
+            yield Powered({"n0": alone}, disks)
+        else:
+            yield Powered(stack.enter_context(clustered(folder, each)).nodes, disks)
+
+
+Cut = Callable[[Powered, Store, Ledger], Awaitable[float]]
+"""What happens to servers under load; returns the moment of the cut."""
+
+
+def all_at_once(seconds: float) -> Cut:
+    """Cut the power of all servers at one moment."""
+
+    async def cut(servers: Powered, store: Store, ledger: Ledger) -> float:
+        del store
+        async with ledger.writing(servers.url):
+            await asyncio.sleep(seconds)
+            servers.halt(*servers.nodes)
+            moment = time.monotonic()
+        servers.boot(*servers.nodes)
+        return moment
+
+    return cut
+
+
+def the_leader(seconds: float) -> Cut:
+    """Cut the power of the leader; the others go on, and it comes back."""
+
+    async def cut(servers: Powered, store: Store, ledger: Ledger) -> float:
+        async with ledger.writing(servers.url):
+            await asyncio.sleep(seconds)
+            leader, *_ = await roles(store)
+            await asyncio.to_thread(servers.halt, leader)
+            moment = time.monotonic()
+            await asyncio.sleep(10)
+            await asyncio.to_thread(servers.boot, leader)
+            await asyncio.sleep(5)
+        return moment
+
+    return cut
+
+
+def one_while_others_lag(seconds: float) -> Cut:
+    """Cut the power of one follower only: the other one was out of touch before, and the leader is so afterwards.
+
+    At any moment two of three run and see each other, and one disk of three loses something (as Jepsen found it).
+    """
+
+    async def cut(servers: Powered, store: Store, ledger: Ledger) -> float:
+        leader, follower, other = await roles(store)
+        async with ledger.writing(servers.nodes[leader].url):
+            await asyncio.sleep(seconds / 2)
+            servers.freeze(other)
+            await asyncio.sleep(seconds / 2)
+            servers.freeze(leader)
+            servers.halt(follower)
+            moment = time.monotonic()
+        servers.thaw(other)
+        servers.boot(follower)
+        try:
+            both = f"{servers.nodes[follower].url},{servers.nodes[other].url}"
+            async with reaching(both) as survivors:
+                await patiently_written(survivors)
+        finally:
+            servers.thaw(leader)
+        return moment
+
+    return cut
+
+
+async def patiently_written(store: Store) -> None:
+    """Write on: whoever leads now has something that the leader before does not have."""
+    done = 0
+    async with asyncio.timeout(SETTLE_S):
+        while done < AFTERWARDS:
+            try:
+                await store.publish(STREAM, "s.after", f"9999-{done}".encode(), timeout_s=2)
+                done += 1
+            except NotFoundError:
+                return
+            except UNCERTAIN:
+                await asyncio.sleep(0.1)
+
+
+async def losses(folder: Path, sync_interval: str, replicas: int, cut: Cut) -> dict[str, object]:
+    """Write, cut, and count what is gone."""
+    ledger = Ledger()
+    with powered_servers(folder, sync_interval, replicas) as servers:
+        async with reaching(servers.url) as store:
+            config = StreamConfig(
+                name=STREAM, subjects=["s.>"], storage=StorageType.FILE, num_replicas=replicas, allow_direct=True
+            )
+            await _made(store, config)
+            moment = await cut(servers, store, ledger)
+        async with reaching(servers.url) as store:
+            held = await _held(store, replicas)
+        found = ledger.judged(held, moment)
+        return found | {"replicas": await asyncio.to_thread(servers.holdings)}
+
+
+async def roles(store: Store) -> list[str]:
+    """Name the nodes: the leader, then the followers."""
+    async with asyncio.timeout(SETTLE_S):
+        while True:
+            try:
+                cluster = (await store.js.stream_info(STREAM)).cluster
+                if cluster is not None and cluster.leader:
+                    return [cluster.leader, *(peer.name for peer in cluster.replicas or [] if peer.name)]
+            except UNCERTAIN:
+                pass
+            await asyncio.sleep(0.05)
+
+
+async def _made(store: Store, config: StreamConfig) -> None:
+    async with asyncio.timeout(SETTLE_S):
+        while True:
+            try:
+                await store.js.add_stream(config)
+                return
+            except UNCERTAIN:
+                await asyncio.sleep(0.2)
+
+
+async def _held(store: Store, replicas: int) -> list[str] | None:
+    """Read the stream, once it has a leader with whom everybody has caught up; None where there is none any more."""
+    last = await _settled(store, replicas)
+    if last is None:
+        return None
+    held: list[str] = []
+    async for batch in store.read(STREAM, "s.>", 0, until=last):
+        held += [stored.data.decode().strip() for stored in batch if stored.subject != "s.after"]
+    return held
+
+
+async def _settled(store: Store, replicas: int) -> int | None:
+    deadline = time.monotonic() + SETTLE_S
+    gone = 0
+    while time.monotonic() < deadline:
+        try:
+            info: Any = await store.js.stream_info(STREAM)
+        except NotFoundError:
+            gone += 1
+            if gone > 10 * replicas:  # a cluster that has just begun may not know yet
+                return None
+        except UNCERTAIN:
+            pass
+        else:
+            peers = [] if info.cluster is None else info.cluster.replicas or []
+            if replicas == 1 or (len(peers) == replicas - 1 and all(peer.current for peer in peers)):
+                return int(info.state.last_seq)
+        await asyncio.sleep(0.3)
+    msg = "the stream did not come to rest"
+    raise AssertionError(msg)
