@@ -13,6 +13,7 @@ from decopilot.kit.settings import Settings
 from decopilot.log.store import UNCERTAIN, Store
 from decopilot.log.topology import Sizes, provision
 from support.brokers import embedded
+from support.freezing import freeze, thaw
 from support.services import health
 from support.stack import free_port
 from support.wires import Wires
@@ -45,6 +46,20 @@ class Cluster:
     async def kill(self, name: str) -> None:
         """Kill a node (SIGKILL)."""
         await asyncio.to_thread(self.nodes[name].kill)
+
+    def freeze(self, name: str) -> None:
+        """Stop a node where it stands (SIGSTOP)."""
+        freeze(self.pid(name))
+
+    def thaw(self, name: str) -> None:
+        """Have it go on."""
+        thaw(self.pid(name))
+
+    def pid(self, name: str) -> int:
+        """The process of a node that runs."""
+        pid = self.nodes[name].pid
+        assert pid is not None, f"{name} does not run"
+        return pid
 
     async def start(self, name: str) -> None:
         """Start it again, and wait until it has caught up."""

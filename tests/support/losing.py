@@ -54,10 +54,10 @@ class Ledger:
 
     acknowledged: dict[str, float] = field(default_factory=dict)
 
-    async def write(self, store: Store, writer: int) -> None:
-        """Write, one message after the other, until cancelled; a name is never used twice."""
+    async def write(self, store: Store, writer: int, is_over: asyncio.Event) -> None:
+        """Write, one message after the other, until it is over; a name is never used twice."""
         number = 0
-        while True:
+        while not is_over.is_set():
             name = f"{writer}-{number}"
             number += 1
             try:
@@ -72,14 +72,15 @@ class Ledger:
     async def writing(self, url: str) -> AsyncIterator[None]:
         """Write while the context is open."""
         async with reaching(url) as store:
-            tasks = [asyncio.create_task(self.write(store, writer)) for writer in range(WRITERS)]
-            try:
-                yield
-                await asyncio.sleep(0.2)  # what was acknowledged before a cut may still be on its way
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            is_over = asyncio.Event()
+            async with asyncio.TaskGroup() as writers:
+                for writer in range(WRITERS):
+                    writers.create_task(self.write(store, writer, is_over))
+                try:
+                    yield
+                    await asyncio.sleep(0.2)  # what was acknowledged before a cut may still be on its way
+                finally:
+                    is_over.set()  # a cancellation may get lost in the client
 
     def judged(self, held: list[str] | None, cut_at: float) -> dict[str, object]:
         """Compare with what the stream holds, by its order; None where there is no stream any more."""

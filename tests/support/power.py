@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-SIZE_BYTES = 2 << 30
+SIZE_BYTES = 40 << 30
 """Of the file, which has holes where nothing was written."""
 _SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32)
 _WITHOUT_FLUSHING_THE_JOURNAL = 2
@@ -58,7 +58,7 @@ def powered(folder: Path) -> Iterator[Disk]:
     disk = Disk(folder.with_suffix(".img"), folder)
     with disk.image.open("wb") as image:
         image.truncate(SIZE_BYTES)
-    _run("mkfs.ext4", "-q", "-F", str(disk.image))
+    _run("mkfs.ext4", "-q", "-F", "-N", "65536", str(disk.image))
     disk.mount()
     try:
         yield disk
