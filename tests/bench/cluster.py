@@ -1,6 +1,6 @@
-"""How long viewers and people wait when nodes of a cluster fail under load: `.venv/bin/python tests/bench/cluster.py`.
+"""How long people wait when nodes of a cluster fail under load: `.venv/bin/python tests/bench/cluster.py`.
 
-Some ten minutes; one JSON object to `--json FILE`, else to the terminal. `--only NAME` for one of the disturbances.
+Some ten minutes; one JSON object to `--json FILE`, else to the terminal. `--only leader` or `--only killed` for a part.
 """
 
 import argparse
@@ -9,110 +9,147 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from decopilot.cli.chaos.evidence import Evidence
 from decopilot.contracts import subjects
-from decopilot.log.store import Store
-from rolling.silence import silences
+from rolling.silence import gaps, silences
 from support.brokers import be_operator
 from support.cluster import Cluster, clustered
-from support.disturbed import Disturbed, disturbed
+from support.disturbed import Accepted, Disturbed, disturbed
 from support.wires import Wires, wires
 
 AWAY_S = 12.0
-"""For how long a node is out of touch: longer than it takes the others to elect (4 to 9 s)."""
+"""For how long a node is away: longer than it takes the others to elect (4 to 9 s)."""
 STREAMS = (subjects.EVENTS_STREAM, subjects.CHUNKS_STREAM)
+ROLES = ("leader", "follower")
 
-Strike = Callable[[Cluster, Store, Wires, str], Awaitable[None]]
+Strike = Callable[[Cluster, Wires, str], Awaitable[None]]
 """What befalls a node; returns when it is over, and the cluster is whole."""
 
 
-async def _nothing(cluster: Cluster, store: Store, wires: Wires, name: str) -> None:
+async def _nothing(cluster: Cluster, laid: Wires, name: str) -> None:
+    del cluster, laid, name
     await asyncio.sleep(AWAY_S)
 
 
-async def _step_down(cluster: Cluster, store: Store, wires: Wires, name: str) -> None:
-    for stream in STREAMS:
-        await cluster.step_down(store, stream)
+async def _stop(cluster: Cluster, laid: Wires, name: str) -> None:
+    del laid
+    await asyncio.to_thread(cluster.nodes[name].stop)
+    await asyncio.sleep(AWAY_S)
+    await cluster.start(name)
 
 
-async def _kill(cluster: Cluster, store: Store, wires: Wires, name: str) -> None:
+async def _kill(cluster: Cluster, laid: Wires, name: str) -> None:
+    del laid
     await cluster.kill(name)
     await asyncio.sleep(AWAY_S)
     await cluster.start(name)
 
 
-async def _freeze(cluster: Cluster, store: Store, wires: Wires, name: str) -> None:
+async def _freeze(cluster: Cluster, laid: Wires, name: str) -> None:
+    del laid
     cluster.freeze(name)
     await asyncio.sleep(AWAY_S)
     cluster.thaw(name)
     await cluster.is_whole()
 
 
-async def _part(cluster: Cluster, store: Store, wires: Wires, name: str) -> None:
-    wires.cut(name)
+async def _cut_off(cluster: Cluster, laid: Wires, name: str) -> None:
+    laid.cut(name)
     await asyncio.sleep(AWAY_S)
-    wires.heal()
+    laid.heal()
     await cluster.is_whole()
-
-
-async def _stop(cluster: Cluster, store: Store, wires: Wires, name: str) -> None:
-    await asyncio.to_thread(cluster.nodes[name].stop)
-    await asyncio.sleep(AWAY_S)
-    await cluster.start(name)
 
 
 STRIKES: dict[str, Strike] = {
     "nothing": _nothing,
-    "stepped down": _step_down,
-    "stopped": _stop,
-    "killed": _kill,
-    "frozen": _freeze,
-    "cut off": _part,
+    "stopped (SIGTERM)": _stop,
+    "killed (SIGKILL)": _kill,
+    "frozen (SIGSTOP)": _freeze,
+    "cut off from the others": _cut_off,
 }
 
 
-async def _measure(root: Path, role: str, what: str, times: int) -> dict[str, object]:
-    """Have one thing befall the leader of events and chunks, or a follower, some times."""
-    strike = STRIKES[what]
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One disturbance: what befell whom, of which stream, from when to when (seconds since the epoch)."""
 
+    what: str
+    role: str
+    stream: str
+    began: float
+    ended: float
+
+    def meets(self, began: float, ended: float) -> bool:
+        """Whether something happened within it."""
+        return began < self.ended and self.began < ended
+
+
+async def _disturb(running: Disturbed, laid: Wires, only: str) -> list[Window]:
+    """Have everything happen, for each of the two streams: each may be led by another node."""
+    cluster, store = running.cluster, running.recorder.store
+    windows: list[Window] = []
+
+    async def during(what: str, role: str, stream: str, doing: Callable[[], Awaitable[None]]) -> None:
+        if only in f"{role} {what}":
+            began = time.time()
+            await doing()
+            await running.flows()
+            windows.append(Window(what, role, stream, began, time.time()))
+
+    for stream in STREAMS:
+        await during("stepped down", "leader", stream, lambda stream=stream: cluster.step_down(store, stream))  # type: ignore[misc]
+        for what, strike in STRIKES.items():
+            for role in ROLES:
+                leader = await cluster.leader_of(store, stream)
+                name = leader if role == "leader" else (await cluster.followers_of(store, stream))[0]
+                await during(what, role, stream, lambda strike=strike, name=name: strike(cluster, laid, name))  # type: ignore[misc]
+    return windows
+
+
+def _rows(windows: list[Window], evidence: Evidence, accepted: list[Accepted]) -> Iterator[dict[str, object]]:
+    silent = list(gaps(evidence))
+    for window in windows:
+        waits = [one.took_s for one in accepted if window.meets(one.at - one.took_s, one.at)]
+        pauses = [to - from_ for from_, to in silent if window.meets(from_, to)]
+        yield {
+            "what": window.what,
+            "who": f"{window.role} of {window.stream}",
+            "longest_silence_s": round(max(pauses, default=0.0), 2),
+            "longest_accept_s": round(max(waits, default=0.0), 2),
+            "accepted": len(waits),
+        }
+
+
+async def _measure(root: Path, only: str) -> dict[str, object]:
     with ExitStack() as stack:
         laid = stack.enter_context(wires())
         cluster = stack.enter_context(clustered(root / "nats", wires=laid))
+        windows: list[Window] = []
 
         async def disturb(running: Disturbed) -> None:
-            store = running.recorder.store
-            for number in range(times):
-                # Of both streams in turn: each may be led by another node.
-                stream = STREAMS[number % len(STREAMS)]
-                leader = await cluster.leader_of(store, stream)
-                followers = await cluster.followers_of(store, stream)
-                await strike(cluster, store, laid, leader if role == "leader" else followers[number % 2])
-                await running.flows()
+            windows.extend(await _disturb(running, laid, only))
 
-        began = time.monotonic()
         async with disturbed(cluster, root, disturb) as running:
             evidence = await running.judged()
-            took = sorted(one.took_s for one in running.accepted)
-            return {
-                "who": role,
-                "what": what,
-                "times": times,
-                "accepted": len(took),
-                "accept_p50_s": round(took[len(took) // 2], 3),
-                "accept_max_s": round(took[-1], 2),
-                "runs": sum(len(thread.runs) for thread in evidence.threads.values()),
-                "attempts": sum(len(run.starts) for thread in evidence.threads.values() for run in thread.runs.values()),
-                "viewers": {name: value for name, value in asdict(silences(evidence)).items()},
-                "checks": sum(running.verdict.checks.values()),
-                "violations": running.verdict.violations,
-                "took_s": round(time.monotonic() - began),
-            }
+        runs = [run for thread in evidence.threads.values() for run in thread.runs.values()]
+        return {
+            "away_s": AWAY_S,
+            "rows": list(_rows(windows, evidence, running.accepted)),
+            "accepted": len(running.accepted),
+            "runs": len(runs),
+            "attempts": sum(len(run.starts) for run in runs),
+            "ends": sorted({type(end).__name__ for run in runs for end in run.ends}),
+            "viewers": asdict(silences(evidence)),
+            "checks": sum(running.verdict.checks.values()),
+            "violations": running.verdict.violations,
+        }
 
 
 def main() -> None:
@@ -120,23 +157,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", default="")
-    parser.add_argument("--times", type=int, default=2)
     given = parser.parse_args()
     be_operator()
-    rows = []
-    cases = [("nobody", "nothing")] + [(role, what) for role in ("leader", "follower") for what in list(STRIKES)[1:]]
-    cases.remove(("follower", "stepped down"))
-    for role, what in cases:
-        if given.only not in f"{role} {what}":
-            continue
-        with tempfile.TemporaryDirectory() as root:
-            rows.append(asyncio.run(_measure(Path(root), role, what, given.times)))
-        print(json.dumps(rows[-1]), file=sys.stderr)  # noqa: T201
-    text = json.dumps({"rows": rows}, indent=1)
+    with tempfile.TemporaryDirectory() as root:
+        found = json.dumps(asyncio.run(_measure(Path(root), given.only)), indent=1)
     if given.json is None:
-        print(text)  # noqa: T201
+        print(found)  # noqa: T201
     else:
-        given.json.write_text(text + "\n")
+        given.json.write_text(found + "\n")
 
 
 if __name__ == "__main__":

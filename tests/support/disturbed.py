@@ -38,11 +38,12 @@ _ENDS = (RunCompleted, RunFailed, RunRequiresAction)
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A message that was answered by 202, and how long that took from when it was first tried."""
+    """A message that was answered by 202: when (seconds since the epoch), and how long since it was first tried."""
 
     thread: str
     message_id: str
     run_id: str
+    at: float
     took_s: float
 
 
@@ -184,7 +185,7 @@ class Disturbed(Conductor):
             path = f"{url}/{ORG}/decopilot/threads/{thread}/messages"
             answer = await doors.call_url("POST", path, {"messages": [message]}, timeout_s=POST_S)
             if answer is not None and answer.status == 202:
-                return Accepted(thread, message_id, answer.body["runId"], time.monotonic() - began)
+                return Accepted(thread, message_id, answer.body["runId"], time.time(), time.monotonic() - began)
             assert answer is None or answer.status == 503, answer
             await asyncio.sleep(0.05)
 

@@ -260,10 +260,7 @@ async def losses(folder: Path, sync_interval: str, replicas: int, cut: Cut) -> d
     ledger = Ledger()
     with powered_servers(folder, sync_interval, replicas) as servers:
         async with reaching(servers.url) as store:
-            config = StreamConfig(
-                name=STREAM, subjects=["s.>"], storage=StorageType.FILE, num_replicas=replicas, allow_direct=True
-            )
-            await _made(store, config)
+            await made(store, replicas)
             moment = await cut(servers, store, ledger)
         async with reaching(servers.url) as store:
             held = await _held(store, replicas)
@@ -284,7 +281,11 @@ async def roles(store: Store) -> list[str]:
             await asyncio.sleep(0.05)
 
 
-async def _made(store: Store, config: StreamConfig) -> None:
+async def made(store: Store, replicas: int) -> None:
+    """Make the stream, once the nodes have found one another."""
+    config = StreamConfig(
+        name=STREAM, subjects=["s.>"], storage=StorageType.FILE, num_replicas=replicas, allow_direct=True
+    )
     async with asyncio.timeout(SETTLE_S):
         while True:
             try:
