@@ -42,8 +42,10 @@ def _price(root: Path) -> Iterator[dict[str, object]]:
                 yield from asyncio.run(price(Path(folder), sync_interval, replicas))
 
 
-def _losses(root: Path) -> Iterator[dict[str, object]]:
+def _losses(root: Path, wanted: str) -> Iterator[dict[str, object]]:
     for case, (replicas, cut) in CASES.items():
+        if wanted not in case:
+            continue
         for sync_interval in INTERVALS:
             with tempfile.TemporaryDirectory(dir=root) as folder:
                 found = asyncio.run(losses(Path(folder), sync_interval, replicas, cut))
@@ -69,11 +71,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", choices=PARTS)
+    parser.add_argument("--case", default="", help="of the losses, those whose name has this in it")
     given = parser.parse_args()
     be_operator()
     # That a broker is away is what this is about.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    measures = {"price": _price, "losses": _losses, "people": _people}
+    measures = {"price": _price, "losses": lambda root: _losses(root, given.case), "people": _people}
     with tempfile.TemporaryDirectory() as root:
         found: dict[str, object] = {"raw_fsync_ms": raw_sync_ms(Path(root))}
         for part in PARTS if given.only is None else (given.only,):
