@@ -25,7 +25,7 @@ from support.viewer import Api, Viewer
 READY_S = 180.0
 PATIENCE_S = 30.0
 STILL_S = 3.0
-SHORT, LONG = "/count 10 20", "/count 1500 20"
+SHORT, LONG = "/count 10 20", "/count 600 20"
 SEEN = 50
 FAILURES = (aiohttp.ClientError, ConnectionError, TimeoutError, AssertionError)
 
@@ -115,7 +115,7 @@ async def _told(api: Api, thread: Thread) -> dict[str, object]:
     found["same message again"] = await thread.post(api, "m1", LONG if thread.name == "running" else SHORT)
     found["next message"] = await thread.post(api, "m2", SHORT)
     try:
-        found["then"] = (await api.settled(thread.name, deadline_s=3 * PATIENCE_S))["status"]
+        found["then"] = (await api.settled(thread.name, deadline_s=6 * PATIENCE_S))["status"]
     except FAILURES as error:
         found["then"] = f"{type(error).__name__}: {error!s:.200}"
     await asyncio.sleep(STILL_S)  # what is to come to the viewer has come

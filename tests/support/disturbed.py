@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from decopilot.cli.chaos.conducting import Conductor
@@ -24,7 +24,7 @@ from decopilot.log.permissions import OPERATOR
 from support.brokers import login
 from support.cluster import Cluster
 from support.gateways import SECRET, make_token
-from support.services import Service, Services
+from support.services import Services
 from support.stack import free_port
 
 COPIES = {"command": 1, "runner": 2, "reactor": 1, "gateway": 2}
@@ -53,7 +53,6 @@ class ClusterGround:
 
     cluster: Cluster
     services: Services
-    gateways: dict[Service, int] = field(default_factory=dict)
 
     @property
     def operator(self) -> Settings:
@@ -115,7 +114,7 @@ class Disturbed(Conductor):
     `threads` stream all the time; on as many more, short runs are asked for one after the other.
     """
 
-    def __init__(self, over: ClusterGround, folder: Path, limits: Limits, disturb: Disturb, threads: int = 3) -> None:
+    def __init__(self, over: ClusterGround, folder: Path, limits: Limits, disturb: Disturb, threads: int) -> None:
         self.verdict = Verdict()
         self.cluster = over.cluster
         self.accepted: list[Accepted] = []
@@ -206,14 +205,14 @@ class Disturbed(Conductor):
 
 @asynccontextmanager
 async def disturbed(
-    cluster: Cluster, folder: Path, disturb: Disturb, **more: int
+    cluster: Cluster, folder: Path, disturb: Disturb, limits: Limits | None = None, threads: int = 3
 ) -> AsyncIterator[Disturbed]:
     """Have everything run over a cluster."""
-    limits = Limits()
+    limits = limits or Limits()
     await cluster.provisioned()
     async with AsyncExitStack() as stack:
         over = await stack.enter_async_context(ground(cluster, folder, limits))
-        yield Disturbed(over, folder, limits, disturb, **more)
+        yield Disturbed(over, folder, limits, disturb, threads)
 
 
 def _asks(request: object, message_id: str) -> bool:
