@@ -16,8 +16,10 @@ import aiohttp
 from decopilot.log.permissions import OPERATOR
 from decopilot.log.topology import Sizes, provision
 from support.brokers import login_environment
+from support.cluster import insistently
 from support.gateways import ORG, SECRET, make_token
-from support.losing import Powered, powered_servers, reaching
+from support.losing import reaching
+from support.powered import Powered, powered_servers
 from support.services import Services, health
 from support.stack import free_port
 from support.viewer import Api, Viewer
@@ -64,21 +66,21 @@ async def aftermath(folder: Path, sync_interval: str, age_s: float, replicas: in
     """Have people write and watch, cut the power of all servers at once, and tell what they see afterwards."""
     with powered_servers(folder, sync_interval, replicas) as servers:
         async with reaching(servers.url) as store:
-            await _provisioned(store.nc, replicas)
+            await insistently(lambda: provision(store.nc, Sizes(replicas=replicas)))
             async with _running(folder, servers.url) as (services, api):
                 threads = {name: _thread(api, name) for name in ("old", "ended", "running", "accepted")}
                 watching = [asyncio.create_task(_watch(thread.viewer)) for thread in threads.values()]
                 try:
                     await _before(api, threads, age_s)
                     await asyncio.to_thread(_cut, servers)
-                    found: dict[str, object] = {
-                        name: await _told(api, thread) for name, thread in threads.items()
-                    }
+                    found: dict[str, object] = {name: await _told(api, thread) for name, thread in threads.items()}
                 finally:
                     for task in watching:
                         task.cancel()
                     await asyncio.gather(*watching, return_exceptions=True)
-                ready = [service.name for service in services.started if await health(service.health_port, "/readyz") == 200]
+                ready = [
+                    service.name for service in services.started if await health(service.health_port, "/readyz") == 200
+                ]
                 return found | {"ready": ready, "doctor": await _doctor(servers)}
 
 
@@ -144,7 +146,9 @@ async def _history(api: Api, thread: Thread) -> list[str]:
         messages, _ = await api.messages(thread.name)
     except FAILURES as error:
         return [f"{type(error).__name__}: {error!s:.120}"]
-    return [f"{message['role']} {message['id'] if message['role'] == 'user' else _length(message)}" for message in messages]
+    return [
+        f"{message['role']} {message['id'] if message['role'] == 'user' else _length(message)}" for message in messages
+    ]
 
 
 async def _held(api: Api, thread: Thread) -> dict[str, int]:
@@ -173,16 +177,6 @@ def _length(message: dict[str, Any]) -> int:
 
 def _thread(api: Api, name: str) -> Thread:
     return Thread(name, Viewer(api.url, api.token, name, ORG, cursor="0-0", rewind=True))
-
-
-async def _provisioned(nc: Any, replicas: int) -> None:  # noqa: ANN401  the client
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                await provision(nc, Sizes(replicas=replicas))
-                return
-            except Exception:  # noqa: BLE001  the nodes have yet to find one another
-                await asyncio.sleep(0.2)
 
 
 @asynccontextmanager

@@ -1,11 +1,12 @@
 """Three brokers that are one: a JetStream cluster on this machine, whose nodes a test may kill and start again."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import TypeVar
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.kit.connection import connected
@@ -21,6 +22,18 @@ from support.wires import Wires
 NODES = 3
 WHOLE_S = 60.0
 
+ResultT = TypeVar("ResultT")
+
+
+async def insistently(call: Callable[[], Awaitable[ResultT]]) -> ResultT:
+    """Repeat a call until it is not refused: the nodes may have yet to find one another."""
+    async with asyncio.timeout(WHOLE_S):
+        while True:
+            try:
+                return await call()
+            except UNCERTAIN:
+                await asyncio.sleep(0.1)
+
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
@@ -35,13 +48,8 @@ class Cluster:
 
     async def provisioned(self) -> None:
         """Have all streams, each of them on every node; waits until the nodes have found one another."""
-        async with asyncio.timeout(WHOLE_S), connected(Settings(nats_url=self.url), "provision") as nc:
-            while True:
-                try:
-                    await provision(nc, Sizes(replicas=NODES))
-                    return
-                except UNCERTAIN:
-                    await asyncio.sleep(0.1)
+        async with connected(Settings(nats_url=self.url), "provision") as nc:
+            await insistently(lambda: provision(nc, Sizes(replicas=NODES)))
 
     async def kill(self, name: str) -> None:
         """Kill a node (SIGKILL)."""

@@ -1,12 +1,10 @@
 """What is lost when the power of brokers is cut: what they acknowledged, beside what they hold afterwards."""
 
 import asyncio
-import json
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +12,11 @@ from typing import Any
 from nats.js.api import StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
-from decopilot.cli.broker import EmbeddedBroker
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
 from decopilot.log.store import UNCERTAIN, Store
-from support.brokers import embedded
-from support.cluster import clustered
-from support.freezing import freeze, thaw
-from support.power import Disk, powered
+from support.cluster import insistently
+from support.powered import Powered, powered_servers
 
 STREAM = "S"
 WRITERS = 16
@@ -30,6 +25,7 @@ PACE_S = 0.02
 BODY_BYTES = 200
 SETTLE_S = 60.0
 AFTERWARDS = 100
+AT_ONCE = 100
 SERVERS_DEFAULT = "2m"
 
 
@@ -39,9 +35,7 @@ async def reaching(url: str) -> AsyncIterator[Store]:
     is_over = False
     try:
         async with connected(Settings(nats_url=url), "power") as nc:
-            store = Store(nc)
-            await store.__aenter__()
-            yield store
+            yield Store(nc)
             is_over = True
     except OSError:
         if not is_over:
@@ -101,80 +95,6 @@ class Ledger:
             "disordered": disordered,
             "stream_gone": held is None,
         }
-
-
-@dataclass(slots=True)
-class Powered:
-    """Servers, each on a disk of its own, that are one cluster or one server alone."""
-
-    nodes: Mapping[str, EmbeddedBroker]
-    disks: Mapping[str, Disk]
-
-    @property
-    def url(self) -> str:
-        """Every node."""
-        return ",".join(node.url for node in self.nodes.values())
-
-    def halt(self, *names: str) -> None:
-        """Cut the power of nodes, all of them at one moment."""
-        for name in names:
-            freeze(_pid(self.nodes[name]))  # nothing is acknowledged any more
-        for name in names:
-            self.disks[name].cut()
-        for name in names:
-            self.nodes[name].kill()
-
-    def boot(self, *names: str) -> None:
-        """Bring their power back."""
-        for name in names:
-            self.disks[name].restore()
-        for name in names:
-            self.nodes[name].start()
-
-    def freeze(self, name: str) -> None:
-        """Have a node be out of touch."""
-        freeze(_pid(self.nodes[name]))
-
-    def thaw(self, name: str) -> None:
-        """Have it go on."""
-        thaw(_pid(self.nodes[name]))
-
-    def holdings(self) -> dict[str, object]:
-        """What each node says of the stream: messages, last sequence."""
-        found: dict[str, object] = {}
-        for name, node in self.nodes.items():
-            with urllib.request.urlopen(f"{node.monitor_url}/jsz?streams=true&accounts=true", timeout=5) as answer:
-                accounts = json.load(answer).get("account_details") or []
-            states = [
-                (stream["state"]["messages"], stream["state"]["last_seq"])
-                for account in accounts
-                for stream in account.get("stream_detail") or []
-                if stream["name"] == STREAM
-            ]
-            found[name] = states[0] if states else None
-        return found
-
-
-def _pid(node: EmbeddedBroker) -> int:
-    assert node.pid is not None, "it has ended"
-    return node.pid
-
-
-@contextmanager
-def powered_servers(folder: Path, sync_interval: str, replicas: int) -> Iterator[Powered]:
-    """Run servers on disks of their own: one, or three that are a cluster."""
-    with ExitStack() as stack:
-        names = [f"n{number}" for number in range(replicas)]
-        disks = {name: stack.enter_context(powered(folder / f"disk-{name}")) for name in names}
-
-        def each(name: str) -> dict[str, object]:
-            return {"jetstream": {"store_dir": str(disks[name].folder), "sync_interval": sync_interval}}
-
-        if replicas == 1:
-            alone = stack.enter_context(embedded(folder / "n0", config=each("n0")))
-            yield Powered({"n0": alone}, disks)
-        else:
-            yield Powered(stack.enter_context(clustered(folder, each)).nodes, disks)
 
 
 Cut = Callable[[Powered, Store, Ledger], Awaitable[float]]
@@ -265,7 +185,7 @@ async def losses(folder: Path, sync_interval: str, replicas: int, cut: Cut) -> d
         async with reaching(servers.url) as store:
             held, is_at_rest = await _held(store, replicas)
         found = ledger.judged(held, moment)
-        return found | {"at_rest": is_at_rest, "replicas": await asyncio.to_thread(servers.holdings)}
+        return found | {"at_rest": is_at_rest, "replicas": await asyncio.to_thread(servers.holdings, STREAM)}
 
 
 async def roles(store: Store) -> list[str]:
@@ -286,13 +206,7 @@ async def made(store: Store, replicas: int) -> None:
     config = StreamConfig(
         name=STREAM, subjects=["s.>"], storage=StorageType.FILE, num_replicas=replicas, allow_direct=True
     )
-    async with asyncio.timeout(SETTLE_S):
-        while True:
-            try:
-                await store.js.add_stream(config)
-                return
-            except UNCERTAIN:
-                await asyncio.sleep(0.2)
+    await insistently(lambda: store.js.add_stream(config))
 
 
 async def _held(store: Store, replicas: int) -> tuple[list[str] | None, bool]:
@@ -304,8 +218,12 @@ async def _held(store: Store, replicas: int) -> tuple[list[str] | None, bool]:
     if last is None:
         return None, is_at_rest
     held: list[str] = []
-    async for batch in store.read(STREAM, "s.>", 0, until=last):
-        held += [stored.data.decode().strip() for stored in batch if stored.subject != "s.after"]
+    for begin in range(1, last + 1, AT_ONCE):
+        # From the leader: any other node may hold something else by now.
+        found = await asyncio.gather(
+            *(store.get(STREAM, sequence) for sequence in range(begin, min(begin + AT_ONCE, last + 1)))
+        )
+        held += [stored.data.decode().strip() for stored in found if stored and stored.subject != "s.after"]
     return held, is_at_rest
 
 

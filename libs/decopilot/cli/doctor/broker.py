@@ -84,9 +84,15 @@ async def _syncing(patient: Patient, server: dict[str, Any] | None) -> Finding:
     what = f"The disk is written to every {config.get('sync_interval', 0) / 1e9:g} s, not before each acknowledgement."
     copies = (await patient.stream(subjects.EVENTS_STREAM)).get("config", {}).get("num_replicas", 1)
     if copies > 1:
-        why = "A power cut of all nodes takes back what was acknowledged since; one of a single node may (docs/nats.md)."
-        return note("broker", "sync", what, why, "Set jetstream { sync_interval: always }, or keep nodes in other zones.")
-    why = "A power cut takes back messages that were accepted and answers that were seen; viewers then miss what is new."
+        why = (
+            "A power cut of all nodes takes back what was acknowledged since; one of a single node may (docs/nats.md)."
+        )
+        return note(
+            "broker", "sync", what, why, "Set jetstream { sync_interval: always }, or keep nodes in other zones."
+        )
+    why = (
+        "A power cut takes back messages that were accepted and answers that were seen; viewers then miss what is new."
+    )
     return fault("broker", "sync", what, why, "Set jetstream { sync_interval: always } in nats.conf, and restart NATS.")
 
 
