@@ -6,6 +6,7 @@ Some ten minutes; one JSON object to `--json FILE`, else to the terminal. `--onl
 import argparse
 import asyncio
 import json
+import logging
 import sys
 import tempfile
 import time
@@ -15,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import structlog
 
 from decopilot.cli.chaos.evidence import Evidence
 from decopilot.contracts import subjects
@@ -102,6 +105,7 @@ async def _disturb(running: Disturbed, laid: Wires, only: str) -> list[Window]:
             await doing()
             await running.flows()
             windows.append(Window(what, role, stream, began, time.time()))
+            print(windows[-1], file=sys.stderr)  # noqa: T201
 
     for stream in STREAMS:
         await during("stepped down", "leader", stream, lambda stream=stream: cluster.step_down(store, stream))  # type: ignore[misc]
@@ -159,6 +163,8 @@ def main() -> None:
     parser.add_argument("--only", default="")
     given = parser.parse_args()
     be_operator()
+    # That a broker is away is what this is about.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory() as root:
         found = json.dumps(asyncio.run(_measure(Path(root), given.only)), indent=1)
     if given.json is None:

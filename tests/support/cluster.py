@@ -20,7 +20,7 @@ from support.stack import free_port
 from support.wires import Wires
 
 NODES = 3
-WHOLE_S = 60.0
+WHOLE_S = 120.0
 
 ResultT = TypeVar("ResultT")
 

@@ -30,7 +30,7 @@ from support.stack import free_port
 COPIES = {"command": 1, "runner": 2, "reactor": 1, "gateway": 2}
 LONG, SHORT = "/count 250 20", "/count 5 20"
 """What is asked on threads that stream all the time, and on those where the next message is soon posted."""
-FLOWS, FLOWS_S = 40, 60.0
+FLOWS, FLOWS_S = 40, 180.0
 POST_S = 12.0
 READY_S = 180.0
 _ENDS = (RunCompleted, RunFailed, RunRequiresAction)

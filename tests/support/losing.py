@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +222,10 @@ async def _held(store: Store, replicas: int) -> tuple[list[str] | None, bool]:
     for begin in range(1, last + 1, AT_ONCE):
         # From the leader: any other node may hold something else by now.
         found = await asyncio.gather(
-            *(store.get(STREAM, sequence) for sequence in range(begin, min(begin + AT_ONCE, last + 1)))
+            *(
+                insistently(partial(store.get, STREAM, sequence))
+                for sequence in range(begin, min(begin + AT_ONCE, last + 1))
+            )
         )
         held += [stored.data.decode().strip() for stored in found if stored and stored.subject != "s.after"]
     return held, is_at_rest
