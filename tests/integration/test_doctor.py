@@ -205,6 +205,14 @@ async def test_a_payload_too_small_is_found(tmp_path: Path) -> None:
     assert "max_payload: 8388608" in found["max_payload"].remedy
 
 
+async def test_a_server_alone_that_acknowledges_before_it_writes_is_found(tmp_path: Path) -> None:
+    async with opened(tmp_path, {"jetstream": {"sync_interval": "1s"}}) as (server, settings, _store):
+        found = await faults(Broker(settings, {}, server.monitor_url))
+    assert {"sync"} == set(found) - NOBODY
+    assert "every 1 s" in found["sync"].what
+    assert "sync_interval: always" in found["sync"].remedy
+
+
 async def test_an_account_without_jetstream_is_found_and_nothing_is_looked_at_behind_it(tmp_path: Path) -> None:
     accounts = {"A": {"users": [{"user": OPERATOR, "password": PASSWORDS[OPERATOR]}]}, "B": {"jetstream": "enabled"}}
     with EmbeddedBroker(tmp_path / "nats", config={"accounts": accounts}) as server:

@@ -27,14 +27,22 @@ class Silences:
 def silences(evidence: Evidence) -> Silences:
     """Measure the silences that the steady viewers saw."""
     late: list[float] = []
-    pauses = [0.0]
-    for viewer in evidence.viewers:
-        if viewer.name.endswith("/steady"):
-            late += _late(evidence, viewer)
-            pauses += _pauses(evidence, viewer)
+    pauses = [0.0, *(to - from_ for from_, to in gaps(evidence))]
+    for viewer in _steady(evidence):
+        late += _late(evidence, viewer)
     late = sorted(late) or [0.0]
     middle, last = late[len(late) // 2], late[int(len(late) * 0.99)]
     return Silences(len(late), round(middle, 3), round(last, 3), round(late[-1], 2), round(max(pauses), 2))
+
+
+def gaps(evidence: Evidence) -> Iterator[tuple[float, float]]:
+    """Every two moments between which nothing of a `/count` came to a steady viewer."""
+    for viewer in _steady(evidence):
+        yield from _pauses(evidence, viewer)
+
+
+def _steady(evidence: Evidence) -> Iterator[Viewer]:
+    return (viewer for viewer in evidence.viewers if viewer.name.endswith("/steady"))
 
 
 def _came(viewer: Viewer) -> Iterator[tuple[tuple[int, int], float]]:
@@ -57,7 +65,7 @@ def _late(evidence: Evidence, viewer: Viewer) -> Iterator[float]:
             yield at - frame.stored_at.timestamp()
 
 
-def _pauses(evidence: Evidence, viewer: Viewer) -> Iterator[float]:
+def _pauses(evidence: Evidence, viewer: Viewer) -> Iterator[tuple[float, float]]:
     thread = evidence.threads[viewer.thread]
     counting = {run.run_id for run in thread.runs.values() if run.text.startswith("/count")}
     began = viewer.stream.connections[0].began
@@ -65,4 +73,4 @@ def _pauses(evidence: Evidence, viewer: Viewer) -> Iterator[float]:
     for (before, from_), (after, to) in pairwise(came):
         is_live = before.stored_at is not None and before.stored_at.timestamp() > began
         if is_live and before.run == after.run and before.run in counting:
-            yield to - from_
+            yield from_, to

@@ -17,5 +17,10 @@ def freeze(pid: int) -> None:
         time.sleep(0.001)
 
 
+def thaw(pid: int) -> None:
+    """Have a stopped process go on."""
+    os.kill(pid, signal.SIGCONT)
+
+
 def _stands(thread: Path) -> bool:
     return (thread / "stat").read_text().rpartition(")")[2].split()[0] in {"T", "t"}

@@ -33,8 +33,7 @@ async def check_broker(patient: Patient) -> AsyncIterator[Finding]:
     yield ok("broker", "jetstream", "JetStream answers.")
     server = await patient.monitor("jsz")
     yield _room(account, server)
-    for finding in _syncing(server):
-        yield finding
+    yield await _syncing(patient, server)
     yield await _chunks(patient)
 
 
@@ -76,16 +75,25 @@ def _room(account: dict[str, Any], server: dict[str, Any] | None) -> Finding:
     )
 
 
-def _syncing(server: dict[str, Any] | None) -> list[Finding]:
+async def _syncing(patient: Patient, server: dict[str, Any] | None) -> Finding:
     if server is None:
-        return [note("broker", "sync", "How it writes to disk is not known here: name its monitoring by --monitor.")]
+        return note("broker", "sync", "How it writes to disk is not known here: name its monitoring by --monitor.")
     config = server.get("config", {})
     if config.get("sync_always"):
-        return [ok("broker", "sync", "What is acknowledged is on the disk (sync_interval: always).")]
-    every = config.get("sync_interval", 0) / 1e9
-    why = "A power cut, unlike a killed process, takes back what was acknowledged since (docs/nats.md)."
-    remedy = "Set jetstream { sync_interval: always }, or rely on replicas in other zones."
-    return [note("broker", "sync", f"The disk is written to every {every:g} s.", why, remedy)]
+        return ok("broker", "sync", "What is acknowledged is on the disk (sync_interval: always).")
+    what = f"The disk is written to every {config.get('sync_interval', 0) / 1e9:g} s, not before each acknowledgement."
+    copies = (await patient.stream(subjects.EVENTS_STREAM)).get("config", {}).get("num_replicas", 1)
+    if copies > 1:
+        why = (
+            "A power cut of all nodes takes back what was acknowledged since; one of a single node may (docs/nats.md)."
+        )
+        return note(
+            "broker", "sync", what, why, "Set jetstream { sync_interval: always }, or keep nodes in other zones."
+        )
+    why = (
+        "A power cut takes back messages that were accepted and answers that were seen; viewers then miss what is new."
+    )
+    return fault("broker", "sync", what, why, "Set jetstream { sync_interval: always } in nats.conf, and restart NATS.")
 
 
 async def _chunks(patient: Patient) -> Finding:
