@@ -1,8 +1,8 @@
 """What accepting a message costs, step by step, in turns: `python tests/bench/accept.py [--json FILE]`.
 
 Each step holds the one before it: a request that nobody works on, an acknowledged append, the same wish asked of
-`command` directly, and the POST over a connection that is kept, as browsers keep theirs. The services are at rest before
-each turn, and in a second round they are not.
+`command` directly, and the POST over a connection that is kept, as browsers keep theirs. The services are at rest
+before each turn, and in a second round they are not.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import aiohttp
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from decopilot.contracts import subjects
@@ -63,11 +64,11 @@ async def _measure(stack: Stack, turns: int) -> dict[str, object]:
     return {"at_rest": _told(rest), "busy": _told(busy)}
 
 
-async def _answer_at_once(store: Store, echo: object) -> None:
+async def _answer_at_once(store: Store, echo: Client) -> None:
     async def answer(message: Msg) -> None:
         await message.respond(b"{}")
 
-    await echo.subscribe("bench.echo", cb=answer)  # type: ignore[attr-defined]
+    await echo.subscribe("bench.echo", cb=answer)
     await store.nc.flush()
 
 

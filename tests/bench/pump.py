@@ -15,8 +15,10 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -49,24 +51,33 @@ def main() -> None:
     asked = parser.parse_args()
     be_operator()
     with tempfile.TemporaryDirectory() as folder, embedded(Path(folder)) as broker:
-        found = uvloop.run(measure(broker.url, asked.runs, asked.pace, asked.seconds, asked.turns, asked.seed))
+        load = Load(asked.runs, asked.pace, asked.seconds, asked.seed)
+        found = uvloop.run(measure(broker.url, load, asked.turns))
     text = json.dumps(found, indent=1)
     if asked.json is not None:
         asked.json.write_text(text + "\n")
     print(text)  # noqa: T201
 
 
-async def measure(url: str, runs: int, pace: float, seconds: float, turns: int, seed: int) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class Load:
+    """So many runs, of so many chunks a second each, for so long; when each begins is drawn from the seed."""
+
+    runs: int
+    pace: float
+    seconds: float
+    seed: int
+
+
+async def measure(url: str, load: Load, turns: int) -> dict[str, object]:
     """Have both write to a broker, in turns; returns what each turn came to."""
-    asked = {"runs": runs, "chunks_per_s_each": pace, "seconds": seconds, "seed": seed}
     found: dict[str, list[dict[str, float]]] = {"pump": [], "raw": []}
     async with connected(Settings(nats_url=url, instance="bench"), "bench") as nc, Store(nc) as store:
         await provision(nc)
         for turn in range(turns):
             for name, way in (("pump", _pumped), ("raw", _raw)):
-                measured = await _turn(way, store, f"{name}-{turn}", runs, pace, seconds, random.Random(seed + turn))
-                found[name].append(measured)
-    return {**asked, **found}
+                found[name].append(await _turn(way, store, f"{name}-{turn}", load))
+    return {**asdict(load), **found}
 
 
 class _Times:
@@ -127,20 +138,15 @@ async def _raw(store: Store, run: str, dues: list[float], times: _Times) -> None
 
 
 async def _turn(
-    way: Callable[[Store, str, list[float], _Times], Awaitable[None]],
-    store: Store,
-    name: str,
-    runs: int,
-    pace: float,
-    seconds: float,
-    chance: random.Random,
+    way: Callable[[Store, str, list[float], _Times], Coroutine[Any, Any, None]], store: Store, name: str, load: Load
 ) -> dict[str, float]:
+    chance = random.Random(load.seed)
     begun, cpu = time.perf_counter() + 0.5, _cpu_s()
     times = _Times(begun)
     async with asyncio.TaskGroup() as group:
-        for number in range(runs):
-            first = begun + chance.random() / pace
-            dues = [first + nth / pace for nth in range(int((WARM_UP_S + seconds) * pace))]
+        for number in range(load.runs):
+            first = begun + chance.random() / load.pace
+            dues = [first + nth / load.pace for nth in range(int((WARM_UP_S + load.seconds) * load.pace))]
             group.create_task(way(store, f"{name}-{number}", dues, times))
     taken = time.perf_counter() - begun
     late_ms = sorted(1000 * late for late in times.late_s)
