@@ -160,6 +160,61 @@ async def test_a_view_that_lags_shows_in_no_decision(store: Store, journal: Jour
     assert (await lagging.execute(ORG, THREAD, step(1))).appended is not None
 
 
+class Interrupted(Journal):
+    """Reads the log's end and a snapshot in a given order; in between the thread goes on, and its view with it."""
+
+    def __init__(self, store: Store, go_on: Callable[[], Awaitable[Loaded]], *, snapshot_first: bool) -> None:
+        super().__init__(store, views := InterruptedViews(store, self))
+        self.views, self.go_on, self.snapshot_first = views, go_on, snapshot_first
+        self.has_gone_on = asyncio.Event()
+
+    async def newest(self, org: OrgId, thread: ThreadId) -> int:
+        if self.snapshot_first:
+            await self.has_gone_on.wait()
+            return await super().newest(org, thread)
+        newest = await super().newest(org, thread)
+        self.views.seen = await self.go_on()
+        self.has_gone_on.set()
+        return newest
+
+
+class InterruptedViews(Views):
+    """Shows a thread as it was seen last."""
+
+    def __init__(self, store: Store, journal: Interrupted) -> None:
+        super().__init__(store)
+        self._journal = journal
+        self.seen: Loaded
+
+    async def snapshot(self, org: OrgId, thread: ThreadId) -> ThreadView | None:  # noqa: ARG002  whatever is asked
+        if not self._journal.snapshot_first:
+            await self._journal.has_gone_on.wait()
+        seen = self.seen
+        if self._journal.snapshot_first:
+            await self._journal.go_on()
+            self._journal.has_gone_on.set()
+        return ThreadView(fold_version=FOLD_VERSION, sequence=seen.sequence, state=seen.state)
+
+
+@pytest.mark.parametrize("snapshot_first", [True, False])
+async def test_whichever_of_the_logs_end_and_the_snapshot_is_older_a_load_is_as_new_as_the_newer(
+    store: Store, journal: Journal, *, snapshot_first: bool
+) -> None:
+    asked = await journal.execute(ORG, THREAD, send())
+
+    async def go_on() -> Loaded:
+        await journal.execute(ORG, THREAD, start())
+        return await journal.load(ORG, THREAD)
+
+    interrupted = Interrupted(store, go_on, snapshot_first=snapshot_first)
+    interrupted.views.seen = Loaded(asked.state, asked.sequence)
+    async with asyncio.timeout(WAIT_S):
+        loaded = await interrupted.load(ORG, THREAD)
+    assert await journal.load(ORG, THREAD) == loaded
+    assert loaded.state.active is not None
+    assert 1 == loaded.state.active.attempt
+
+
 class LaggingReplica(DirectGet):
     """A replica that is some events behind the leader for its first reads."""
 

@@ -126,6 +126,11 @@ def test_any_text_can_be_redacted(text: str) -> None:
     redact(text)
 
 
+@given(st.lists(st.sampled_from([*"eyJ.-_%sS3=: ", "eyJ", "sk-", "AKIA", "A1B2C3D4E5F6", "token", "%3D"])).map("".join))
+def test_a_word_is_searched_for_all_that_a_word_can_hold(text: str) -> None:
+    assert redact(f" {text}") == f" {redact(text)}"
+
+
 def test_what_the_environment_holds_as_a_secret_is_masked_wherever_it_stands() -> None:
     code = "from decopilot.kit.redaction import redact; print(redact('the key is 0penSesame!, short abc, /usr/bin'))"
     env = {"OPENAI_API_KEY": "0penSesame!", "SHORT_KEY": "abc", "PATH": "/usr/bin"}

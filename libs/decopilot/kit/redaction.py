@@ -15,23 +15,33 @@ _NAMED = (
     r"|[?&](?:key|sig))\\?['\"]?\s{0,4}(?:[:=]|%3D)\s{0,4}"
 )
 """A name like a secret's, and what stands between it and its value: JSON within JSON has its quotes escaped."""
+
+
+def _behind(found: re.Match[str]) -> str:
+    # Of a template that names a group `re` would look up the parts at each call, whether or not anything is found.
+    return f"{found[1]}{MASK}"
+
+
 # Each repetition has a bound, and none is begun again within what it went over: these texts may be an attacker's.
 _PATTERNS = tuple(
     (re.compile(pattern, re.IGNORECASE), put)
     for pattern, put in (
-        # A JWT, or what begins as one; user and password in an address; a key of a known form; a private key; a bearer.
+        # A JWT, or what begins as one; a key of a known form: these are words.
         (r"eyJ[\w-]{8,4096}+(?:\.[\w-]{0,4096}+){0,4}", MASK),
-        (r"(?<=://)[^\s/'\"]{1,512}@", f"{MASK}@"),
         (r"\b(?:sk|rk|pk|gsk|hf|xai|ghp|gho|github_pat|glpat|xox[abpr])[-_][\w-]{12,512}", MASK),
         (r"\b(?:AIza[\w-]{20,64}|AKIA[A-Z0-9]{12,32}|S[UANOC][A-Z2-7]{56})\b", MASK),
-        (r"(-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----)[\w+/=\s\\]{1,16384}+", rf"\1{MASK}"),
-        (r"\b(bearer|basic)\s{1,8}[\w.~+/=-]{6,4096}", rf"\1 {MASK}"),
+        # User and password in an address; a private key; a bearer.
+        (r"(?<=://)[^\s/'\"]{1,512}@", f"{MASK}@"),
+        (r"(-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----)[\w+/=\s\\]{1,16384}+", _behind),
+        (r"\b((?:bearer|basic)\s{1,8})[\w.~+/=-]{6,4096}", _behind),
         # `Cookie: …` to the end of its line; `key="…"` to its quote; `key=…` and `key: …` to where a value ends.
-        (r"(cookie\\?['\"]?\s{0,4}:\s{0,4}\\?['\"]?)(?=[\w.-]{1,128}=)[^\r\n'\"]{4,16384}", rf"\1{MASK}"),
-        (_NAMED + r"\\?(['\"]))(?!\*)(?!(?:bearer|basic)\s)[^'\"\\]{4,4096}+", rf"\1{MASK}"),
-        (_NAMED + r"\\?['\"]?)(?!(?:bearer|basic)\s)(?!\*)[^\s'\",;&)}\]\\]{4,4096}", rf"\1{MASK}"),
+        (r"(cookie\\?['\"]?\s{0,4}:\s{0,4}\\?['\"]?)(?=[\w.-]{1,128}=)[^\r\n'\"]{4,16384}", _behind),
+        (_NAMED + r"\\?(['\"]))(?!\*)(?!(?:bearer|basic)\s)[^'\"\\]{4,4096}+", _behind),
+        (_NAMED + r"\\?['\"]?)(?!(?:bearer|basic)\s)(?!\*)[^\s'\",;&)}\]\\]{4,4096}", _behind),
     )
 )
+_WORD, _IN_WORDS = re.compile(r"[\w.-]*"), _PATTERNS[:3]
+"""What is no more than a word, such as an id, holds a secret only if it is one."""
 
 
 def redact(text: str) -> str:
@@ -39,7 +49,7 @@ def redact(text: str) -> str:
     own = _own_secrets()
     if own is not None:
         text = own.sub(MASK, text)
-    for pattern, put in _PATTERNS:
+    for pattern, put in _IN_WORDS if _WORD.fullmatch(text) else _PATTERNS:
         text = pattern.sub(put, text)
     return text
 

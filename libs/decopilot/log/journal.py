@@ -109,15 +109,16 @@ class Journal:
     async def load(self, org: OrgId, thread: ThreadId, *, until: int = 0) -> Loaded:
         """Fold a thread up to its newest event: the view's snapshot, then the events behind it.
 
-        The leader is asked first how far the thread is, at least `until`: a replica or a view that lags
+        The leader is asked how far the thread is, at least `until`: a replica or a view that lags
         shows in no decision, so one that appends nothing, and has no guard of its own, holds too.
 
         Raises:
             UnknownEventError: the log was written by a newer version.
 
         """
-        until = max(until, await self.newest(org, thread))
-        snapshot = await self._views.snapshot(org, thread)
+        # Side by side: whichever is newer, what is folded was the thread's newest at some moment of this call.
+        newest, snapshot = await asyncio.gather(self.newest(org, thread), self._views.snapshot(org, thread))
+        until = max(until, newest)
         loaded = Loaded(INITIAL, 0) if snapshot is None else Loaded(snapshot.state, snapshot.sequence)
         base = loaded.sequence
         if loaded.sequence < until:

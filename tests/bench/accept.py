@@ -1,0 +1,164 @@
+"""What accepting a message costs, step by step, in turns: `python tests/bench/accept.py [--json FILE]`.
+
+Each step holds the one before it: a request that nobody works on, an acknowledged append, the same wish asked of
+`command` directly, and the POST over a connection that is kept, as browsers keep theirs. The services are at rest
+before each turn, and in a second round they are not.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import aiohttp
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from decopilot.contracts import subjects
+from decopilot.contracts.commands import SEND_MESSAGE, SendMessage
+from decopilot.contracts.ids import MessageId, OrgId, ThreadId, UserId
+from decopilot.contracts.messages import AskedConfig, UIMessage
+from decopilot.kit.connection import connected
+from decopilot.log.store import EXPECTED, EXPECTED_SUBJECT, Store
+from support.stack import Stack, running_stack
+from support.viewer import Api, Viewer
+
+ORG = OrgId("local")
+WARM_UP = 20
+Step = Callable[[str], Awaitable[float]]
+"""Does a thing with a thread of this name; returns how long it took, in seconds."""
+
+
+def main() -> None:
+    """Measure, and print or write what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=200)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder)) as stack:
+        found = asyncio.run(_measure(stack, asked.turns))
+    text = json.dumps(found, indent=1)
+    if asked.json is not None:
+        asked.json.write_text(text + "\n")
+    print(text)  # noqa: T201
+
+
+async def _measure(stack: Stack, turns: int) -> dict[str, object]:
+    api = Api(stack.url, stack.token())
+    async with (
+        connected(stack.operator, "bench") as nc,
+        connected(stack.operator, "bench-echo") as echo,
+        Store(nc) as store,
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {api.token}"}) as session,
+    ):
+        await _answer_at_once(store, echo)
+        steps = _steps(store, api, session)
+        rest = await _in_turns(steps, turns, lambda thread: _settle(api, thread))
+        busy = await _in_turns({name: steps[name] for name in ("append", "post")}, turns, None)
+    return {"at_rest": _told(rest), "busy": _told(busy)}
+
+
+async def _answer_at_once(store: Store, echo: Client) -> None:
+    async def answer(message: Msg) -> None:
+        await message.respond(b"{}")
+
+    await echo.subscribe("bench.echo", cb=answer)
+    await store.nc.flush()
+
+
+def _steps(store: Store, api: Api, session: aiohttp.ClientSession) -> dict[str, Step]:
+    async def request(_: str) -> float:
+        began = time.perf_counter()
+        await store.nc.request("bench.echo", b"{}")
+        return time.perf_counter() - began
+
+    async def append(thread: str) -> float:
+        headers = {EXPECTED: "0", EXPECTED_SUBJECT: subjects.events_of(OrgId("bench"), ThreadId(thread))}
+        subject = subjects.event(OrgId("bench"), ThreadId(thread), "noted")
+        began = time.perf_counter()
+        await store.publish(subjects.EVENTS_STREAM, subject, b"{}", headers)
+        return time.perf_counter() - began
+
+    async def command(thread: str) -> float:
+        wish = SendMessage(
+            org=ORG,
+            thread=ThreadId(thread),
+            user=UserId("me"),
+            role="owner",
+            message=UIMessage(id=MessageId("m"), role="user", parts=[{"type": "text", "text": "/count 1 0"}]),
+            config=AskedConfig(),
+        )
+        body = wish.model_dump_json().encode()
+        began = time.perf_counter()
+        answer = await store.nc.request(subjects.command(SEND_MESSAGE), body, timeout=5)
+        taken = time.perf_counter() - began
+        assert b'"accepted"' in answer.data, answer.data
+        return taken
+
+    async def post(thread: str) -> float:
+        body = {"messages": [{"role": "user", "parts": [{"type": "text", "text": "/count 1 0"}]}]}
+        began = time.perf_counter()
+        async with session.post(api.path(f"decopilot/threads/{thread}/messages"), json=body) as response:
+            await response.read()
+            taken = time.perf_counter() - began
+            assert 202 == response.status
+        return taken
+
+    async def first_chunk(thread: str) -> float:
+        viewer = Viewer(api.url, api.token, thread)
+        async with viewer.attached() as chunks:
+            began = time.perf_counter()
+            posting = asyncio.create_task(post(thread))
+            await anext(aiter(chunks))
+            taken = time.perf_counter() - began
+            await posting
+        return taken
+
+    return {"request": request, "append": append, "command": command, "post": post, "first_chunk": first_chunk}
+
+
+async def _settle(api: Api, thread: str) -> None:
+    await api.settled(thread)
+    # What follows an end (views, acknowledgements) is some milliseconds' work.
+    await asyncio.sleep(0.03)
+
+
+async def _in_turns(
+    steps: dict[str, Step], turns: int, settle: Callable[[str], Awaitable[None]] | None
+) -> dict[str, list[float]]:
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    pace = "rest" if settle else "busy"
+    for turn in range(-WARM_UP, turns):
+        for name, step in steps.items():
+            thread = f"bench-{pace}-{name}-{turn + WARM_UP}"
+            seconds = await step(thread)
+            if turn >= 0:
+                taken[name].append(seconds * 1000)
+            if settle is not None and name not in {"request", "append"}:
+                await settle(thread)
+    return taken
+
+
+def _told(taken: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    found = {}
+    base = sorted(taken["append"])[len(taken["append"]) // 2]
+    for name, times in taken.items():
+        ordered = sorted(times)
+        p50, p95 = ordered[len(ordered) // 2], ordered[len(ordered) * 95 // 100]
+        found[name] = {
+            "p50_ms": round(p50, 2),
+            "p95_ms": round(p95, 2),
+            "least_ms": round(ordered[0], 2),
+            "ratio": round(p50 / base, 2),
+        }
+    return found
+
+
+if __name__ == "__main__":
+    main()
