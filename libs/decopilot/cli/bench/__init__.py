@@ -11,6 +11,9 @@ from decopilot.cli.bench.names import GatewayScenario, RecoveryScenario, RunsSce
 if TYPE_CHECKING:
     from decopilot.cli.bench.plans import Scenario
 
+Sizes = dict[str, dict[str, Any]]
+"""What is to be otherwise than a scenario has it, by its name; None: nothing."""
+
 bench = typer.Typer(
     name="bench",
     no_args_is_help=True,
@@ -20,7 +23,7 @@ bench = typer.Typer(
 
 # A paragraph a line: a line that is broken here would be broken there.
 ENDS = (
-    "Each scenario has a broker of its own in a temporary folder and real services; settings of theirs in the environment "
+    "Each scenario has a broker of its own in a temporary folder and real services; settings in the environment "
     "hold. Nothing leaves this machine. Ctrl-C ends it and prints what there is by then.\n\n"
     "Exit codes: 0 measured, and every stream was exactly what was written; 1 not so, or refused; 130 ended by Ctrl-C."
 )
@@ -39,7 +42,7 @@ GATEWAY = (
 )
 RUNS = (
     "Measure the way of a run from its message to a viewer, with the demo model; takes some five minutes.\n\n"
-    "[bold]accept[/bold]: POST → 202, → first chunk and → first word at a viewer. Beside it: one acknowledged publish.\n\n"
+    "[bold]accept[/bold]: POST → 202, → first chunk, → first word at a viewer. Beside it: an acknowledged publish.\n\n"
     "[bold]live[/bold]: a chunk's way from the broker's disk to a viewer. Beside it: a bare NATS subscription.\n\n"
     "[bold]pump[/bold]: one run as fast as it can be stored. Beside it: awaited publishes of single chunks.\n\n"
     "[bold]pumps[/bold]: 200 runs at once, 50 chunks a second each, through one process. Beside it: as many publishers "
@@ -51,10 +54,10 @@ RUNS = (
 RECOVERY = (
     "Measure how soon things go on after a death; takes some fifteen minutes.\n\n"
     "[bold]runner-killed[/bold]: `kill -9` of a runner in mid-answer → the next word at a viewer. Beside it: how soon "
-    "the broker gives a bare work item, whose worker fell silent, to another one. It is bound by the heartbeat limit.\n\n"
+    "the broker gives a bare work item, whose worker fell silent, to another. The heartbeat limit bounds both.\n\n"
     "[bold]runner-leaves[/bold]: the same by SIGTERM, as in a rollout.\n\n"
-    "[bold]gateway-killed[/bold]: `kill -9` of a gateway → the next chunk at its viewers, who go to another one. Beside "
-    "it: a first attach.\n\n"
+    "[bold]gateway-killed[/bold]: `kill -9` of a gateway → the next chunk at its viewers, who go to another. Beside it: "
+    "a first attach.\n\n"
     f"{ENDS}"
 )
 MEMORY = (
@@ -120,7 +123,7 @@ def gateway(
     from decopilot.cli.bench import plans  # noqa: PLC0415 - `--help` must not wait for it
     from decopilot.cli.bench.scenarios.fanout import parse_cell  # noqa: PLC0415 - as above
 
-    sizes = {
+    sizes: Sizes = {
         "idle": {"viewers": idle_viewers, "threads": idle_threads},
         "fanout": {"seconds": seconds, "cells": tuple(map(parse_cell, fanout)) if fanout else None},
         "replay": {"chunks": chunks},
@@ -156,7 +159,7 @@ def runs(
     """Measure the way of a run from its message to a viewer, with the demo model."""
     from decopilot.cli.bench import plans  # noqa: PLC0415 - `--help` must not wait for it
 
-    sizes = {
+    sizes: Sizes = {
         "accept": {"posts": posts},
         "pumps": {"runs": max(at_once) if at_once else None, "seconds": seconds},
         "together": {"at_once": tuple(sorted(set(at_once))) if at_once else None},
@@ -186,7 +189,7 @@ def recovery(
     from decopilot.cli.bench import plans  # noqa: PLC0415 - `--help` must not wait for it
 
     lost = {"kills": kills, "runners": runners, "at_a_time": None if runners is None else runners // 2}
-    sizes = {"runner-killed": lost, "runner-leaves": lost, "gateway-killed": {"kills": kills}}
+    sizes: Sizes = {"runner-killed": lost, "runner-leaves": lost, "gateway-killed": {"kills": kills}}
     _measure(plans.RECOVERY, scenario, sizes, quick=quick, limit_s=limit, json=json_file, plot=plot)
 
 
@@ -205,7 +208,7 @@ def memory(
     """Measure what everything costs in memory."""
     from decopilot.cli.bench import plans  # noqa: PLC0415 - `--help` must not wait for it
 
-    sizes = {"memory": {"viewers": viewers, "runs": runs, "threads": threads}}
+    sizes: Sizes = {"memory": {"viewers": viewers, "runs": runs, "threads": threads}}
     _measure(plans.MEMORY, None, sizes, quick=quick, limit_s=limit, json=json_file, plot=None)
 
 
@@ -264,7 +267,7 @@ def table(
 def _measure(
     known: "Sequence[Scenario]",
     chosen: Sequence[str] | None,
-    sizes: dict[str, dict[str, Any]],
+    sizes: Sizes,
     *,
     quick: bool,
     limit_s: float | None,
@@ -279,5 +282,5 @@ def _measure(
     scenarios = [one for one in (plans.quick(known) if quick else known) if not chosen or one.name in chosen]
     for place, one in enumerate(scenarios):
         given = {name: value for name, value in sizes.get(one.name, {}).items() if value is not None}
-        scenarios[place] = replace(one, **given)  # type: ignore[type-var]  # each scenario is a dataclass
+        scenarios[place] = replace(one, **given)
     raise typer.Exit(measure(scenarios, Outputs(json, plot), limit_s))

@@ -49,10 +49,11 @@ def pairs(old: Report, new: Report) -> Iterator[Pair]:
 
 def warnings(old: Report, new: Report) -> list[str]:
     """Say what stands in the way of comparing them."""
-    found = []
     ours, theirs = ({block.scenario for block in report.blocks} for report in (new, old))
-    for name in sorted(ours ^ theirs):
-        found.append(f"{name} was measured in {'the new' if name in ours else 'the old'} report only.")
+    found = [
+        f"{name} was measured in {'the new' if name in ours else 'the old'} report only."
+        for name in sorted(ours ^ theirs)
+    ]
     for name in sorted(ours & theirs):
         versions = _version(old, name), _version(new, name)
         if versions[0] != versions[1]:
@@ -61,9 +62,9 @@ def warnings(old: Report, new: Report) -> list[str]:
         elif _parameters(old, name) != _parameters(new, name):
             found.append(f"{name} was measured with other sizes: {_parameters(old, name)}, {_parameters(new, name)}.")
     for what in ("system", "cores", "python"):
-        was, is_ = old.machine.get(what), new.machine.get(what)
-        if was != is_:
-            found.append(f"Another machine: {what} was {was}, and is {is_}.")
+        before, now = old.machine.get(what), new.machine.get(what)
+        if before != now:
+            found.append(f"Another machine: {what} was {before}, and is {now}.")
     for report, which in ((old, "old"), (new, "new")):
         if not report.is_exact:
             found.append(f"The {which} report is not exact, or not whole.")

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, nullcontext
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -73,7 +73,7 @@ class _Measuring:
                     await self._measure(scenario)
             finally:
                 self.done[scenario.name] = record.Pinned(
-                    version=scenario.version, parameters=_sizes(scenario), took_s=round(time.monotonic() - began, 1)
+                    version=scenario.version, parameters=asdict(scenario), took_s=round(time.monotonic() - began, 1)
                 )
 
     async def _measure(self, scenario: Scenario) -> None:
@@ -83,10 +83,12 @@ class _Measuring:
             async with asyncio.timeout(limit_s) as limited:
                 # What one scenario leaves behind, above all one that was given up, is nothing to the next.
                 with tempfile.TemporaryDirectory(prefix="decopilot-bench-", ignore_cleanup_errors=True) as folder:
-                    async with prepared(Path(folder), cores, self._progress) as ground:
-                        async with aclosing(cast("AsyncGenerator[Block]", scenario.measure(ground))) as blocks:
-                            async for block in blocks:
-                                self._blocks[block.scenario, block.title] = block
+                    async with (
+                        prepared(Path(folder), cores, self._progress) as ground,
+                        aclosing(cast("AsyncGenerator[Block]", scenario.measure(ground))) as blocks,
+                    ):
+                        async for block in blocks:
+                            self._blocks[block.scenario, block.title] = block
         except (CliError, NatsError, OSError, aiohttp.ClientError) as error:
             late = isinstance(error, TimeoutError) and limited.expired()
             words = str(error) or type(error).__name__
@@ -142,10 +144,6 @@ def measure(scenarios: Sequence[Scenario], outputs: Outputs, limit_s: float | No
     if measuring.is_interrupted:
         return INTERRUPTED
     return OK if is_exact else NOT_EXACT
-
-
-def _sizes(scenario: Scenario) -> dict[str, object]:
-    return asdict(scenario) if is_dataclass(scenario) and not isinstance(scenario, type) else {}
 
 
 def _check_outputs(outputs: Outputs) -> None:

@@ -1,7 +1,8 @@
 """Which scenarios there are, how large each is by default, and how small where only its working counts."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import ClassVar, Protocol
+from dataclasses import Field
+from typing import Any, ClassVar, Protocol
 
 from decopilot.cli.bench.ground import Ground
 from decopilot.cli.bench.results import Block
@@ -26,6 +27,7 @@ class Scenario(Protocol):
     `is_pinned` gives the measured process a core for itself; `limit_s` is how long it may take.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     name: ClassVar[str]
     version: ClassVar[int]
     limit_s: ClassVar[float]

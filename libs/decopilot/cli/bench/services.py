@@ -1,4 +1,4 @@
-"""A whole deployment to measure: copies of the four services, each a process that can be killed and replaced at once."""
+"""A whole deployment to measure: copies of the four services, each a process that can be replaced at once."""
 
 import asyncio
 import os

@@ -49,7 +49,7 @@ def _table(block: Block) -> str:
     lines = [_line(head), "|---|" + "---:|" * (len(head) - 1)]
     for row in block.rows:
         values = {beside.what: number(beside.value) for beside in row.beside}
-        value = "–" if row.value is None else number(row.value)
+        value = "-" if row.value is None else number(row.value)
         cells = [f"{row.measure}, {row.unit}", value, *(values.get(name, "") for name in others)]
         lines.append(_line([*cells, *([ratio(row.ratio)] if others else [])]))
     return "\n".join(lines) + "\n"

@@ -25,9 +25,9 @@ EVERY = 20
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """So many messages one after the other, each to a thread of its own that somebody views, with nothing else going on.
+    """So many messages one after the other, each to a thread of its own that somebody views; nothing else goes on.
 
-    Between them: as many guarded publishes to a stream of its own, and a message to a waiting subscriber behind each.
+    Between them: as many guarded publishes to a stream of their own, and a message to a subscriber behind each.
     """
 
     name: ClassVar[str] = "accept"

@@ -1,4 +1,4 @@
-"""From a chunk's being stored to a viewer that has it over the gateway, beside a bare subscription to the same frames."""
+"""From a chunk's being stored to a viewer that has it over the gateway, beside a bare subscription to its frames."""
 
 import time
 from array import array
@@ -49,10 +49,9 @@ class Live:
         async with services(ground) as stack, http() as session:
             subscription = await ground.nc.subscribe(subjects.tail_of(ORG, ThreadId(THREAD)), cb=hear)
             watcher = Watcher(session, [stack.door], THREAD)
-            async with watching([watcher], DEADLINE_S):
-                async with ground.progress.running(f"{self.chunks:,} chunks", self.chunks * DELAY_MS / 1000):
-                    await post(session, stack.door, THREAD, f"/count {self.chunks} {DELAY_MS}")
-                    await watcher.until(lambda seen: seen.has_finished, DEADLINE_S)
+            telling = ground.progress.running(f"{self.chunks:,} chunks", self.chunks * DELAY_MS / 1000)
+            async with telling, watching([watcher], DEADLINE_S):
+                await post(session, stack.door, THREAD, f"/count {self.chunks} {DELAY_MS}")
             await subscription.unsubscribe()
         first_seen: dict[int, int] = {}
         for seen in watcher.seen:

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import aiohttp
-
 from decopilot.cli.bench.ground import Ground
 from decopilot.cli.bench.latency import Latency, latency
 from decopilot.cli.bench.results import Block, Row, curves, latency_rows

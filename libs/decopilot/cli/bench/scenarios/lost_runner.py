@@ -91,7 +91,7 @@ class _Lost:
                 found.troubles.append(f"{watcher.thread}: its answer is not what the model said")
 
     async def _lose(self, ground: Ground, victim: Copy, watchers: list[Watcher], found: "_Found") -> None:
-        pause_s = found.random.uniform(0, BEAT_S)
+        pause_s = found.chance.uniform(0, BEAT_S)
         bare = asyncio.create_task(redelivered(ground.nc, pause_s))
         await asyncio.sleep(pause_s)
         places = [len(watcher.seen) for watcher in watchers]
@@ -152,7 +152,7 @@ class _Found:
     bare: "array[int]" = field(default_factory=lambda: array("q"))
     runs: int = 0
     troubles: list[str] = field(default_factory=list)
-    random: random.Random = field(default_factory=lambda: random.Random(SEED))  # noqa: S311 - when to kill
+    chance: random.Random = field(default_factory=lambda: random.Random(SEED))  # noqa: S311 - when to kill
 
 
 async def _driven(store: Store, stack: Services, watchers: list[Watcher]) -> dict[Copy, list[Watcher]]:
