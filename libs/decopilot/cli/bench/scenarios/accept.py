@@ -57,16 +57,16 @@ class Accept:
     def _block(self, times: "_Times") -> Block:
         raw, heard = times.latency("published"), times.latency("heard")
         accepted, first, word = (times.latency(what) for what in ("accepted", "first", "word"))
-        one, two = "one acknowledged publish", "and a message behind it"
+        one, two = "bare publish", "and a message"
         return Block(
             scenario=self.name,
-            title="messages, one after the other",
+            title="messages, one after the other; chunk and word at a viewer",
             ours="ours",
             timed="POST →",
             rows=(
                 *latency_rows("POST → 202", accepted, {one: raw}),
-                *latency_rows("POST → first chunk at a viewer", first, {two: heard}),
-                *latency_rows("POST → first word at a viewer", word, {two: heard}),
+                *latency_rows("POST → first chunk", first, {two: heard}),
+                *latency_rows("POST → first word", word, {two: heard}),
             ),
             viewers=times.posts,
             exact=times.exact,

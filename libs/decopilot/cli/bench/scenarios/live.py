@@ -68,7 +68,7 @@ class Live:
             timed="stored → viewer",
             rows=(
                 *latency_rows("stored → viewer", ours, {"bare NATS": bare}),
-                *latency_rows("later than a bare subscription", later, {}),
+                *latency_rows("later than bare NATS", later, {}),
             ),
             viewers=1,
             exact=int(watcher.text == counted(self.chunks)),

@@ -57,9 +57,9 @@ class Together:
                 block, stretch = await self._cell(ground, stack, session, number)
                 kept_up = number if stretch <= KEEPS_UP else kept_up
                 yield block
-        row = Row(
-            measure="runs that one runner kept up with", unit="runs", value=kept_up, note="of those that were tried"
-        )
+        tried = ", ".join(map(str, self.at_once))
+        note = f"the most of {tried} whose p95 took {KEEPS_UP:g} times their model's time at most"
+        row = Row(measure="kept up with", unit="runs", value=kept_up, note=note)
         yield Block(scenario=self.name, title="runs at once per runner", ours="ours", rows=(row,))
 
     async def _cell(
@@ -94,7 +94,7 @@ class Together:
                     figure("chunks stored", "/s", number * self.chunks / whole_s, bare.chunks / bare.took_s),
                     figure("CPU of the process", "% of a core", cpu.percent, bare.cpu_percent),
                     Row(
-                        measure="how long a run takes, p95, as its model does",
+                        measure="p95 run, beside its model's time",
                         unit="times",
                         value=stretch,
                         has_ratio=False,
