@@ -56,7 +56,7 @@ RECOVERY = (
     "[bold]runner-killed[/bold]: `kill -9` of a runner in mid-answer → the next word at a viewer. Beside it: how soon "
     "the broker gives a bare work item, whose worker fell silent, to another. The heartbeat limit bounds both.\n\n"
     "[bold]runner-leaves[/bold]: the same by SIGTERM, as in a rollout.\n\n"
-    "[bold]gateway-killed[/bold]: `kill -9` of a gateway → the next chunk at its viewers, who go to another. Beside it: "
+    "[bold]gateway-killed[/bold]: `kill -9` of a gateway → the next chunk at its viewers, who go to another. Beside: "
     "a first attach.\n\n"
     f"{ENDS}"
 )
@@ -279,7 +279,8 @@ def _measure(
     from decopilot.cli.bench import plans  # noqa: PLC0415 - as above
     from decopilot.cli.bench.measuring import Outputs, measure  # noqa: PLC0415 - as above
 
-    scenarios = [one for one in (plans.quick(known) if quick else known) if not chosen or one.name in chosen]
+    by_name = {one.name: one for one in (plans.quick(known) if quick else known)}
+    scenarios = [by_name[name] for name in dict.fromkeys(chosen or by_name)]
     for place, one in enumerate(scenarios):
         given = {name: value for name, value in sizes.get(one.name, {}).items() if value is not None}
         scenarios[place] = replace(one, **given)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from decopilot.cli.bench.ground import READY_TIMEOUT_S, STOP_S, Ground, Quiet, Server, not_ready
@@ -54,15 +54,19 @@ class Copy:
             raise not_ready(self._child)
 
     async def replace(self, number: signal.Signals) -> None:
-        """End the process by a signal, and start another once it is gone."""
+        """End the process by SIGKILL or SIGTERM, and start another once it is gone."""
         if number is signal.SIGKILL:
             self._child.kill()
-        await self.stop()
+        await self._child.stop(STOP_S)
+        await self.gone()
         self.start()
 
-    async def stop(self) -> None:
-        """End the process and wait until it is gone."""
-        await self._child.stop(STOP_S)
+    def kill(self) -> None:
+        """End the process for good: what it leaves is thrown away with its broker."""
+        self._child.kill()
+
+    async def gone(self) -> None:
+        """Wait until the process that was ended is gone."""
         if self._living is not None:
             await asyncio.wait([self._living])
 
@@ -123,13 +127,17 @@ async def services(
         replace(program, argv=ground.cores.for_server(program.argv)) if program.service == alone else program
         for program in programs
     ]
-    async with AsyncExitStack() as stack:
-        copies = [Copy(program) for program in pinned]
+    copies = [Copy(program) for program in pinned]
+    try:
         for copy in copies:
-            stack.push_async_callback(copy.stop)
             copy.start()
         for copy in copies:
             await copy.ready()
         yield Services(ground, copies)
         for copy in copies:
             copy.check()
+    finally:
+        for copy in copies:
+            copy.kill()
+        for copy in copies:
+            await copy.gone()
