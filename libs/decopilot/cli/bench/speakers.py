@@ -143,7 +143,11 @@ async def _pump(run: Run, order: Speak, begin: float) -> Expected:
 
 async def _publish(store: Store, name: str, order: Speak, begin: float) -> None:
     subject = subjects.chunks(ORG, ThreadId(name), RunId("run_1"))
+    # One that can't keep this pace is not waited for longer than twice the time.
+    ends = begin + 2 * order.chunks / order.rate if order.rate else float("inf")
     for number in range(order.chunks):
+        if time.monotonic() > ends:
+            return
         at = begin + number / order.rate if order.rate else time.monotonic()
         await asyncio.sleep(at - time.monotonic())
         body = encode_chunk(delta(number, at_ns=round(at * 1e9)))
