@@ -80,9 +80,12 @@ class _Lost:
             driven = await _driven(ground.store, stack, watchers)
             # One at least goes on: what is measured is not how soon a process starts.
             victims = list(driven)[: min(some, self.runners - 1)]
-            async with asyncio.TaskGroup() as tasks:
-                for victim in victims:
-                    tasks.create_task(self._lose(ground, victim, driven[victim], found))
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    for victim in victims:
+                        tasks.create_task(self._lose(ground, victim, driven[victim], found))
+            except ExceptionGroup as group:
+                raise group.exceptions[0] from group
         for copy in stack.of("runner"):
             await copy.ready()
         found.runs += len(watchers)
