@@ -1,6 +1,6 @@
 """Who speaks in many runs at once, in one process as a runner is one: through pumps, or by bare awaited publishes.
 
-`python -m decopilot.cli.bench.speakers ORDER`; the environment says where the broker is. Prints `Spoken`.
+`python -m decopilot.cli.bench.speakers ORDER`; the environment says where the broker is. Prints `Spoken` as its last line.
 """
 
 import asyncio
@@ -158,7 +158,7 @@ async def main(order: Speak) -> None:
     """Speak, and say what came of it."""
     async with connected(Settings(), "bench") as nc, _NotingStore(nc) as store:
         store.notes = _Notes(order.unmeasured)
-        sys.stdout.write((await speak(store, order)).model_dump_json())
+        sys.stdout.write(f"\n{(await speak(store, order)).model_dump_json()}\n")
 
 
 if __name__ == "__main__":

@@ -91,7 +91,9 @@ async def spoken(ground: Ground, order: Speak) -> Spoken:
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-    if process.returncode:
+    # What a pump logs stands ahead of it.
+    lines = out.splitlines()
+    if process.returncode or not lines:
         message = f"The process that speaks ended with exit code {process.returncode}; what it said is above."
         raise CliError(message)
-    return Spoken.model_validate_json(out)
+    return Spoken.model_validate_json(lines[-1])
