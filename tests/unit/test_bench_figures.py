@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decopilot.cli.bench.latency import CURVE, latency, percentile
-from decopilot.cli.bench.parameters import Cell, parse_cell
 from decopilot.cli.bench.pinning import Cores
 from decopilot.cli.bench.procfs import CpuMeter, pss_bytes
 from decopilot.cli.bench.results import Beside, Block, Row
+from decopilot.cli.bench.scenarios.fanout import Cell, parse_cell
 from decopilot.cli.errors import CliError
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")

@@ -26,6 +26,7 @@ from decopilot.cli.plan import service_programs
 from decopilot.cli.ports import HOST, random_port
 from decopilot.cli.processes import Child, Program
 from decopilot.cli.tokens import Role, issue_token
+from decopilot.cli.up import UNLIMITED
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
 from decopilot.log.permissions import OPERATOR, USERS
@@ -34,7 +35,7 @@ from decopilot.log.topology import provision
 
 READY_TIMEOUT_S = 30.0
 STOP_S = 8.0
-UNLIMITED = "1000000"
+MANY = "1000000"
 """Thousands of viewers are one user here: no limit of streams may stand in the way."""
 HOURS = 24
 
@@ -47,7 +48,7 @@ class Server:
     door: Door
 
 
-class _Quiet:
+class Quiet:
     """Hears what a child says and keeps it to itself: its last lines are in the error, should it fail."""
 
     def line(self, source: str, line: str) -> None:
@@ -72,22 +73,30 @@ class Ground:
     secret: str
     passwords: Mapping[str, str]
 
+    def environment(self, service: str) -> dict[str, str]:
+        """Tell a service where the broker is and who it is there; no limit stands in the way of its users."""
+        ours = broker_environment(self.broker.url, service, self.passwords[service]) | {
+            "DECOPILOT_LOG_FORMAT": "json",
+            **UNLIMITED,
+            **{f"DECOPILOT_STREAMS{whose}": MANY for whose in ("", "_PER_USER", "_PER_ORG")},
+        }
+        if service == "gateway":
+            ours |= {"DECOPILOT_JWT_SECRET": self.secret, "DECOPILOT_PATH_PREFIX": ""}
+        return ours
+
+    def token(self) -> str:
+        """Make a token that opens the gateways."""
+        return issue_token(self.secret, org=ORG, user=USER, role=Role.OWNER, hours=HOURS, now=datetime.now(UTC))
+
     @asynccontextmanager
     async def gateway(self) -> AsyncIterator[Server]:
         """Hold a fresh gateway while the context is open: a real one, as `up` starts it."""
-        ours = broker_environment(self.broker.url, "gateway", self.passwords["gateway"]) | {
-            "DECOPILOT_JWT_SECRET": self.secret,
-            "DECOPILOT_PATH_PREFIX": "",
-            "DECOPILOT_LOG_FORMAT": "json",
-            "DECOPILOT_STREAMS": UNLIMITED,
-            "DECOPILOT_STREAMS_PER_USER": UNLIMITED,
-            "DECOPILOT_STREAMS_PER_ORG": UNLIMITED,
-        }
         alone = {"command": 0, "runner": 0, "reactor": 0}
-        (program,) = service_programs(alone, random_port(), set(), lambda _: dict(os.environ) | ours)
-        token = issue_token(self.secret, org=ORG, user=USER, role=Role.OWNER, hours=HOURS, now=datetime.now(UTC))
+        (program,) = service_programs(
+            alone, random_port(), set(), lambda service: dict(os.environ) | self.environment(service)
+        )
         async with self._running(program) as child:
-            yield Server(_pid(child), Door(port=program.port, token=token))
+            yield Server(_pid(child), Door(port=program.port, token=self.token()))
 
     @asynccontextmanager
     async def bare(self, file: Path | None = None) -> AsyncIterator[Server]:
@@ -108,13 +117,13 @@ class Ground:
             program.port,
             program.health_url,
         )
-        child = Child(pinned, _Quiet())
+        child = Child(pinned, Quiet())
         living = asyncio.create_task(child.run())
         ready = asyncio.create_task(child.ready.wait())
         try:
             await asyncio.wait([living, ready], timeout=READY_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
             if child.refused or not child.ready.is_set():
-                raise _not_ready(child)
+                raise not_ready(child)
             pid = _pid(child)
             yield child
             if child.pid != pid:
@@ -128,11 +137,12 @@ class Ground:
 
 def _pid(child: Child) -> int:
     if child.pid is None:
-        raise _not_ready(child)
+        raise not_ready(child)
     return child.pid
 
 
-def _not_ready(child: Child) -> CliError:
+def not_ready(child: Child) -> CliError:
+    """Make the error that says what became of a process."""
     message = f"{child.program.name} did not become ready: {child.reason}. Its last lines:"
     return CliError("\n".join([message, *_last_lines(child)]))
 

@@ -1,4 +1,4 @@
-"""Carrying out `decopilot bench gateway`: every scenario in its turn, each bounded in time, whatever becomes of it."""
+"""Carrying out `decopilot bench`: every scenario in its turn, each bounded in time, whatever becomes of it."""
 
 import asyncio
 import contextlib
@@ -6,28 +6,27 @@ import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, nullcontext
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
+import aiohttp
 import uvloop
 from nats.errors import Error as NatsError
 from rich.console import Console
 
-from decopilot.cli.bench import fanout, idle, replay, report, slow
-from decopilot.cli.bench.ground import Ground, prepared
-from decopilot.cli.bench.parameters import Parameters, Scenario
+from decopilot.cli.bench import record, report
+from decopilot.cli.bench.ground import prepared
 from decopilot.cli.bench.pinning import Cores
+from decopilot.cli.bench.plans import Scenario
 from decopilot.cli.bench.progress import Progress
 from decopilot.cli.bench.results import Block
 from decopilot.cli.errors import CliError
 
-MEASURE: dict[Scenario, Callable[[Ground, Parameters], Awaitable[list[Block]]]] = {
-    Scenario.IDLE: idle.measure,
-    Scenario.FANOUT: fanout.measure,
-    Scenario.REPLAY: replay.measure,
-    Scenario.SLOW: slow.measure,
-}
 OK, NOT_EXACT, INTERRUPTED = 0, 1, 130
 SPARE_FILES = 200
 """What a process opens besides its viewers."""
@@ -42,11 +41,17 @@ class Outputs:
 
 
 class _Measuring:
-    def __init__(self, parameters: Parameters, cores: Cores, progress: Progress) -> None:
-        self.blocks: list[Block] = []
+    def __init__(self, scenarios: Sequence[Scenario], limit_s: float | None, cores: Cores, progress: Progress) -> None:
+        self.done: dict[str, record.Pinned] = {}
         self.failures: dict[str, str] = {}
         self.is_interrupted = False
-        self._parameters, self._cores, self._progress = parameters, cores, progress
+        self._scenarios, self._limit_s, self._cores, self._progress = scenarios, limit_s, cores, progress
+        self._blocks: dict[tuple[str, str], Block] = {}
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Return what there is by now."""
+        return tuple(self._blocks.values())
 
     async def run(self) -> None:
         """Measure everything; what was measured before an interruption stays."""
@@ -57,26 +62,37 @@ class _Measuring:
             measuring.result()
 
     async def _run(self) -> None:
-        with self._cores.kept_by_us():
-            for scenario in self._parameters.scenarios:
-                if self.is_interrupted:
-                    # Not every part of what is measured hands a cancellation on (nats-py does not).
-                    return
-                self._progress.scenario(scenario.value)
-                await self._measure(scenario)
+        for scenario in self._scenarios:
+            if self.is_interrupted:
+                # Not every part of what is measured hands a cancellation on (nats-py does not).
+                return
+            self._progress.scenario(scenario.name)
+            began = time.monotonic()
+            try:
+                with self._cores.kept_by_us() if scenario.is_pinned else nullcontext():
+                    await self._measure(scenario)
+            finally:
+                self.done[scenario.name] = record.Pinned(
+                    version=scenario.version, parameters=asdict(scenario), took_s=round(time.monotonic() - began, 1)
+                )
 
     async def _measure(self, scenario: Scenario) -> None:
-        limit_s = self._parameters.limit_s
+        limit_s = self._limit_s or scenario.limit_s
+        cores = self._cores if scenario.is_pinned else Cores(None, self._cores.others)
         try:
             async with asyncio.timeout(limit_s) as limited:
                 # What one scenario leaves behind, above all one that was given up, is nothing to the next.
-                with tempfile.TemporaryDirectory(prefix="decopilot-bench-") as folder:
-                    async with prepared(Path(folder), self._cores, self._progress) as ground:
-                        self.blocks += await MEASURE[scenario](ground, self._parameters)
-        except (CliError, NatsError, OSError) as error:
+                with tempfile.TemporaryDirectory(prefix="decopilot-bench-", ignore_cleanup_errors=True) as folder:
+                    async with (
+                        prepared(Path(folder), cores, self._progress) as ground,
+                        aclosing(cast("AsyncGenerator[Block]", scenario.measure(ground))) as blocks,
+                    ):
+                        async for block in blocks:
+                            self._blocks[block.scenario, block.title] = block
+        except (CliError, NatsError, OSError, aiohttp.ClientError) as error:
             late = isinstance(error, TimeoutError) and limited.expired()
             words = str(error) or type(error).__name__
-            self.failures[scenario.value] = f"it took longer than {limit_s:g} s (--limit)" if late else words
+            self.failures[scenario.name] = f"it took longer than {limit_s:g} s (--limit)" if late else words
 
     @contextlib.contextmanager
     def _signals(self, measuring: "asyncio.Task[None]") -> Iterator[None]:
@@ -95,26 +111,39 @@ class _Measuring:
                 loop.remove_signal_handler(number)
 
 
-def measure(parameters: Parameters, outputs: Outputs) -> int:
-    """Measure, print and write; returns the exit code. Raises `CliError` where it can't begin."""
+def measure(scenarios: Sequence[Scenario], outputs: Outputs, limit_s: float | None = None) -> int:
+    """Measure, print and write; returns the exit code. Raises `CliError` where it can't begin.
+
+    `limit_s` is how long each scenario may take, where that is not to be as it says itself.
+    """
     _check_outputs(outputs)
-    _allow_files(parameters.most_viewers)
+    _allow_files(max(scenario.connections for scenario in scenarios))
     cores = Cores.found()
     progress = Progress(Console(stderr=True))
-    measuring = _Measuring(parameters, cores, progress)
+    measuring = _Measuring(scenarios, limit_s, cores, progress)
     with progress.shown():
         uvloop.run(measuring.run())
     blocks, failures = measuring.blocks, measuring.failures
     report.show(blocks, failures, cores, Console(width=None if sys.stdout.isatty() else report.WIDTH))
+    is_exact = not failures and all(block.is_exact for block in blocks)
     if outputs.json is not None:
-        report.write_json(outputs.json, blocks, failures, asdict(parameters), cores)
+        found = record.Report(
+            measured_at=datetime.now(UTC),
+            command=tuple(sys.argv[1:]),
+            machine=record.machine() | {"pinning": str(cores)},
+            scenarios=measuring.done,
+            is_exact=is_exact,
+            blocks=blocks,
+            failures=failures,
+        )
+        record.write(outputs.json, found)
     if outputs.plot is not None and blocks:
         from decopilot.cli.bench.plot import draw  # noqa: PLC0415 - matplotlib is an extra
 
         draw(outputs.plot, blocks)
     if measuring.is_interrupted:
         return INTERRUPTED
-    return OK if not failures and all(block.is_exact for block in blocks) else NOT_EXACT
+    return OK if is_exact else NOT_EXACT
 
 
 def _check_outputs(outputs: Outputs) -> None:

@@ -16,7 +16,8 @@ from matplotlib.ticker import FuncFormatter
 from decopilot.cli.bench.latency import CURVE
 from decopilot.cli.bench.results import Block, Row
 
-COLOURS = {"gateway": "#2456c7", "with": "#2456c7", "bare SSE": "#d97706", "without": "#d97706", "bare NATS": "#6b7280"}
+COLOURS = ("#2456c7", "#d97706", "#6b7280", "#0f766e")
+"""Ours, then what stands beside it."""
 INK, FAINT = "#1f2937", "#e5e7eb"
 COLUMNS = 4
 FROM, MAXIMUM = 50.0, 100.0
@@ -46,7 +47,7 @@ STYLE: dict[Any, Any] = {
 def draw(path: Path, blocks: Sequence[Block]) -> None:
     """Write the picture; its form is what the name ends in."""
     panels: list[Block | None] = [block for block in blocks if block.curves]
-    replays = [block for block in blocks if any(row.unit == "chunks/s" for row in block.rows)]
+    replays = [block for block in blocks if block.scenario == "replay"]
     panels += [None] if replays else []
     if not panels:
         return
@@ -55,9 +56,7 @@ def draw(path: Path, blocks: Sequence[Block]) -> None:
     with plt.rc_context(STYLE):
         size = (PANEL_INCHES[0] * columns, PANEL_INCHES[1] * lines + 0.5)
         figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
-        figure.suptitle(
-            "One gateway process beside the raw limits of the same run", x=0.01, ha="left", fontsize=12, weight="bold"
-        )
+        figure.suptitle("Beside the raw limits of the same run", x=0.01, ha="left", fontsize=12, weight="bold")
         axes = list(grid.flat)
         for axis, block in zip(axes, panels, strict=False):
             if block is None:
@@ -72,8 +71,7 @@ def draw(path: Path, blocks: Sequence[Block]) -> None:
 
 def _curves(axis: Any, block: Block) -> None:  # noqa: ANN401  matplotlib's types are not to be relied on
     points = [(index, percent) for index, percent in enumerate(CURVE) if FROM <= percent < MAXIMUM]
-    for curve in block.curves:
-        colour = COLOURS.get(curve.of, INK)
+    for curve, colour in zip(block.curves, COLOURS, strict=False):
         values = [curve.latency.curve[index] for index, _ in points]
         axis.plot(
             [_nines(percent) for _, percent in points], values, color=colour, lw=1.8, marker="o", ms=3, label=curve.of
@@ -83,7 +81,7 @@ def _curves(axis: Any, block: Block) -> None:  # noqa: ANN401  matplotlib's type
     axis.set_ylim(top=axis.get_ylim()[1] * HEADROOM)
     axis.set_xticks([_nines(percent) for percent in SHOWN], list(SHOWN.values()))
     axis.set_xlabel("percentile")
-    axis.set_ylabel("publish → client, ms")
+    axis.set_ylabel(f"{block.timed}, ms")
     axis.yaxis.set_major_formatter(FuncFormatter(_plain))
     axis.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: _plain(value, 0) if _leads(value) else ""))
     axis.tick_params(axis="y", which="minor", labelsize=7)
@@ -97,8 +95,8 @@ def _bars(axis: Any, blocks: Sequence[Block]) -> None:  # noqa: ANN401  as above
     names = []
     for place, (block, row) in enumerate(rows):
         values = [("gateway", row.value or 0.0), *((beside.what, beside.value) for beside in row.beside)]
-        for offset, (of, value) in zip((-0.19, 0.19), values, strict=False):
-            axis.barh(place + offset, value, height=0.34, color=COLOURS.get(of, INK), label=of if not place else None)
+        for offset, colour, (of, value) in zip((-0.19, 0.19), COLOURS, values, strict=False):
+            axis.barh(place + offset, value, height=0.34, color=colour, label=of if not place else None)
             axis.text(value * 1.12, place + offset, _short(value), va="center", fontsize=8)
         names.append(_bar_name(block, row))
     axis.set_title("replay: chunks a second to one reader")

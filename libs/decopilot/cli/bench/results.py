@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, computed_field
 
 from decopilot.cli.bench.latency import Latency
 from decopilot.contracts.messages import Frozen
@@ -16,7 +16,7 @@ class Beside(Frozen):
 
 
 class Row(Frozen):
-    """One figure of the gateway's, the raw limits beside it; the first of them makes the ratio.
+    """One figure of ours, the raw limits beside it; the first of them makes the ratio.
 
     `value` None was not measured: `note` says why. What says nothing about the server itself makes no ratio.
     """
@@ -28,6 +28,7 @@ class Row(Frozen):
     note: str = ""
     has_ratio: bool = True
 
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic says it is to be written
     @property
     def ratio(self) -> float | None:
         """Return how many times the raw limit it is."""
@@ -44,11 +45,18 @@ class Curve(Frozen):
 
 
 class Block(Frozen):
-    """Rows that belong together; `exact` says of how many viewers how many saw exactly what was written."""
+    """Rows that belong together; `exact` says of how many viewers how many saw exactly what was written.
+
+    Where nobody views, a viewer is a log that was read back.
+    """
 
     scenario: str
     title: str
     rows: tuple[Row, ...]
+    ours: str = "gateway"
+    """What the figures that no name stands at are of."""
+    timed: str = "publish → client"
+    """From where to where the curves are."""
     viewers: int = 0
     exact: int = 0
     troubles: tuple[str, ...] = ()
@@ -61,14 +69,16 @@ class Block(Frozen):
         return self.viewers == self.exact and not self.troubles
 
 
-def latency_rows(what: str, ours: Latency | None, beside: dict[str, Latency | None]) -> list[Row]:
-    """Make the rows of three percentiles."""
+def latency_rows(what: str, ours: Latency | None, beside: dict[str, Latency | None], unit: str = "ms") -> list[Row]:
+    """Make the rows of three percentiles, in `ms` or `s`."""
+    size = {"ms": 1, "s": 1000}[unit]
 
     def row(name: str, field: str) -> Row:
-        found = tuple(Beside(what=of, value=getattr(one, field)) for of, one in beside.items() if one is not None)
-        return Row(
-            measure=f"{name} {what}", unit="ms", value=None if ours is None else getattr(ours, field), beside=found
+        found = tuple(
+            Beside(what=of, value=getattr(one, field) / size) for of, one in beside.items() if one is not None
         )
+        value = None if ours is None else getattr(ours, field) / size
+        return Row(measure=f"{name} {what}", unit=unit, value=value, beside=found)
 
     return [row("p50", "p50_ms"), row("p95", "p95_ms"), row("p99", "p99_ms")]
 

@@ -8,9 +8,11 @@ _DIGITS = 19
 _HEAD = encode_chunk({"type": "text-delta", "id": "t", "delta": ""})[:-2]
 
 
-def delta(number: int, padding: int = 0) -> Chunk:
-    """Make the chunk of this number, said now; `padding` so many bytes make it large."""
-    text = f"{time.monotonic_ns():0{_DIGITS}d} {number}" + " " * bool(padding) + "x" * padding
+def delta(number: int, padding: int = 0, at_ns: int | None = None) -> Chunk:
+    """Make the chunk of this number, said now, or when it was due; `padding` so many bytes make it large."""
+    text = (
+        f"{time.monotonic_ns() if at_ns is None else at_ns:0{_DIGITS}d} {number}" + " " * bool(padding) + "x" * padding
+    )
     return {"type": "text-delta", "id": "t", "delta": text}
 
 

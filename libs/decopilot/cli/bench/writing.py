@@ -27,6 +27,8 @@ from decopilot.log.store import Store
 ORG = OrgId("bench")
 USER = UserId("bench")
 ANSWER = MessageId("a1")
+BREATH = 16
+"""Chunks between two turns of the event loop, as a model without any delay gives them."""
 OPENING_CHUNKS = 4
 """What stands ahead of the first delta."""
 _COMPLETED = Outcome(status="completed", finish_reason="stop")
@@ -70,14 +72,25 @@ class Run:
         await self._write({"type": "text-start", "id": "t"})
         await self._pump.barrier()
 
-    async def speak(self, chunks: int, rate: float, padding: int = 0) -> None:
-        """Write chunks, each at its time, however long the ones before it take to be stored."""
-        begin = time.monotonic()
+    async def speak(self, chunks: int, rate: float, padding: int = 0, *, begin: float | None = None) -> None:
+        """Write chunks, each at its time, however long the ones before it take to be stored.
+
+        With a `begin` (`time.monotonic`) they say when they were due, else when they were written.
+        """
+        first = time.monotonic() if begin is None else begin
         for number in range(chunks):
-            due = begin + number / rate
+            due = first + number / rate
             await asyncio.sleep(due - time.monotonic())
             self._late_s = max(self._late_s, time.monotonic() - due)
-            await self._write(delta(number, padding))
+            await self._write(delta(number, padding, None if begin is None else round(due * 1e9)))
+
+    async def pour(self, chunks: int) -> None:
+        """Write chunks as fast as the pump takes them, and leave it to make frames of them."""
+        for number in range(chunks):
+            await self._write(delta(number))
+            if number % BREATH == 0:
+                await asyncio.sleep(0)
+        await self._pump.barrier()
 
     async def rush(self, chunks: int, each: int) -> AsyncIterator[int]:
         """Write chunks as fast as they are stored, `each` so many a frame; yields how many there are."""

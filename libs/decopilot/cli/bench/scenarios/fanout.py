@@ -1,13 +1,17 @@
 """Many viewers of one thread: how soon each has what was published, beside bare SSE and a bare subscription."""
 
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import ClassVar
+
 from decopilot.cli.bench.bare import Saying
 from decopilot.cli.bench.ground import Ground, Server, attach_path, say
 from decopilot.cli.bench.latency import Latency, latency
 from decopilot.cli.bench.orders import Attach, Settle, Settled, Stream
-from decopilot.cli.bench.parameters import Cell, Parameters
 from decopilot.cli.bench.procfs import CpuMeter
 from decopilot.cli.bench.results import Beside, Block, Row, curves, latency_rows
 from decopilot.cli.bench.writing import OPENING_CHUNKS, Said, bare_subscription, writing
+from decopilot.cli.errors import CliError
 
 SETTLE_S = 30.0
 GROUP = "fanout"
@@ -15,16 +19,54 @@ BARE = "bare"
 SERVER_CPU = "server CPU"
 
 
-async def measure(ground: Ground, parameters: Parameters) -> list[Block]:
-    """Measure each cell, ours then bare."""
-    return [await _cell(ground, parameters, cell) for cell in parameters.cells]
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """So many viewers of one thread, so many chunks a second."""
+
+    viewers: int
+    rate: int
+
+    def __str__(self) -> str:
+        return f"{self.viewers:,} viewers, {self.rate} chunks/s"
 
 
-async def _cell(ground: Ground, parameters: Parameters, cell: Cell) -> Block:
-    chunks, unmeasured = round(parameters.seconds * cell.rate), round(parameters.warm_up_s * cell.rate)
-    async with ground.gateway() as server, ground.progress.running(f"{cell}, gateway", parameters.seconds):
+@dataclass(frozen=True, slots=True)
+class Fanout:
+    """Each cell for so many seconds; what comes while all warms up does not count."""
+
+    name: ClassVar[str] = "fanout"
+    version: ClassVar[int] = 1
+    limit_s: ClassVar[float] = 300.0
+    is_pinned: ClassVar[bool] = True
+    seconds: float = 20
+    warm_up_s: float = 1
+    cells: tuple[Cell, ...] = (Cell(10, 50), Cell(200, 50), Cell(200, 200), Cell(1_000, 50))
+
+    @property
+    def connections(self) -> int:
+        """Return how many are open at once."""
+        return max(cell.viewers for cell in self.cells)
+
+    async def measure(self, ground: Ground) -> AsyncIterator[Block]:
+        """Measure each cell, ours then bare."""
+        for cell in self.cells:
+            yield await _cell(ground, self, cell)
+
+
+def parse_cell(text: str) -> Cell:
+    """Read `1000x50`; raises `CliError` where it is none."""
+    viewers, _, rate = text.partition("x")
+    if not (viewers.isdecimal() and rate.isdecimal() and int(viewers) and int(rate)):
+        message = f"--fanout {text!r}: say VIEWERSxRATE, such as 1000x50: chunks a second to so many viewers."
+        raise CliError(message)
+    return Cell(int(viewers), int(rate))
+
+
+async def _cell(ground: Ground, fanout: Fanout, cell: Cell) -> Block:
+    chunks, unmeasured = round(fanout.seconds * cell.rate), round(fanout.warm_up_s * cell.rate)
+    async with ground.gateway() as server, ground.progress.running(f"{cell}, gateway", fanout.seconds):
         ours, said, raw, cpu, crowd_cpu = await _ours(ground, server, cell, chunks, unmeasured)
-    async with ground.bare() as server, ground.progress.running(f"{cell}, bare server", parameters.seconds):
+    async with ground.bare() as server, ground.progress.running(f"{cell}, bare server", fanout.seconds):
         bare, bare_cpu, bare_crowd_cpu = await _bare(ground, server, cell, chunks, unmeasured)
     beside = {"bare SSE": bare.latency, "bare NATS": raw}
     rows = [

@@ -2,12 +2,14 @@
 
 import re
 import statistics
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import ClassVar
 
 from pydantic_core import from_json
 
 from decopilot.cli.bench.ground import Ground, Server, attach_path
 from decopilot.cli.bench.orders import Attach, Read, WasRead
-from decopilot.cli.bench.parameters import Parameters
 from decopilot.cli.bench.parsing import Events, Transcript
 from decopilot.cli.bench.results import Beside, Block, Row
 from decopilot.cli.bench.writing import ANSWER, ORG, Said, writing
@@ -26,14 +28,28 @@ _DATA = re.compile(rb"^data: (.*)$", re.MULTILINE)
 _OK = 200
 
 
-async def measure(ground: Ground, parameters: Parameters) -> list[Block]:
-    """Measure for each size of frames."""
-    return [await _Replay(ground, parameters, each).measure() for each in parameters.replay_each]
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """So many chunks, `each` so many a frame, read so many times by further readers."""
+
+    name: ClassVar[str] = "replay"
+    version: ClassVar[int] = 1
+    limit_s: ClassVar[float] = 300.0
+    is_pinned: ClassVar[bool] = True
+    connections: ClassVar[int] = 2
+    chunks: int = 20_000
+    each: tuple[int, ...] = (1, 16)
+    reads: int = 5
+
+    async def measure(self, ground: Ground) -> AsyncIterator[Block]:
+        """Measure for each size of frames."""
+        for each in self.each:
+            yield await _Replaying(ground, self, each).measure()
 
 
-class _Replay:
-    def __init__(self, ground: Ground, parameters: Parameters, each: int) -> None:
-        self._ground, self._parameters, self._each = ground, parameters, each
+class _Replaying:
+    def __init__(self, ground: Ground, replay: Replay, each: int) -> None:
+        self._ground, self._replay, self._each = ground, replay, each
         self._thread = f"replay-{each}"
         self._keep = ground.folder / f"{self._thread}.txt"
         self._troubles: list[str] = []
@@ -51,7 +67,7 @@ class _Replay:
         ]
         return Block(
             scenario="replay",
-            title=f"{self._parameters.replay_chunks:,} chunks, {self._each} a frame",
+            title=f"{self._replay.chunks:,} chunks, {self._each} a frame",
             rows=tuple(rows),
             viewers=self._reads,
             exact=self._reads - len(self._troubles),
@@ -60,7 +76,7 @@ class _Replay:
         )
 
     async def _write(self) -> Said:
-        chunks = self._parameters.replay_chunks
+        chunks = self._replay.chunks
         self._ground.progress.step(f"Writing {chunks:,} chunks, {self._each} a frame", chunks)
         async with writing(self._ground.store, self._thread) as run:
             await run.open()
@@ -72,7 +88,7 @@ class _Replay:
     async def _ours(self, said: Said) -> tuple[WasRead, list[WasRead], list[Row]]:
         path = attach_path(self._thread, "cursor=0-0").path
         beside = attach_path(self._thread, f"cursor={said.end}")
-        times = range(self._parameters.replay_reads)
+        times = range(self._replay.reads)
         async with self._ground.gateway() as server:
             self._ground.progress.step("First reader of a fresh gateway")
             cold = await self._read(server, path, said)
@@ -99,7 +115,7 @@ class _Replay:
         async with self._ground.bare(self._keep) as server:
             self._ground.progress.step("Readers of the bare server")
             cold = await self._read(server, "/replay", said)
-            return cold, [await self._read(server, "/replay", said) for _ in range(self._parameters.replay_reads)]
+            return cold, [await self._read(server, "/replay", said) for _ in range(self._replay.reads)]
 
     async def _read(self, server: Server, path: str, said: Said) -> WasRead:
         keep = self._keep.with_suffix(".read")

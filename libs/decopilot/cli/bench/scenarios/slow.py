@@ -1,10 +1,11 @@
 """One viewer that hardly reads, beside many that do: what they notice, what it costs, and what it gets in the end."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from decopilot.cli.bench.ground import Ground, Server, attach_path
 from decopilot.cli.bench.orders import Attach, Expected, Settle, Settled
-from decopilot.cli.bench.parameters import Parameters
 from decopilot.cli.bench.procfs import CpuMeter, in_kernel_bytes, pss_bytes
 from decopilot.cli.bench.results import Beside, Block, Row, curves, latency_rows
 from decopilot.cli.bench.writing import OPENING_CHUNKS, writing
@@ -12,6 +13,34 @@ from decopilot.cli.bench.writing import OPENING_CHUNKS, writing
 SETTLE_S = 60.0
 GROUP, SLOW = "others", "slow"
 MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """So many viewers, and one more that reads so many bytes a second.
+
+    With 20 s at 50/s the padding makes 8 MB for each viewer: above what the kernel buffers of a connection (some 4 MB).
+    """
+
+    name: ClassVar[str] = "slow"
+    version: ClassVar[int] = 1
+    limit_s: ClassVar[float] = 300.0
+    is_pinned: ClassVar[bool] = True
+    seconds: float = 20
+    warm_up_s: float = 1
+    viewers: int = 200
+    rate: int = 50
+    padding_bytes: int = 8 * 1024
+    reads_bytes_s: int = 1024
+
+    @property
+    def connections(self) -> int:
+        """Return how many are open at once."""
+        return self.viewers + 1
+
+    async def measure(self, ground: Ground) -> AsyncIterator[Block]:
+        """Measure without the slow one, then with it."""
+        yield await _measure(ground, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +52,19 @@ class _Seen:
     cpu: CpuMeter
 
 
-async def measure(ground: Ground, parameters: Parameters) -> list[Block]:
-    """Measure without the slow one, then with it."""
+async def _measure(ground: Ground, slow: Slow) -> Block:
     async with ground.gateway() as server:
-        alone = await _publish(ground, parameters, server, "without-slow")
+        alone = await _publish(ground, slow, server, "without-slow")
         await ground.crowd.drop(GROUP)
         thread = "with-slow"
-        slow = Attach(
+        reader = Attach(
             group=SLOW,
             door=server.door,
             streams=(attach_path(thread),),
-            slow_bytes_s=parameters.slow_reads_bytes_s,
+            slow_bytes_s=slow.reads_bytes_s,
         )
-        await ground.crowd.attach(slow)
-        beside = await _publish(ground, parameters, server, thread)
+        await ground.crowd.attach(reader)
+        beside = await _publish(ground, slow, server, thread)
         kernel = in_kernel_bytes(server.door.port)
         ground.progress.step("The slow one reads on")
         read_before = (await ground.crowd.hurry(SLOW)).bytes_read
@@ -53,33 +81,31 @@ async def measure(ground: Ground, parameters: Parameters) -> list[Block]:
         _memory("memory when it has caught up", after, beside.memory[0]),
         _behind(read_before, beside.bytes_each, kernel),
     ]
-    padding, rate = parameters.slow_padding_bytes // 1024, parameters.slow_rate
+    padding, rate = slow.padding_bytes // 1024, slow.rate
     groups = (alone.others, beside.others, caught_up)
-    return [
-        Block(
-            scenario="slow",
-            title=f"{parameters.slow_viewers} viewers, {rate} chunks/s of {padding} KiB; one more reads "
-            f"{parameters.slow_reads_bytes_s:,} bytes/s",
-            rows=tuple(rows),
-            viewers=sum(group.viewers for group in groups),
-            exact=sum(group.exact for group in groups),
-            troubles=tuple(trouble for group in groups for trouble in group.troubles),
-            curves=curves({"with": beside.others.latency, "without": alone.others.latency}),
-        )
-    ]
+    return Block(
+        scenario="slow",
+        title=f"{slow.viewers} viewers, {rate} chunks/s of {padding} KiB; one more reads "
+        f"{slow.reads_bytes_s:,} bytes/s",
+        rows=tuple(rows),
+        viewers=sum(group.viewers for group in groups),
+        exact=sum(group.exact for group in groups),
+        troubles=tuple(trouble for group in groups for trouble in group.troubles),
+        curves=curves({"with": beside.others.latency, "without": alone.others.latency}),
+    )
 
 
-async def _publish(ground: Ground, parameters: Parameters, server: Server, thread: str) -> _Seen:
-    rate = parameters.slow_rate
-    unmeasured = OPENING_CHUNKS + round(parameters.warm_up_s * rate)
-    streams = (attach_path(thread),) * parameters.slow_viewers
+async def _publish(ground: Ground, slow: Slow, server: Server, thread: str) -> _Seen:
+    rate = slow.rate
+    unmeasured = OPENING_CHUNKS + round(slow.warm_up_s * rate)
+    streams = (attach_path(thread),) * slow.viewers
     await ground.crowd.attach(Attach(group=GROUP, door=server.door, streams=streams, unmeasured=unmeasured))
     before = pss_bytes(server.pid)
-    text = f"{parameters.slow_viewers:,} viewers, {thread.replace('-', ' ')} one"
-    async with ground.progress.running(text, parameters.seconds), writing(ground.store, thread) as run:
+    text = f"{slow.viewers:,} viewers, {thread.replace('-', ' ')} one"
+    async with ground.progress.running(text, slow.seconds), writing(ground.store, thread) as run:
         await run.open()
         with CpuMeter(server.pid) as cpu:
-            await run.speak(round(parameters.seconds * rate), rate, parameters.slow_padding_bytes)
+            await run.speak(round(slow.seconds * rate), rate, slow.padding_bytes)
         said = run.said(await run.close())
     order = Settle(group=GROUP, expected={thread: said.expected}, timeout_s=SETTLE_S)
     settled = await ground.crowd.settle(order)

@@ -1,11 +1,13 @@
 """Idle viewers: what thousands of them cost while nothing happens, and how soon they hear that something did."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import ClassVar
 
 from decopilot.cli.bench.ground import Ground, Server, attach_path
 from decopilot.cli.bench.latency import latency
 from decopilot.cli.bench.orders import Attach, Settle, Stream
-from decopilot.cli.bench.parameters import Parameters
 from decopilot.cli.bench.procfs import CpuMeter, pss_bytes
 from decopilot.cli.bench.results import Beside, Block, Row, curves, latency_rows
 from decopilot.cli.bench.writing import bare_subscription, next_word, whole_run
@@ -19,9 +21,30 @@ GROUP = "idle"
 KIB = 1024
 
 
-async def measure(ground: Ground, parameters: Parameters) -> list[Block]:
-    """Measure the gateway, then the bare server with as many clients."""
-    threads = [f"idle-{number}" for number in range(parameters.idle_threads)]
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """So many viewers on so many threads; `seconds` are two keepalives of each viewer, whenever it came."""
+
+    name: ClassVar[str] = "idle"
+    version: ClassVar[int] = 1
+    limit_s: ClassVar[float] = 300.0
+    is_pinned: ClassVar[bool] = True
+    viewers: int = 5_000
+    threads: int = 500
+    seconds: float = 30
+
+    @property
+    def connections(self) -> int:
+        """Return how many are open at once."""
+        return self.viewers
+
+    async def measure(self, ground: Ground) -> AsyncIterator[Block]:
+        """Measure the gateway, then the bare server with as many clients."""
+        yield await _measure(ground, self)
+
+
+async def _measure(ground: Ground, idle: Idle) -> Block:
+    threads = [f"idle-{number}" for number in range(idle.threads)]
     ground.progress.step(f"Writing a run to each of {len(threads):,} threads")
     some = asyncio.Semaphore(AT_ONCE)
 
@@ -30,7 +53,7 @@ async def measure(ground: Ground, parameters: Parameters) -> list[Block]:
             return await whole_run(ground.store, thread)
 
     ends = dict(zip(threads, await asyncio.gather(*map(write, threads)), strict=True))
-    viewers = parameters.idle_viewers
+    viewers = idle.viewers
     streams = [_stream(ends, threads[number % len(threads)], number) for number in range(viewers)]
     async with ground.gateway() as server:
         # What is loaded with the first request is no viewer's.
@@ -39,9 +62,9 @@ async def measure(ground: Ground, parameters: Parameters) -> list[Block]:
         memory, broker_memory = pss_bytes(server.pid), pss_bytes(ground.broker_pid)
         ground.progress.step(f"Attaching {viewers:,} viewers")
         attached_s = await _attach(ground, server, GROUP, streams)
-        async with ground.progress.running(f"{viewers:,} idle viewers", parameters.idle_s):
+        async with ground.progress.running(f"{viewers:,} idle viewers", idle.seconds):
             with CpuMeter(server.pid) as cpu, CpuMeter(ground.broker_pid) as broker_cpu:
-                await asyncio.sleep(parameters.idle_s)
+                await asyncio.sleep(idle.seconds)
         grown = _growth(memory, pss_bytes(server.pid))
         broker_grown = _growth(broker_memory, pss_bytes(ground.broker_pid))
         ground.progress.step("One chunk to each thread")
@@ -65,17 +88,15 @@ async def measure(ground: Ground, parameters: Parameters) -> list[Block]:
         _row("viewers attached", "/s", viewers / attached_s, viewers / bare_attached_s),
         *latency_rows("publish → client", settled.latency, {"bare NATS": raw}),
     ]
-    return [
-        Block(
-            scenario="idle",
-            title=f"{viewers:,} idle viewers on {len(threads):,} threads",
-            rows=tuple(rows),
-            viewers=settled.viewers,
-            exact=settled.exact,
-            troubles=settled.troubles,
-            curves=curves({"gateway": settled.latency, "bare NATS": raw}),
-        )
-    ]
+    return Block(
+        scenario="idle",
+        title=f"{viewers:,} idle viewers on {len(threads):,} threads",
+        rows=tuple(rows),
+        viewers=settled.viewers,
+        exact=settled.exact,
+        troubles=settled.troubles,
+        curves=curves({"gateway": settled.latency, "bare NATS": raw}),
+    )
 
 
 async def _bare(ground: Ground, viewers: int) -> tuple[int | None, float]:

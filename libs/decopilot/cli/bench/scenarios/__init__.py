@@ -1,0 +1,1 @@
+"""What is measured: each module one scenario, its sizes, and how it is done."""
