@@ -51,6 +51,8 @@ class Seen:
     latencies: "array[int]" = field(default_factory=lambda: array("q"))
     last_id: str = ""
     control: bytes = b""
+    held: list[tuple[int, bytes]] = field(default_factory=list)
+    """Events named `data`, until the one named `control` behind them says that they are whole."""
     characters: int = 0
     resets: int = 0
     finished: bool = False
@@ -79,14 +81,25 @@ def take(seen: Seen, event: bytes, now_ns: int) -> None:
     """Take an event in."""
     if (at := event.find(b"id:")) == 0 or (at := event.find(b"\nid:") + 1) > 0:
         seen.last_id = event[at + 3 :].partition(b"\n")[0].strip().decode()
+    if event.startswith(b"event: data\n"):
+        # As @durable-streams/client does: a cursor comes behind what it is the cursor of.
+        seen.held.append((now_ns, event))
+        return
     if event.startswith(b"event: control\n"):
         seen.control = event.partition(b"data:")[2]
+        for held_ns, held in seen.held:
+            _take_deltas(seen, held, held_ns)
+        seen.held.clear()
     elif _REWIND in event:
         # What it says of the message takes the place of what was seen (docs/protocol.md, 28).
         seen.numbers = array("q", sorted(int(number) for _, number in DELTA.findall(event)))
         return
     elif _RESET in event:
         seen.resets += 1
+    _take_deltas(seen, event, now_ns)
+
+
+def _take_deltas(seen: Seen, event: bytes, now_ns: int) -> None:
     if _FINISH in event:
         seen.finished = True
     for said_ns, number in DELTA.findall(event):
@@ -158,6 +171,7 @@ async def attach(
         OSError, TimeoutError: no connection, or no answer.
 
     """
+    seen.held.clear()
     reader = Reader(request, seen, on_event)
     await asyncio.get_running_loop().create_connection(lambda: reader, HOST, request.port)
     try:

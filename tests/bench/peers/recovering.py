@@ -15,6 +15,7 @@ from bench.peers.tally import tally
 AGAIN_S = 0.05
 KILL_AT = 4
 """A part is killed once the reader has a fourth of the run."""
+CHUNKS_A_DROP = 30
 ANSWER_S = 5.0
 POLL_S = 0.02
 PACES = {"one by one, 50 a second": (1, 50.0), "bursts of 10, 200 a second": (10, 200.0)}
@@ -87,7 +88,7 @@ async def following(peer: Peer, stream: str) -> AsyncIterator[Follower]:
 async def drops(stage: Stage, pace: str) -> Drops:
     """Cut a reader off at moments drawn by lot, the same ones for everybody."""
     lot, (burst, rate) = Random(pace), PACES[pace]
-    chunks = int(stage.sizes.drops * 10 * 1.5)
+    chunks = stage.sizes.drops * CHUNKS_A_DROP
     stream = stage.stream("drops")
     await stage.peer.begin(stream, stage.work(stream, chunks=chunks, burst=burst, rate=rate))
     async with following(stage.peer, stream) as follower:
