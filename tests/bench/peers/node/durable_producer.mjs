@@ -1,11 +1,20 @@
 // The producer of @durable-streams/client's README, "High-Throughput Writes: Using IdempotentProducer (Recommended)".
-// The client's own retries are given to it: by default a batch that meets a server on its way back is lost.
-import { createFetchWithBackoff, DurableStream, IdempotentProducer } from "@durable-streams/client"
+import { setTimeout as sleep } from "node:timers/promises"
+import { DurableStream, IdempotentProducer } from "@durable-streams/client"
 import { saying, serve } from "./saying.mjs"
 
+const AGAIN_MS = 100
 const [port, server] = process.argv.slice(2)
 
-const retrying = createFetchWithBackoff(fetch)
+// "Safe to retry on network errors (server deduplicates)", says the README, and by itself it does not: a batch that
+// meets a server on its way back would be lost. The client's own `createFetchWithBackoff` would take its 409s from it.
+async function retrying(...asked) {
+  for (;;) {
+    const answer = await fetch(...asked).catch(() => null)
+    if (answer !== null && answer.status < 500) return answer
+    await sleep(AGAIN_MS)
+  }
+}
 
 async function begin(id, work) {
   const stream = await DurableStream.create({ url: `${server}/runs/${id}`, contentType: "application/json" })
