@@ -1,7 +1,6 @@
-"""Peers beside one another, in one run, read by one client: `cd tests && ../.venv/bin/python -m bench.peers --json FILE`."""
+"""Peers beside one another, in one run, read by one client: `python -m bench.peers --json FILE`, in `tests`."""
 
 import argparse
-import asyncio
 import os
 import platform
 import resource

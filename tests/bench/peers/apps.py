@@ -24,8 +24,8 @@ class ResumableStream:
         self.about = About(
             name="resumable-stream, Redis `appendfsync always`" if durable else "resumable-stream",
             version="2.2.13",
-            docs="github.com/vercel/resumable-stream README, 'Usage with explicit resumption'; redis.io 'Redis persistence'",
-            durability=f"never: chunks are in the producer's memory and in pub/sub; Redis ({redis}) has one key a stream",
+            docs="github.com/vercel/resumable-stream README, 'Usage with explicit resumption'; redis.io 'Persistence'",
+            durability=f"never: in the producer's memory and in pub/sub; Redis ({redis}) has one key a stream",
             hops="app → redis-server → app → reader",
             parts={"front": "app (attach)", "producer": "app (begin)", "store": "redis-server"},
             cant={
@@ -88,7 +88,7 @@ class DurableStreams:
         self.about = About(
             name="durable-streams, file-backed" if durable else "durable-streams, in memory",
             version="0.3.7",
-            docs="npm @durable-streams/server README, 'Storage Modes'; @durable-streams/client README, 'High-Throughput Writes'",
+            docs="READMEs of @durable-streams/server, 'Storage Modes', and /client, 'High-Throughput Writes'",
             durability=how,
             hops="producer → server → reader",
             parts={"front": "server", "producer": "producer"},

@@ -18,7 +18,7 @@ class LangGraph:
         self.about = About(
             name="langgraph dev",
             version="langgraph-api 0.16.7, langgraph-runtime-inmem 0.36.7",
-            docs="docs.langchain.com 'LangGraph CLI' and 'Streaming API' (stream_resumable, joinStream with Last-Event-ID)",
+            docs="docs.langchain.com 'LangGraph CLI', 'Streaming API' (stream_resumable, join with Last-Event-ID)",
             durability="never while it runs: in memory; the licensed Redis/Postgres runtime can't be measured here",
             hops="server (queue, graph and stream in one process) → reader",
             parts={"front": "server"},

@@ -58,7 +58,9 @@ async def _all(stage: Stage, tell: Tell) -> dict[str, object]:
     kills = []
     for part, process in stage.peer.about.parts.items():
         kills.append(
-            Kills(part=part, process=process, kills=tuple([await killed(stage, part) for _ in range(stage.sizes.kills)]))
+            Kills(
+                part=part, process=process, kills=tuple([await killed(stage, part) for _ in range(stage.sizes.kills)])
+            )
         )
         tell(f"   {kills[-1]}")
     return {

@@ -25,7 +25,8 @@ http {{
     access_log off;
     keepalive_requests 1000000;
     nchan_shared_memory_size 256M;
-    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fcgi;
+    uwsgi_temp_path uwsgi; scgi_temp_path scgi;
     server {{
         listen {host}:{port};
         location ~ /pub/(\\w+)$ {{

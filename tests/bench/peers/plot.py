@@ -13,11 +13,11 @@ def plot(report: Report, path: Path) -> None:
     import matplotlib as mpl  # noqa: PLC0415 - seconds to load, and only where something is drawn
 
     mpl.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
+    from matplotlib import pyplot as plt  # noqa: PLC0415
 
     peers = [peer for peer in report.peers if not peer.skipped]
     mpl.rcParams.update({"svg.hashsalt": "peers", "font.size": 8})
-    figure, axes = pyplot.subplots(1, 4, figsize=(13, 0.45 * len(peers) + 1.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 4, figsize=(13, 0.45 * len(peers) + 1.2), sharey=True, layout="constrained")
     drawn = {
         "50 chunks/s to most readers: p99, ms": [_p99(peer) for peer in peers],
         "replay while open, chunks/s": [_replay(peer) for peer in peers],
@@ -40,7 +40,7 @@ def plot(report: Report, path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].invert_yaxis()
     figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 def _p99(peer: Found) -> float | None:

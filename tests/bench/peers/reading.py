@@ -192,7 +192,7 @@ class Rush(asyncio.Protocol):
         self.pieces: list[bytes] = []
         self.status = 0
         self._body = Body()
-        self._request, self._end = request, b" %d \"" % last
+        self._request, self._end = request, b' %d "' % last
         self._tail = b""
         self._asked_at = 0.0
 

@@ -1,4 +1,4 @@
-"""What every producer says, whoever carries it: the same UI-message chunks, dated by the clock that all processes share.
+"""What every producer says, whoever carries it: the same UI-message chunks, dated by the clock that all share.
 
 Needs nothing but Python: it runs in other people's environments. `node/saying.mjs` is the same for Node.
 """
@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, TypedDict
 
-STEP = 50
+STEP = 100
 """So many deltas are a step: one that dies goes on behind the last finished one, if anybody does."""
 GATE_POLL_S = 0.02
 BREATH = 64

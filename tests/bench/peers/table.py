@@ -16,7 +16,9 @@ def table(report: Report) -> str:
     lines += _table(("peer", "version", "a chunk is on the disk", "hops"), (_about(peer) for peer in report.peers))
     lines += _table(("peer", *_columns(there), "first event of an attach, ms"), map(_fanned, there))
     lines += _table(("peer", "followed as it is written", "read while open", "read once ended"), map(_replayed, there))
-    lines += _table(("peer", *dict.fromkeys(drops.pace for peer in there for drops in peer.drops)), map(_dropped, there))
+    lines += _table(
+        ("peer", *dict.fromkeys(drops.pace for peer in there for drops in peer.drops)), map(_dropped, there)
+    )
     lines += _table(("peer", *(f"kill -9 of the {part}" for part in _PARTS)), map(_killed, there))
     return "\n".join(lines) + "\n"
 

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs"
 import { createServer } from "node:http"
 import { setTimeout as sleep } from "node:timers/promises"
 
-const STEP = 50
+const STEP = 100
 const GATE_POLL_MS = 20
 const BREATH = 64
 
