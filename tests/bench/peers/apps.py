@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from bench.peers.installing import node_folder
-from bench.peers.peer import About, Part, PeerError, Server, ports, post
+from bench.peers.peer import About, Part, PeerError, Server, ports, post, started, stopped
 from bench.peers.reading import Request, Seen
 from bench.peers.saying import Work
 from decopilot.cli.ports import HOST
@@ -33,8 +33,7 @@ class ResumableStream:
             },
         )
         self._durable = durable
-        self._redis: Server
-        self._apps: dict[str, Server] = {}
+        self._servers: dict[Part, Server] = {}
 
     async def start(self, folder: Path) -> None:
         """Start Redis, then the app twice."""
@@ -47,34 +46,32 @@ class ResumableStream:
         # Debian's file has the same save points as Redis without a file.
         kept = ["--appendonly", "yes", "--appendfsync", "always"] if self._durable else []
         argv = [executable, "--bind", HOST, "--port", str(redis), "--dir", str(folder), *kept]
-        self._redis = Server("redis", argv, redis, folder)
-        await self._redis.start()
-        for name, port in (("begin", begins), ("attach", attaches)):
+        self._servers["store"] = Server("redis", argv, redis, folder)
+        apps: dict[Part, int] = {"producer": begins, "front": attaches}
+        for part, port in apps.items():
             script = [node(), str(modules / "resumable_stream.mjs"), str(port), f"redis://{HOST}:{redis}"]
-            self._apps[name] = Server(name, script, port, folder)
-            await self._apps[name].start()
+            self._servers[part] = Server(part, script, port, folder)
+        await started(self._servers.values())
 
     async def stop(self) -> None:
         """End all."""
-        for server in (*self._apps.values(), self._redis):
-            await server.stop()
+        await stopped(self._servers.values())
 
     async def begin(self, stream: str, work: Work) -> None:
         """Ask the one app."""
-        await post(f"http://{HOST}:{self._apps['begin'].port}/runs/{stream}", work)
+        await post(f"http://{HOST}:{self._servers['producer'].port}/runs/{stream}", work)
 
     def attaching(self, stream: str, seen: Seen | None = None) -> Request:
         """Attach at the other; the cursor is how many characters one has."""
-        return Request(self._apps["attach"].port, f"/runs/{stream}?resumeAt={seen.characters if seen else 0}")
+        return Request(self._servers["front"].port, f"/runs/{stream}?resumeAt={seen.characters if seen else 0}")
 
     async def kill(self, part: Part) -> None:
         """Kill one process; it is started again at once."""
-        server = {"front": self._apps["attach"], "producer": self._apps["begin"], "store": self._redis}[part]
-        await server.restart()
+        await self._servers[part].restart()
 
     def pids(self) -> list[int]:
         """All three."""
-        return [pid for server in (self._redis, *self._apps.values()) for pid in server.pids()]
+        return [pid for server in self._servers.values() for pid in server.pids()]
 
 
 class DurableStreams:
@@ -97,40 +94,38 @@ class DurableStreams:
             },
         )
         self._durable = durable
-        self._server: Server
-        self._producer: Server
+        self._servers: dict[Part, Server] = {}
 
     async def start(self, folder: Path) -> None:
         """Start the server, then the producer."""
         modules = await node_folder()
         port, producer = ports(2)
         data = [str(folder / "streams")] if self._durable else []
-        self._server = Server("server", [node(), str(modules / "durable_server.mjs"), str(port), *data], port, folder)
-        await self._server.start()
+        script = [node(), str(modules / "durable_server.mjs"), str(port), *data]
+        self._servers["front"] = Server("server", script, port, folder)
         argv = [node(), str(modules / "durable_producer.mjs"), str(producer), f"http://{HOST}:{port}"]
-        self._producer = Server("producer", argv, producer, folder)
-        await self._producer.start()
+        self._servers["producer"] = Server("producer", argv, producer, folder)
+        await started(self._servers.values())
 
     async def stop(self) -> None:
         """End both."""
-        await self._producer.stop()
-        await self._server.stop()
+        await stopped(self._servers.values())
 
     async def begin(self, stream: str, work: Work) -> None:
         """Ask the producer."""
-        await post(f"http://{HOST}:{self._producer.port}/runs/{stream}", work)
+        await post(f"http://{HOST}:{self._servers['producer'].port}/runs/{stream}", work)
 
     def attaching(self, stream: str, seen: Seen | None = None) -> Request:
         """Attach behind the offset that the last control event told (PROTOCOL.md, 5.8)."""
         offset = "-1"
         if seen is not None and seen.control:
             offset = json.loads(seen.control)["streamNextOffset"]
-        return Request(self._server.port, f"/runs/{stream}?offset={offset}&live=sse")
+        return Request(self._servers["front"].port, f"/runs/{stream}?offset={offset}&live=sse")
 
     async def kill(self, part: Part) -> None:
         """Kill one process; it is started again at once."""
-        await (self._producer if part == "producer" else self._server).restart()
+        await self._servers[part].restart()
 
     def pids(self) -> list[int]:
         """Both."""
-        return [*self._server.pids(), *self._producer.pids()]
+        return [pid for server in self._servers.values() for pid in server.pids()]

@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
 from bench.peers.installing import langgraph_folder
-from bench.peers.peer import About, Part, Server, ports, post
+from bench.peers.peer import About, Part, Server, ports, post, started, stopped
 from bench.peers.reading import Request, Seen
 from bench.peers.saying import Work
 from decopilot.cli.ports import HOST
@@ -27,7 +27,7 @@ class LangGraph:
                 "store": "the server is the store",
             },
         )
-        self._server: Server
+        self._servers: list[Server] = []
         self._runs: dict[str, str] = {}
 
     async def start(self, folder: Path) -> None:
@@ -39,16 +39,17 @@ class LangGraph:
         executable = str(files / "venv" / "bin" / "langgraph")
         argv = [executable, "dev", "--no-browser", "--no-reload", "--host", HOST, "--port", str(port)]
         environment = {"LANGSMITH_TRACING": "false", "LANGGRAPH_CLI_NO_ANALYTICS": "1", "LOG_LEVEL": "warning"}
-        self._server = Server("server", [*argv, "--server-log-level", "warning"], port, folder, environment)
-        await self._server.start()
+        server = Server("server", [*argv, "--server-log-level", "warning"], port, folder, environment)
+        self._servers = [server]
+        await started(self._servers)
 
     async def stop(self) -> None:
         """End it."""
-        await self._server.stop()
+        await stopped(self._servers)
 
     async def begin(self, stream: str, work: Work) -> None:
         """Make the thread, and a background run whose stream can be resumed."""
-        url = f"http://{HOST}:{self._server.port}/threads"
+        url = f"http://{HOST}:{self._servers[0].port}/threads"
         thread = str(uuid5(NAMESPACE_URL, stream))
         await post(url, {"thread_id": thread, "if_exists": "do_nothing"})
         asked = {
@@ -64,13 +65,13 @@ class LangGraph:
     def attaching(self, stream: str, seen: Seen | None = None) -> Request:
         """Join the run; `-1` is what its SDK sends for the beginning."""
         cursor = seen.last_id if seen is not None and seen.last_id else "-1"
-        return Request(self._server.port, self._runs[stream], (("Last-Event-ID", cursor),))
+        return Request(self._servers[0].port, self._runs[stream], (("Last-Event-ID", cursor),))
 
     async def kill(self, part: Part) -> None:
         """Kill the server, whichever part is meant; it is started again at once."""
         assert part == "front"
-        await self._server.restart()
+        await self._servers[0].restart()
 
     def pids(self) -> list[int]:
         """The server."""
-        return self._server.pids()
+        return self._servers[0].pids()

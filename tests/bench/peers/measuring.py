@@ -1,12 +1,13 @@
 """All measurements of one peer, one after the other."""
 
-import shutil
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from bench.peers.peer import Peer, PeerError
+from bench.peers.reading import RefusedError
 from bench.peers.recovering import PACES, drops, killed
-from bench.peers.results import Found, Kills
+from bench.peers.results import Drops, FanOut, Found, Kills
 from bench.peers.scenarios import Sizes, Stage, fan_out, first_events, replays
 
 Tell = Callable[[str], None]
@@ -24,49 +25,33 @@ async def measure(peer: Peer, folder: Path, sizes: Sizes, tell: Tell) -> Found:
         cant=dict(about.cant),
     )
     tell(f"== {about.name}")
-    folder.chmod(0o755)
+    await asyncio.to_thread(folder.chmod, 0o755)
     try:
         await peer.start(folder)
-    except PeerError as error:
-        tell(f"!! NOT MEASURED: {about.name}: {error}")
-        return found.model_copy(update={"skipped": str(error)})
-    try:
-        return found.model_copy(update=await _all(Stage(peer, folder, sizes), tell))
-    except BaseException:
-        for log in folder.glob("*.log"):
-            tell(f"-- {log.name}\n{log.read_text(errors='replace')[-2000:]}")
-        raise
+        async for figures in _all(Stage(peer, folder, sizes)):
+            tell(f"   {figures}")
+            found = found.model_copy(update=figures)
+    except (PeerError, RefusedError, OSError, TimeoutError) as error:
+        tell(f"!! NOT MEASURED (any further): {about.name}: {error}")
+        return found.model_copy(update={"skipped": str(error) or type(error).__name__})
     finally:
         await peer.stop()
-        shutil.rmtree(folder / "streams", ignore_errors=True)
+    return found
 
 
-async def _all(stage: Stage, tell: Tell) -> dict[str, object]:
-    fanned = []
+async def _all(stage: Stage) -> AsyncIterator[dict[str, object]]:
+    fanned: tuple[FanOut, ...] = ()
     for readers in stage.sizes.readers:
-        fanned.append(await fan_out(stage, readers))
-        tell(f"   {fanned[-1]}")
-    first = await first_events(stage)
-    tell(f"   first event: {first}")
-    read = await replays(stage)
-    for replay in read:
-        tell(f"   {replay}")
-    dropped = []
+        fanned = (*fanned, await fan_out(stage, readers))
+        yield {"fanout": fanned}
+    yield {"first_event_ms": await first_events(stage)}
+    yield {"replays": tuple(await replays(stage))}
+    dropped: tuple[Drops, ...] = ()
     for pace in PACES:
-        dropped.append(await drops(stage, pace))
-        tell(f"   {dropped[-1]}")
-    kills = []
+        dropped = (*dropped, await drops(stage, pace))
+        yield {"drops": dropped}
+    kills: tuple[Kills, ...] = ()
     for part, process in stage.peer.about.parts.items():
-        kills.append(
-            Kills(
-                part=part, process=process, kills=tuple([await killed(stage, part) for _ in range(stage.sizes.kills)])
-            )
-        )
-        tell(f"   {kills[-1]}")
-    return {
-        "fanout": tuple(fanned),
-        "first_event_ms": first,
-        "replays": tuple(read),
-        "drops": tuple(dropped),
-        "kills": tuple(kills),
-    }
+        ended = [await killed(stage, part) for _ in range(stage.sizes.kills)]
+        kills = (*kills, Kills(part=part, process=process, kills=tuple(ended)))
+        yield {"kills": kills}

@@ -1,11 +1,12 @@
 """Nchan, the pub/sub module of nginx (Debian: nginx-light, libnginx-mod-nchan)."""
 
+import asyncio
 import os
 import shutil
 import sys
 from pathlib import Path
 
-from bench.peers.peer import About, Part, PeerError, Server, ports, post
+from bench.peers.peer import About, Part, PeerError, Server, ports, post, started, stopped
 from bench.peers.reading import Request, Seen
 from bench.peers.saying import Work
 from decopilot.cli.ports import HOST
@@ -60,44 +61,42 @@ class Nchan:
                 "store": "nginx is the store",
             },
         )
-        self._nginx: Server
-        self._producer: Server
+        self._servers: dict[Part, Server] = {}
 
     async def start(self, folder: Path) -> None:
         """Start nginx, then the producer."""
         executable = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
-        if executable is None or not MODULE.is_file():
+        if executable is None or not await asyncio.to_thread(MODULE.is_file):
             message = "nchan is missing: apt-get install -y --no-install-recommends nginx-light libnginx-mod-nchan"
             raise PeerError(message)
         port, producer = ports(2)
         (folder / "nginx.conf").write_text(_CONFIGURATION.format(module=MODULE, host=HOST, port=port))
-        self._nginx = Server("nginx", [executable, "-p", f"{folder}/", "-c", "nginx.conf"], port, folder)
-        await self._nginx.start()
+        nginx = [executable, "-p", f"{folder}/", "-c", "nginx.conf"]
+        self._servers["front"] = Server("nginx", nginx, port, folder)
         argv = [sys.executable, "-m", "bench.peers.publishing", str(producer), f"http://{HOST}:{port}/pub"]
-        self._producer = Server("producer", argv, producer, folder, {"PYTHONPATH": str(TESTS)})
-        await self._producer.start()
+        self._servers["producer"] = Server("producer", argv, producer, folder, {"PYTHONPATH": str(TESTS)})
+        await started(self._servers.values())
 
     async def stop(self) -> None:
         """End both."""
-        await self._producer.stop()
-        await self._nginx.stop()
+        await stopped(self._servers.values())
 
     async def begin(self, stream: str, work: Work) -> None:
         """Ask the producer."""
-        await post(f"http://{HOST}:{self._producer.port}/runs/{_channel(stream)}", work)
+        await post(f"http://{HOST}:{self._servers['producer'].port}/runs/{_channel(stream)}", work)
 
     def attaching(self, stream: str, seen: Seen | None = None) -> Request:
         """Attach with the last event id; without one, from the oldest message on."""
         resumed = (("Last-Event-ID", seen.last_id),) if seen is not None and seen.last_id else ()
-        return Request(self._nginx.port, f"/sub/{_channel(stream)}", resumed)
+        return Request(self._servers["front"].port, f"/sub/{_channel(stream)}", resumed)
 
     async def kill(self, part: Part) -> None:
         """Kill nginx with its workers, or the producer; it is started again at once."""
-        await (self._producer if part == "producer" else self._nginx).restart()
+        await self._servers[part].restart()
 
     def pids(self) -> list[int]:
         """Nginx with its workers, and the producer."""
-        return [*self._nginx.pids(), *self._producer.pids()]
+        return [pid for server in self._servers.values() for pid in server.pids()]
 
 
 def _channel(stream: str) -> str:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -87,7 +87,7 @@ class Server:
 
         """
         with (self.folder / f"{self.name}.log").open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: ASYNC220  it is started, not waited for
                 self.argv,
                 cwd=self.folder,
                 env={**os.environ, **(self.environment or {})},
@@ -142,6 +142,18 @@ class Server:
             return [self.process.pid, *map(int, children.read_text().split())]
         except OSError:
             return [self.process.pid]
+
+
+async def started(servers: Iterable[Server]) -> None:
+    """Start servers, each once the one before it listens."""
+    for server in servers:
+        await server.start()
+
+
+async def stopped(servers: Iterable[Server]) -> None:
+    """End servers, the last one first."""
+    for server in reversed(list(servers)):
+        await server.stop()
 
 
 async def listening(port: int, dead: Callable[[], str | None]) -> None:

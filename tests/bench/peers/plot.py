@@ -15,7 +15,7 @@ def plot(report: Report, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    peers = [peer for peer in report.peers if not peer.skipped]
+    peers = [peer for peer in report.peers if peer.fanout]
     mpl.rcParams.update({"svg.hashsalt": "peers", "font.size": 8})
     figure, axes = plt.subplots(1, 4, figsize=(13, 0.45 * len(peers) + 1.2), sharey=True, layout="constrained")
     drawn = {

@@ -11,7 +11,7 @@ _PARTS = ("front", "producer", "store")
 
 def table(report: Report) -> str:
     """Write all tables."""
-    there = [peer for peer in report.peers if not peer.skipped]
+    there = [peer for peer in report.peers if peer.fanout]
     lines = [f"{report.at}, {report.machine}; {report.took_s / 60:.0f} minutes.", ""]
     lines += _table(("peer", "version", "a chunk is on the disk", "hops"), (_about(peer) for peer in report.peers))
     lines += _table(("peer", *_columns(there), "first event of an attach, ms"), map(_fanned, there))
