@@ -29,7 +29,8 @@ async def measure(peer: Peer, folder: Path, sizes: Sizes, tell: Tell) -> Found:
     try:
         await peer.start(folder)
         async for figures in _all(Stage(peer, folder, sizes)):
-            tell(f"   {figures}")
+            ((what, said),) = figures.items()
+            tell(f"   {what}: {said[-1] if isinstance(said, tuple) else said}")
             found = found.model_copy(update=figures)
     except (PeerError, RefusedError, OSError, TimeoutError) as error:
         tell(f"!! NOT MEASURED (any further): {about.name}: {error}")
