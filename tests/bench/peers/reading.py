@@ -55,6 +55,8 @@ class Seen:
     """Events named `data`, until the one named `control` behind them says that they are whole."""
     characters: int = 0
     resets: int = 0
+    error: str = ""
+    """What an event named `error` said last."""
     finished: bool = False
     arrived_at: float = 0.0
     """When a delta came that it had not, monotonic."""
@@ -94,6 +96,8 @@ def take(seen: Seen, event: bytes, now_ns: int) -> None:
         # What it says of the message takes the place of what was seen (docs/protocol.md, 28).
         seen.numbers = array("q", sorted(int(number) for _, number in DELTA.findall(event)))
         return
+    elif event.startswith(b"event: error\n"):
+        seen.error = event.partition(b"data:")[2].strip().decode(errors="replace")
     elif _RESET in event:
         seen.resets += 1
     _take_deltas(seen, event, now_ns)

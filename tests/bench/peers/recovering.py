@@ -132,4 +132,5 @@ def _is_over(stage: Stage, follower: Follower) -> bool:
 def _end(stage: Stage, follower: Follower) -> str:
     if follower.seen.finished:
         return "told"
-    return f"not told in {stage.sizes.silence_s:g} s" + (f" ({follower.refused})" if follower.refused else "")
+    why = follower.seen.error or follower.refused
+    return f"not told in {stage.sizes.silence_s:g} s" + (f" ({why})" if why else "")
