@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from bench.peers.measuring import measure
 from bench.peers.ours import Decopilot
 from bench.peers.scenarios import Sizes
@@ -19,6 +21,7 @@ LITTLE = Sizes(
 )
 
 
+@pytest.mark.timeout(300)
 async def test_of_ourselves_every_measurement_finds_every_chunk_once_and_in_order(tmp_path: Path) -> None:
     said: list[str] = []
     found = await measure(Decopilot(), tmp_path, LITTLE, said.append)
