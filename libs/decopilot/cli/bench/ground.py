@@ -33,7 +33,7 @@ from decopilot.log.permissions import OPERATOR, USERS
 from decopilot.log.store import Store
 from decopilot.log.topology import provision
 
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 60.0
 STOP_S = 8.0
 MANY = "1000000"
 """Thousands of viewers are one user here: no limit of streams may stand in the way."""

@@ -1,6 +1,6 @@
 """Who speaks in many runs at once, in one process as a runner is one: through pumps, or by bare awaited publishes.
 
-`python -m decopilot.cli.bench.speakers ORDER`; the environment says where the broker is. Prints `Spoken` as its last line.
+`python -m decopilot.cli.bench.speakers ORDER`; the environment says where the broker is. Its last line is `Spoken`.
 """
 
 import asyncio
@@ -60,6 +60,7 @@ class _Notes:
     def __init__(self, unmeasured: int) -> None:
         self.chunks = self.publishes = 0
         self.stored: array[int] = array("q")
+        self.early: array[int] = array("q")
         self.published: array[int] = array("q")
         self._unmeasured = unmeasured
         self._of: dict[str, int] = {}
@@ -73,8 +74,7 @@ class _Notes:
         for line in body.split(b"\n"):
             if (said_ns := said_at(line)) is not None:
                 heard += 1
-                if heard > self._unmeasured:
-                    self.stored.append(now_ns - said_ns)
+                (self.stored if heard > self._unmeasured else self.early).append(now_ns - said_ns)
         self.chunks += heard - self._of.get(subject, 0)
         self._of[subject] = heard
 
@@ -120,7 +120,8 @@ async def speak(store: _NotingStore, order: Speak) -> Spoken:
         took_s=time.monotonic() - began,
         chunks=notes.chunks,
         publishes=notes.publishes,
-        stored=latency(notes.stored),
+        # Who hardly gets on is still in what was to be its warm-up.
+        stored=latency(notes.stored or notes.early),
         published=latency(notes.published),
         cpu_percent=cpu.percent,
         expected=expected,
