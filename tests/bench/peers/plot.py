@@ -31,7 +31,8 @@ def plot(report: Report, path: Path) -> None:
         low = min(there, default=1.0) / 2
         for place, (value, colour) in enumerate(zip(values, COLOURS, strict=False)):
             if value is None:
-                axis.text(low, place, " never", va="center", color="#777777")
+                said = "none of its own" if _is_absent(peers[place], title) else "never"
+                axis.text(low, place, f" {said}", va="center", color="#777777")
             else:
                 axis.barh(place, value - low, left=low, color=colour)
                 axis.text(value, place, f" {value:,.3g}", va="center")
@@ -41,6 +42,11 @@ def plot(report: Report, path: Path) -> None:
     axes[0].invert_yaxis()
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
+
+
+def _is_absent(peer: Found, title: str) -> bool:
+    part = title.partition(" killed")[0]
+    return title != part and all(kills.part != part for kills in peer.kills)
 
 
 def _p99(peer: Found) -> float | None:
