@@ -152,7 +152,8 @@ async def _measure(root: Path, only: str) -> dict[str, object]:
             "ends": sorted({type(end).__name__ for run in runs for end in run.ends}),
             "viewers": asdict(silences(evidence)),
             "checks": sum(running.verdict.checks.values()),
-            "violations": running.verdict.violations,
+            "violations": running.broken,
+            "late_or_unpurged": len(running.verdict.violations) - len(running.broken),
         }
 
 

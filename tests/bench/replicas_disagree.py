@@ -1,4 +1,4 @@
-"""Whether a killed node forgets purges, as nats-server 2.15.1 does: `.venv/bin/python tests/bench/replicas_disagree.py`.
+"""Whether a killed node forgets purges (nats-server 2.15.1 does): `.venv/bin/python tests/bench/replicas_disagree.py`.
 
 About a minute a round (`--rounds`); prints after each kill how many messages each node of three holds. Three different
 numbers at the end, with nothing under way any more, are replicas that disagree.

@@ -33,6 +33,7 @@ LONG, SHORT = "/count 250 20", "/count 5 20"
 FLOWS, FLOWS_S = 40, 180.0
 POST_S = 12.0
 READY_S = 180.0
+_LATE = " s after what hit it"
 _ENDS = (RunCompleted, RunFailed, RunRequiresAction)
 
 
@@ -132,6 +133,15 @@ class Disturbed(Conductor):
         """What reads the logs meanwhile."""
         assert self._recorder is not None, "it has not begun"
         return self._recorder
+
+    @property
+    def broken(self) -> list[tuple[str, str]]:
+        """The violations, without those that are the server's or the machine's.
+
+        A node that was killed may hold again what was purged (docs/nats.md); and how long runs take says how busy the
+        machine is.
+        """
+        return [found for found in self.verdict.violations if found[0] != "PURGE" and _LATE not in found[1]]
 
     async def flows(self) -> None:
         """Wait until every thread has more."""
