@@ -27,11 +27,14 @@ class Wires:
 
     def cut(self, name: str) -> None:
         """Have nothing pass any more between a node and the others."""
-        self.loop.call_soon_threadsafe(lambda: [self._open[pair].clear() for pair in self._open if name in pair])
+        for pair, gate in self._open.items():
+            if name in pair:
+                self.loop.call_soon_threadsafe(gate.clear)
 
     def heal(self) -> None:
         """Have everything pass, what was held first."""
-        self.loop.call_soon_threadsafe(lambda: [gate.set() for gate in self._open.values()])
+        for gate in self._open.values():
+            self.loop.call_soon_threadsafe(gate.set)
 
     async def _serve(self, pair: Pair, port: int) -> None:
         gate = self._open[pair] = asyncio.Event()
