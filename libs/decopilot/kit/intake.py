@@ -8,13 +8,12 @@ import structlog
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
 from faststream.nats.annotations import NatsMessage
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
 Handler = Callable[[NatsMessage], Awaitable[None]]
-Answerer = Callable[[Msg], Awaitable[bytes]]
+Answerer = Callable[[NatsMessage], Awaitable[bytes]]
 
 PULL_S = 0.5
 """How long one pull waits: what a lost one costs after the broker's restart, and what leaving may take."""
@@ -61,35 +60,32 @@ class Desk:
     """Answers the requests on a subject."""
 
     def __init__(self, broker: NatsBroker, subject: str, queue: str, answerer: Answerer, workers: int) -> None:
-        self._broker = broker
-        self._subject, self._queue = subject, queue
+        # FastStream's own workers leave unanswered what waits for a free one when the service leaves.
+        self._subscriber = broker.subscriber(subject, queue, no_reply=True)
+        self._subscriber(self._take)
         self._answerer = answerer
         self._crew = Crew(workers)
-        self._subscription: Subscription | None = None
 
-    async def start(self) -> None:
-        """Listen."""
-        # FastStream's own subscriber hands each message to a thread and back before its handler has it, and leaves
-        # unanswered what waits for a free worker when the service leaves.
-        connection = self._broker.connection
-        self._subscription = await connection.subscribe(self._subject, queue=self._queue, cb=self._take)
+    def start(self) -> None:
+        """Do nothing: requests come by themselves."""
 
     async def leave(self) -> None:
         """Take no more requests, and answer those that came."""
-        if self._subscription is not None:
+        subscription = self._subscriber.subscription
+        if isinstance(subscription, Subscription):
             with suppress(NatsError):
-                await self._subscription.drain()  # type: ignore[no-untyped-call]  # nats-py ships no complete types
-            self._subscription = None
+                await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py ships no complete types
+            self._subscriber.subscription = None
         await self._crew.finish()
 
-    async def _take(self, message: Msg) -> None:
+    async def _take(self, message: NatsMessage) -> None:
         await self._crew.wait_for_hand()
         self._crew.put_to_work(self._answer(message))
 
-    async def _answer(self, message: Msg) -> None:
+    async def _answer(self, message: NatsMessage) -> None:
         answer = await self._answerer(message)
-        if message.reply:
-            await message.respond(answer)
+        if message.raw_message.reply:
+            await message.raw_message.respond(answer)
 
 
 class Queue:
@@ -131,7 +127,7 @@ class Queue:
         self._leaving = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Begin to pull."""
         self._work = asyncio.create_task(self._pull_and_work(), name=f"queue {self._consumer}")
 

@@ -75,7 +75,7 @@ class Messaging:
 
         async def enter() -> None:
             for intake in self._intakes:
-                await intake.start()
+                intake.start()
             self._started = True
             log.info("service_started", instance=self._settings.instance, version=version("decopilot"))
 

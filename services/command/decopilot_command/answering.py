@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from nats.aio.msg import Msg
+from faststream.nats.annotations import NatsMessage
 from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
@@ -27,15 +27,15 @@ RESERVE_BYTES = 64 * 1024
 log = structlog.get_logger()
 
 
-def answering(wish: Wish[Any], *, max_payload_bytes: int) -> Callable[[Msg], Awaitable[bytes]]:
+def answering(wish: Wish[Any], *, max_payload_bytes: int) -> Callable[[NatsMessage], Awaitable[bytes]]:
     """Make the handler of a kind of request: decode, grant, encode what came of it."""
 
-    async def answer(message: Msg) -> bytes:
+    async def answer(message: NatsMessage) -> bytes:
         began = time.perf_counter()
-        if len(message.data) > max_payload_bytes - RESERVE_BYTES:
+        if len(message.body) > max_payload_bytes - RESERVE_BYTES:
             reply: Reply = Refused(code="body_too_large", detail=TOO_LARGE)
         else:
-            reply = await _answer(wish, message.data, message.headers or {})
+            reply = await _answer(wish, message.body, message.headers)
         COMMAND.record(time.perf_counter() - began, {"command": wish.name, "outcome": _outcome(reply)})
         return reply.model_dump_json().encode()
 
