@@ -34,10 +34,12 @@ class Messaging:
         self._settings = settings
         self._lifeline = Lifeline(settings, f"{name}-messaging", client=self._connection)
         # Bodies are decoded by their handlers, which say what is wrong with them; FastStream would answer nothing.
+        # Parameters are not resolved by their types: for that each message would go to a thread and back.
         self.broker = NatsBroker(
             settings.nats_servers,
             logger=None,
             decoder=_undecoded,
+            apply_types=False,
             security=_security(**self._lifeline.security),
             **self._lifeline.manners,
         )
@@ -111,8 +113,8 @@ def _security(
     return NatsUserPassword(user, password, ssl_context=tls, tls_handshake_first=tls_handshake_first)
 
 
-async def _undecoded(message: StreamMessage[Any]) -> bytes:
-    return bytes(message.body)
+async def _undecoded(message: StreamMessage[Any]) -> StreamMessage[Any]:
+    return message
 
 
 class _Program(FastStream):
