@@ -5,7 +5,7 @@ import os
 import secrets
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,10 @@ from nats.js.errors import APIError
 from rich.console import Console
 
 from decopilot.cli.broker import EmbeddedBroker, broker_environment
+from decopilot.cli.chaos.faults.ways import Way, way_to
+from decopilot.cli.chaos.sabotage import Breakage
+from decopilot.cli.chaos.schedule import Fault
+from decopilot.cli.chaos.waylaying import on_way
 from decopilot.cli.crew import Crew
 from decopilot.cli.logs import Journal
 from decopilot.cli.plan import service_programs
@@ -31,6 +35,8 @@ from decopilot.log.topology import Sizes, provision
 SCALE = {"gateway": 2, "command": 2, "runner": 3, "reactor": 2}
 READY_S, AGAIN_S = 120.0, 0.5
 HOURS = 24 * 30
+LANES = 4
+"""So many ways lead to each gateway: what befalls one hits a part of its clients."""
 LOG = "chaos.log"
 
 
@@ -42,7 +48,10 @@ class Embedded:
     settings: Settings
     secret: str
     crew: Crew
-    doors: list[str] = field(default_factory=list)
+    ways: dict[str, list[Way]] = field(default_factory=dict)
+    """Those of each copy to the brokers, by its name such as `runner#2`."""
+    lanes: list[Way] = field(default_factory=list)
+    """Those of clients to the gateways."""
 
     @property
     def operator(self) -> Settings:
@@ -57,6 +66,25 @@ class Embedded:
     def token(self, org: str, user: str) -> str:
         """A token of an owner of an org."""
         return issue_token(self.secret, org=org, user=user, role=Role.OWNER, hours=HOURS, now=datetime.now(UTC))
+
+    @property
+    def doors(self) -> tuple[str, ...]:
+        """The URLs that clients go in by."""
+        return tuple(f"http://{lane.address}" for lane in self.lanes)
+
+    def breaks(self, fault: Fault, targets: Sequence[int]) -> Breakage | None:
+        """Make a fault of the network; those that can't be there now are left out."""
+        if fault.service == "viewers":
+            number = fault.index % len(self.lanes)
+            lane = self.lanes[number]
+            # What nobody goes over can't be cut.
+            needs = fault.blow in {"CUT", "HALF-OPEN"}
+            return None if needs and not lane.connections else Breakage(0, on_way(fault, f"lane {number}", [lane]))
+        names = {process.pid: f"{process.service}#{process.index}" for process in self.processes()}
+        for pid in targets:
+            if pid in names:
+                return Breakage(pid, on_way(fault, names[pid], self.ways[names[pid]]))
+        return None
 
     def processes(self) -> Sequence[ProcessInfo]:
         """What runs."""
@@ -90,7 +118,7 @@ async def embedded(
     brokers = _brokers(folder, nodes, passwords)
     with (folder / LOG).open("a", encoding="utf-8") as log:
         journal = Journal(Console(file=log, width=1_000, highlight=False, markup=False, emoji=False))
-        async with asyncio.TaskGroup() as tasks:
+        async with AsyncExitStack() as ending, asyncio.TaskGroup() as tasks:
             crew = Crew(tasks, journal, lambda: None)
             settings = _settings(brokers, OPERATOR, passwords) | {"replicas": nodes}
             ground = Embedded(folder, Settings.model_validate(settings), secrets.token_urlsafe(32), crew)
@@ -98,7 +126,7 @@ async def embedded(
                 await crew.ready([crew.start(program) for program in _servers(brokers)], READY_S)
                 await _provision(ground.settings)
                 told = (environment or {}) | {"DECOPILOT_DEMO_DIR": str(ground.notes.parent)}
-                programs = await _services(brokers, passwords, ground.secret, scale, told)
+                programs = await _services(ground, brokers, passwords, scale, told, ending)
                 await crew.ready([crew.start(program) for program in programs], READY_S)
                 yield ground
             finally:
@@ -169,24 +197,29 @@ async def _provision(settings: Settings) -> None:
 
 
 async def _services(
+    ground: Embedded,
     brokers: Sequence[EmbeddedBroker],
     passwords: Mapping[str, str],
-    secret: str,
     scale: Mapping[str, int],
     told: Mapping[str, str],
+    ending: AsyncExitStack,
 ) -> list[Program]:
-    """Make the programs of all copies."""
+    """Make the programs of all copies, each with ways of its own to the brokers, and the ways of clients to gateways."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(NOT_HANDED_ON)}
 
     def environment(service: str) -> dict[str, str]:
-        own = {"DECOPILOT_JWT_SECRET": secret} if service == "gateway" else {}
+        own = {"DECOPILOT_JWT_SECRET": ground.secret} if service == "gateway" else {}
         ours = {"DECOPILOT_LOG_FORMAT": "json", "DECOPILOT_PATH_PREFIX": "", "PYTHONUNBUFFERED": "1"}
         return kept | UNLIMITED | ours | dict(told) | own
 
     taken = {port for broker in brokers for port in (broker.port, broker.monitor_port)}
     programs = []
     for program in service_programs(scale, random_port(taken), taken, environment):
-        url = ",".join(broker.url for broker in brokers)
+        ways = [await ending.enter_async_context(way_to(broker.port)) for broker in brokers]
+        ground.ways[program.name] = ways
+        if program.service == "gateway":
+            ground.lanes += [await ending.enter_async_context(way_to(program.port)) for _ in range(LANES)]
+        url = ",".join(f"nats://{way.address}" for way in ways)
         login = broker_environment(url, program.service, passwords[program.service])
         programs.append(replace(program, environment={**program.environment, **login}))
     return programs
