@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from decopilot.cli.chaos.doors import Doors
-from decopilot.cli.chaos.evidence import Evidence, Limits
+from decopilot.cli.chaos.evidence import Evidence, Limits, marks_in
 from decopilot.cli.chaos.judging_runs import driver_of
 from decopilot.cli.chaos.ledger import Ledger
 from decopilot.cli.chaos.recorder import Recorder, whole
@@ -72,7 +72,7 @@ class Conductor:
         self._schedule = schedule
         self._limits = limits
         self._notes = notes
-        self._verdict = verdict
+        self.verdict = verdict
         self._names = [plan.name for plan in schedule.threads]
 
     async def conduct(self) -> Evidence:
@@ -98,6 +98,7 @@ class Conductor:
                 Stream("watch", doors, self._chance(f"watcher/{number}"), (0.3, 8.0), (0.0, 0.5))
                 for number in range(WATCHERS)
             ]
+            marks = marks_in(self._notes)
             evidence = Evidence(self._limits, Ledger(), saboteur.hits, viewers, watchers, recorder)
             self.evidence, self.phase = evidence, "load and faults"
 
@@ -129,7 +130,8 @@ class Conductor:
             self.phase = "waiting for what is to end"
             await self._quiet(evidence, doors)
             self.phase = "reading what there is"
-            await evidence.gather(self._names, doors, self._notes)
+            await evidence.gather(self._names, doors)
+            evidence.notes = marks_in(self._notes)[len(marks) :]
             evidence.failures += saboteur.failures
             await recorder.forget()
         return evidence
@@ -188,7 +190,7 @@ class Conductor:
             if clock() >= deadline:
                 break
             await asyncio.sleep(LOOK_S)
-        self._verdict.check(promise, not found, f"for {deadline_s:g} s these {what}: {found}")
+        self.verdict.check(promise, not found, f"for {deadline_s:g} s these {what}: {found}")
 
     async def _probe(self, evidence: Evidence, doors: Doors) -> None:
         """Come with cursors whose frames are gone."""

@@ -70,8 +70,8 @@ class Evidence:
     first_after: dict[tuple[str, str], list[Event]] = field(default_factory=dict)
     """What a viewer with a cursor that was purged got first, by thread and cursor."""
 
-    async def gather(self, names: Sequence[str], doors: Doors, notes: Path) -> None:
-        """Read the logs, the views, what the gateways show, and what the tools did."""
+    async def gather(self, names: Sequence[str], doors: Doors) -> None:
+        """Read the logs, the views, and what the gateways show."""
         store = self.recorder.store
         self.conflicts = self.recorder.conflicts
         await self.recorder.read_frames()
@@ -90,7 +90,6 @@ class Evidence:
             for stored in await whole(store, subjects.WATCH_STREAM, subjects.watch_of_thread(org, ThreadId(name))):
                 self.watch.append(WatchEvent(stored.sequence, json.loads(stored.data)))
         self.watch.sort(key=lambda event: event.sequence)
-        self.notes = _lines(notes)
         views = Views(store)
         for name, thread in self.threads.items():
             self.views[name], _ = await views.read_thread(org, ThreadId(name))
@@ -106,5 +105,6 @@ class Evidence:
                 self.shown[name, url] = await doors.call_url("GET", path)
 
 
-def _lines(notes: Path) -> list[dict[str, str]]:
+def marks_in(notes: Path) -> list[dict[str, str]]:
+    """Read the marks that tools have left."""
     return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []

@@ -4,8 +4,8 @@ import asyncio
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -116,7 +116,7 @@ async def embedded(
     folder.mkdir(parents=True, exist_ok=True)
     passwords = {user: secrets.token_urlsafe(32) for user in USERS}
     brokers = _brokers(folder, nodes, passwords)
-    with (folder / LOG).open("a", encoding="utf-8") as log:
+    with _one_error(), (folder / LOG).open("a", encoding="utf-8") as log:
         journal = Journal(Console(file=log, width=1_000, highlight=False, markup=False, emoji=False))
         async with AsyncExitStack() as ending, asyncio.TaskGroup() as tasks:
             crew = Crew(tasks, journal, lambda: None)
@@ -133,6 +133,17 @@ async def embedded(
                 await crew.stop()
                 for broker in brokers:
                     broker.release()
+
+
+@contextmanager
+def _one_error() -> Iterator[None]:
+    """Raise what was raised among tasks as it was, if it was one thing."""
+    try:
+        yield
+    except BaseExceptionGroup as errors:
+        if len(errors.exceptions) == 1:
+            raise errors.exceptions[0] from None
+        raise
 
 
 def _brokers(folder: Path, nodes: int, passwords: Mapping[str, str]) -> list[EmbeddedBroker]:
