@@ -280,9 +280,7 @@ def _watch_log(thread: ThreadTruth, evidence: Evidence, verdict: Verdict) -> Non
 def _watcher(evidence: Evidence, seen: list[Any], verdict: Verdict) -> None:
     # Whoever watches an org hears of all of its threads, of others' too.
     heard = [
-        event
-        for event in seen
-        if event.name != "connected" and json.loads(event.data)["subject"] in evidence.threads
+        event for event in seen if event.name != "connected" and json.loads(event.data)["subject"] in evidence.threads
     ]
     for event in seen:
         if event.name == "connected" and event is not seen[0] and event.id != "0":

@@ -25,6 +25,7 @@ from decopilot.cli.chaos.schedule import (
 from decopilot.cli.chaos.stopping import comes
 
 PATIENCE_S = 20.0
+ASK_AGAIN = {429, 503}
 ATTENTION_S = 6.0
 """So long a user looks whether they are asked something."""
 GONE = "thread_not_found"
@@ -56,7 +57,7 @@ class User:
         seed: int,
         doors: Doors,
         rival: Doors,
-        stranger: Doors,
+        stranger: Doors | None,
         newest_event: Callable[[], int],
         attach: Callable[[str, str, bool], None],
         stopping: asyncio.Event,
@@ -149,10 +150,11 @@ class User:
         while clock() < deadline:
             answer = await (doors or self._doors).call(chance, method, rest, body)
             self._ledger.answers["none" if answer is None else f"{wish} {answer.status} {answer.code}".strip()] += 1
-            if answer is not None and answer.status != 503:
+            if answer is not None and answer.status not in ASK_AGAIN:
                 self._judge(wish, answer)
                 return answer
-            on_doubt()
+            if answer is None or answer.status != 429:
+                on_doubt()
             await asyncio.sleep(chance.uniform(0.05, 0.6))
         return None
 
@@ -237,6 +239,8 @@ class User:
             self._attach(self._plan.name, cursor, action.rewind)
 
     async def _trespass(self, action: Trespass, chance: random.Random) -> None:
+        if self._stranger is None:
+            return
         method, rest, body = (
             ("GET", self._path, None),
             ("GET", f"{self._path}/messages", None),
