@@ -10,11 +10,11 @@ from typing import Any
 import aiohttp
 
 from decopilot.cli.chaos.doors import Doors
-from decopilot.cli.chaos.evidence import Evidence, Limits
+from decopilot.cli.chaos.evidence import Evidence, Limits, marks_in
 from decopilot.cli.chaos.judging_runs import driver_of
 from decopilot.cli.chaos.ledger import Ledger
-from decopilot.cli.chaos.recorder import CHUNKS, Recorder, whole
-from decopilot.cli.chaos.sabotage import Ground, Saboteur
+from decopilot.cli.chaos.recorder import Recorder, whole
+from decopilot.cli.chaos.sabotage import Break, Ground, Saboteur, nothing_else
 from decopilot.cli.chaos.schedule import WATCHERS, Schedule
 from decopilot.cli.chaos.truth import ThreadTruth, position_of, truths
 from decopilot.cli.chaos.users import User
@@ -51,16 +51,32 @@ async def background() -> AsyncIterator[Start]:
 class Conductor:
     """Runs a schedule against a ground; what could not be waited for is a violation already."""
 
-    def __init__(self, ground: Ground, schedule: Schedule, limits: Limits, notes: Path, verdict: Verdict) -> None:
+    def __init__(
+        self,
+        ground: Ground,
+        schedule: Schedule,
+        limits: Limits,
+        notes: Path,
+        verdict: Verdict,
+        *,
+        breaks: Break = nothing_else,
+        doors: tuple[str, ...] = (),
+        stopping: asyncio.Event | None = None,
+    ) -> None:
+        self.evidence: Evidence | None = None
+        self.phase = "begins"
+        self._breaks = breaks
+        self._doors_at = doors
+        self._stopping = asyncio.Event() if stopping is None else stopping
         self._ground = ground
         self._schedule = schedule
         self._limits = limits
         self._notes = notes
-        self._verdict = verdict
+        self.verdict = verdict
         self._names = [plan.name for plan in schedule.threads]
 
     async def conduct(self) -> Evidence:
-        """Do it all."""
+        """Do it all; once everything is to stop, only what was begun is waited for."""
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with (
             connected(self._ground.operator, "chaos") as nc,
@@ -68,8 +84,8 @@ class Conductor:
             aiohttp.ClientSession(connector=connector) as session,
             background() as start,
         ):
-            recorder = Recorder(store)
-            saboteur = Saboteur(self._ground, self._notes, lambda: self._drivers(recorder))
+            recorder = Recorder(store, frozenset(self._names), replicas=self._ground.operator.replicas)
+            saboteur = Saboteur(self._ground, self._notes, lambda: self._drivers(recorder), self._breaks)
             await recorder.listen()
             start(recorder.follow())
             doors, rival, stranger = await self._doors(session)
@@ -82,7 +98,9 @@ class Conductor:
                 Stream("watch", doors, self._chance(f"watcher/{number}"), (0.3, 8.0), (0.0, 0.5))
                 for number in range(WATCHERS)
             ]
+            marks = marks_in(self._notes)
             evidence = Evidence(self._limits, Ledger(), saboteur.hits, viewers, watchers, recorder)
+            self.evidence, self.phase = evidence, "load and faults"
 
             def attach(thread: str, cursor: str, rewind: bool) -> None:  # noqa: FBT001  as users call it
                 name = f"{thread}/behind-{len(evidence.ledger.snapshots)}"
@@ -100,6 +118,7 @@ class Conductor:
                     stranger=stranger,
                     newest_event=lambda: recorder.newest_event,
                     attach=attach,
+                    stopping=self._stopping,
                 )
                 for plan in self._schedule.threads
             ]
@@ -108,14 +127,19 @@ class Conductor:
             await asyncio.gather(self._disturb(saboteur, doors, recorder), *(user.act() for user in users))
             for stream in (*watchers, *(viewer.stream for viewer in viewers)):
                 stream.settled.set()
+            self.phase = "waiting for what is to end"
             await self._quiet(evidence, doors)
-            await evidence.gather(self._names, doors, self._notes)
+            self.phase = "reading what there is"
+            await evidence.gather(self._names, doors)
+            evidence.notes = marks_in(self._notes)[len(marks) :]
+            evidence.failures += saboteur.failures
+            await recorder.forget()
         return evidence
 
     async def _disturb(self, saboteur: Saboteur, doors: Doors, recorder: Recorder) -> None:
         """Do what the promises are to hold against."""
         del doors, recorder
-        await saboteur.strike_all(self._schedule.faults)
+        await saboteur.strike_all(self._schedule.faults, self._stopping)
 
     def _drivers(self, recorder: Recorder) -> dict[str, int]:
         return {
@@ -129,7 +153,7 @@ class Conductor:
 
     async def _doors(self, session: aiohttp.ClientSession) -> Sequence[Doors]:
         gateways = (process for process in self._ground.processes() if process.service == "gateway")
-        urls = tuple(f"http://127.0.0.1:{gateway.port}" for gateway in gateways)
+        urls = self._doors_at or tuple(f"http://127.0.0.1:{gateway.port}" for gateway in gateways)
         people = (("local", "me"), ("local", "bob"), ("elsewhere", "eve"))
         return [Doors(session, urls, await asyncio.to_thread(self._ground.token, *who)) for who in people]
 
@@ -166,13 +190,18 @@ class Conductor:
             if clock() >= deadline:
                 break
             await asyncio.sleep(LOOK_S)
-        self._verdict.check(promise, not found, f"for {deadline_s:g} s these {what}: {found}")
+        self.verdict.check(promise, not found, f"for {deadline_s:g} s these {what}: {found}")
 
     async def _probe(self, evidence: Evidence, doors: Doors) -> None:
         """Come with cursors whose frames are gone."""
         chance = self._chance("probes")
-        stored = {one.sequence for one in await whole(evidence.recorder.store, subjects.CHUNKS_STREAM, CHUNKS)}
-        gone = [frame for sequence, frame in sorted(evidence.recorder.frames.items()) if sequence not in stored]
+        recorder = evidence.recorder
+        stored = {
+            one.sequence
+            for name in self._names
+            for one in await whole(recorder.store, subjects.CHUNKS_STREAM, recorder.chunks_of(name))
+        }
+        gone = [frame for sequence, frame in sorted(recorder.frames.items()) if sequence not in stored]
         for frame in chance.sample(gone, min(PROBES, len(gone))):
             if frame.thread in evidence.ledger.deleting:
                 continue

@@ -32,6 +32,7 @@ class Doors:
     session: aiohttp.ClientSession
     urls: tuple[str, ...]
     token: str
+    org: str = ORG
 
     @property
     def headers(self) -> dict[str, str]:
@@ -40,7 +41,7 @@ class Doors:
 
     def url(self, chance: random.Random, rest: str) -> str:
         """Make the URL of an org's path at some gateway."""
-        return f"{chance.choice(self.urls)}/{ORG}/{rest}"
+        return f"{chance.choice(self.urls)}/{self.org}/{rest}"
 
     async def call(self, chance: random.Random, method: str, rest: str, body: object = None) -> Answer | None:
         """Call; None where nobody can tell what came of it."""

@@ -1,5 +1,6 @@
 """Judging threads: what their events promise, what was said to clients of them, and what follows from them."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -277,7 +278,12 @@ def _watch_log(thread: ThreadTruth, evidence: Evidence, verdict: Verdict) -> Non
 
 
 def _watcher(evidence: Evidence, seen: list[Any], verdict: Verdict) -> None:
-    heard = [event for event in seen if event.name != "connected"]
+    # Whoever watches an org hears of all of its threads, of others' too.
+    heard = [
+        event
+        for event in seen
+        if event.name != "connected" and json.loads(event.data)["subject"] in evidence.threads
+    ]
     for event in seen:
         if event.name == "connected" and event is not seen[0] and event.id != "0":
             verdict.check("WATCH", b'"resumed":true' in event.data, f"a watcher could not resume: {event}")

@@ -22,6 +22,7 @@ from decopilot.cli.chaos.schedule import (
     Trespass,
     Withdraw,
 )
+from decopilot.cli.chaos.stopping import comes
 
 PATIENCE_S = 20.0
 ATTENTION_S = 6.0
@@ -58,6 +59,7 @@ class User:
         stranger: Doors,
         newest_event: Callable[[], int],
         attach: Callable[[str, str, bool], None],
+        stopping: asyncio.Event,
     ) -> None:
         self._plan = plan
         self._ledger = ledger
@@ -65,16 +67,18 @@ class User:
         self._doors, self._rival, self._stranger = doors, rival, stranger
         self._newest_event = newest_event
         self._attach = attach
+        self._stopping = stopping
         self._path = f"decopilot/threads/{plan.name}"
         self._is_created = False
 
     async def act(self) -> None:
-        """Do everything at its time, each thing by itself."""
+        """Do everything at its time, each thing by itself; begin nothing more once everything is to stop."""
         clock = asyncio.get_running_loop().time
         began = clock()
         async with asyncio.TaskGroup() as tasks:
             for number, action in enumerate(self._plan.actions):
-                await asyncio.sleep(max(0.0, began + action.at_s - clock()))
+                if not await comes(began + action.at_s, self._stopping):
+                    return
                 chance = random.Random(f"{self._seed}/{self._plan.name}/{number}")
                 tasks.create_task(self._do(action, chance), name=f"{self._plan.name} {action}")
 
