@@ -31,7 +31,9 @@ def chaos(
     ] = 60,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, show_default="drawn, and told", help="What all is drawn from: the same, the same schedule."),
+        typer.Option(
+            min=0, show_default="drawn, and told", help="What all is drawn from: the same, the same schedule."
+        ),
     ] = None,
     faults: Annotated[
         list[str] | None,
@@ -43,16 +45,21 @@ def chaos(
         ),
     ] = None,
     intensity: Annotated[
-        float, typer.Option(min=0.05, max=3, help="How many faults: at 2 twice as many as at 1, which are 2 to 3 a second.")
+        float,
+        typer.Option(min=0.05, max=3, help="How many faults: at 2 twice as many as at 1, which are 2 to 3 a second."),
     ] = 1,
     nodes: Annotated[int, typer.Option(help="Servers of NATS: 1, or 3 for a cluster that keeps three copies.")] = 1,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all that was found here.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all that was found here.")
+    ] = None,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page with plots here; it needs no other file.")
     ] = None,
     keep: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Run in this new folder, and keep it: the brokers' data, the log of all processes."),
+        typer.Option(
+            metavar="DIR", help="Run in this new folder, and keep it: the brokers' data, the log of all processes."
+        ),
     ] = None,
 ) -> None:
     """Break things at random and see whether every promise is kept."""
@@ -62,7 +69,7 @@ def chaos(
     from decopilot.cli.chaos.rounds import carry_out  # noqa: PLC0415 - as above
 
     if nodes not in {1, 3}:
-        raise typer.BadParameter("1 or 3.", param_hint="--nodes")  # noqa: EM101, TRY003  typer's own way
+        raise typer.BadParameter("1 or 3.", param_hint="--nodes")  # noqa: TRY003  typer's own way
     drawn = secrets.randbelow(1_000_000) if seed is None else seed
     orders = Orders(seconds, drawn, kinds_of(faults or ()), intensity, nodes, json_file, html, keep)
     try:

@@ -69,9 +69,7 @@ def chosen(families: Sequence[Family], kinds: Sequence[str]) -> tuple[Family, ..
     found = (
         replace(
             family,
-            blows=tuple(
-                one for one in family.blows if {family.name, one[1], one[2].lower()} & set(kinds)
-            ),
+            blows=tuple(one for one in family.blows if {family.name, one[1], one[2].lower()} & set(kinds)),
         )
         for family in families
     )

@@ -16,12 +16,10 @@ from pathlib import Path
 from rich.console import Console
 
 from decopilot.cli.chaos.conducting import Conductor
-from decopilot.cli.chaos.evidence import Evidence, Limits
+from decopilot.cli.chaos.evidence import Limits
 from decopilot.cli.chaos.ground import LOG, embedded
 from decopilot.cli.chaos.joining import joined
-from decopilot.cli.chaos.judging_runs import judge_runs
-from decopilot.cli.chaos.judging_threads import judge_threads
-from decopilot.cli.chaos.judging_viewers import judge_viewers
+from decopilot.cli.chaos.judging import judge
 from decopilot.cli.chaos.orders import FAMILIES, Orders, chosen
 from decopilot.cli.chaos.outcome import Outcome
 from decopilot.cli.chaos.progress import Progress
@@ -66,13 +64,6 @@ class Interruption:
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
-
-
-def judge(evidence: Evidence, verdict: Verdict) -> None:
-    """Judge everything."""
-    judge_runs(evidence, verdict)
-    judge_threads(evidence, verdict)
-    judge_viewers(evidence, verdict)
 
 
 async def run_rounds(orders: Orders, site: Site, interruption: Interruption, progress: Progress) -> Outcome:
