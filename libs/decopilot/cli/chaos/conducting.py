@@ -76,7 +76,7 @@ class Conductor:
         self._limits = limits
         self._notes = notes
         self.verdict = verdict
-        self._names = [plan.name for plan in schedule.threads]
+        self._names = schedule.names
 
     async def conduct(self) -> Evidence:
         """Do it all; once everything is to stop, only what was begun is waited for."""

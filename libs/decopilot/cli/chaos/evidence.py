@@ -1,5 +1,6 @@
 """The evidence: everything that is judged, gathered once all is quiet, so that judging is a matter of reading."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -46,6 +47,17 @@ class WatchEvent:
     told: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A file as a gateway served it: its status, and the SHA-256 of what came."""
+
+    thread: str
+    filename: str
+    url: str
+    status: int | None
+    digest: str
+
+
 @dataclass(slots=True)
 class Evidence:
     """What everybody saw, and what there is."""
@@ -63,6 +75,7 @@ class Evidence:
     messages: dict[tuple[str, str], UIMessage | None] = field(default_factory=dict)
     histories: dict[tuple[str, str], Answer | None] = field(default_factory=dict)
     shown: dict[tuple[str, str], Answer | None] = field(default_factory=dict)
+    files: list[Served] = field(default_factory=list)
     watch: list[WatchEvent] = field(default_factory=list)
     notes: list[dict[str, str]] = field(default_factory=list)
     has_marks: bool = True
@@ -105,6 +118,19 @@ class Evidence:
                 path = f"{url}/{doors.org}/decopilot/threads/{name}"
                 self.histories[name, url] = await doors.call_url("GET", f"{path}/messages")
                 self.shown[name, url] = await doors.call_url("GET", path)
+        await self._read_files(doors)
+
+    async def _read_files(self, doors: Doors) -> None:
+        """Read every file that is stored, and every one that a history shows, each at another gateway."""
+        found = {(one.thread, one.filename, one.url) for one in self.ledger.uploads.values()}
+        for (name, _), answer in self.histories.items():
+            for message in () if answer is None else answer.body.get("messages", ()):
+                parts = (part for part in message["parts"] if part["type"] == "file")
+                found |= {(name, part["filename"], part["url"]) for part in parts}
+        for number, (name, filename, path) in enumerate(sorted(found)):
+            url = f"{doors.urls[number % len(doors.urls)]}{path}"
+            status, content = await doors.fetch(url) or (None, b"")
+            self.files.append(Served(name, filename, url, status, hashlib.sha256(content).hexdigest()))
 
 
 def marks_in(notes: Path) -> list[dict[str, str]]:

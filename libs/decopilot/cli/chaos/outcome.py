@@ -10,7 +10,6 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, computed_field
 
 UNDISTURBED = "no fault"
 """The kind of a recovery that no fault preceded."""
-SCHEMA = 1
 
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -111,7 +110,7 @@ class Outcome(Part):
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
-    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
+    schema_version: Literal[1] = Field(default=1, alias="schema")
     seed: int
     seconds: Seconds
     started_at: AwareDatetime

@@ -43,6 +43,9 @@ KNOWN = {
     "VIEWS": Promised("In the end the views say what the log says."),
     "HISTORY": Promised("In the end every gateway shows what the log says."),
     "WATCH": Promised("Every watch event is told once, in order, to everybody who watches."),
+    "BRANCH": Promised("A fork begins with what its source held; an answer made anew takes the place of the old one."),
+    "FILES": Promised("A file that is stored is served as it was, a fork's copies too."),
+    "ARCHIVE": Promised("What was put aside, or taken back, is shown so."),
     "PURGE": Promised("Of a run that ended its last frame is left, and nothing else."),
     "DELETE": Promised("Of a deleted thread nothing is left that it held."),
 }

@@ -17,12 +17,9 @@ import structlog
 from rich.console import Console
 
 from decopilot.cli.chaos.conducting import Conductor
-from decopilot.cli.chaos.evidence import Evidence
 from decopilot.cli.chaos.ground import LOG
 from decopilot.cli.chaos.joining import joined
-from decopilot.cli.chaos.judging_runs import judge_runs
-from decopilot.cli.chaos.judging_threads import judge_threads
-from decopilot.cli.chaos.judging_viewers import judge_viewers
+from decopilot.cli.chaos.judging import judge
 from decopilot.cli.chaos.orders import Orders
 from decopilot.cli.chaos.outcome import Outcome
 from decopilot.cli.chaos.progress import Progress
@@ -70,13 +67,6 @@ class Interruption:
                 loop.remove_signal_handler(number)
 
 
-def judge(evidence: Evidence, verdict: Verdict) -> None:
-    """Judge everything."""
-    judge_runs(evidence, verdict)
-    judge_threads(evidence, verdict)
-    judge_viewers(evidence, verdict)
-
-
 async def run_rounds(orders: Orders, site: Site, interruption: Interruption, progress: Progress) -> Outcome:
     """Do all rounds, or those until it is stopped; the outcome is that of all of them."""
     count = max(1, math.ceil(orders.seconds / ROUND_S))
@@ -97,7 +87,7 @@ async def run_rounds(orders: Orders, site: Site, interruption: Interruption, pro
                 families=site.families,
                 intensity=orders.intensity,
             )
-            names += [thread.name for thread in schedule.threads]
+            names += schedule.names
             verdict = Verdict()
             conductor = Conductor(
                 site.ground,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from decopilot.cli.chaos.odds import INSTANT, PROCESSES, Blow, Family
+from decopilot.cli.chaos.wishes import ForkOff, Wish, wishes_of
 
 THREADS = 14
 WATCHERS = 3
@@ -125,6 +126,7 @@ class ThreadPlan:
     name: str
     actions: tuple[Action, ...]
     viewers: tuple[ViewerPlan, ...]
+    wishes: tuple[Wish, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,12 @@ class Schedule:
     seconds: float
     threads: tuple[ThreadPlan, ...] = ()
     faults: tuple[Fault, ...] = field(default=())
+
+    @property
+    def names(self) -> list[str]:
+        """All threads that there may be, then the forks of them."""
+        forks = (wish.thread for plan in self.threads for wish in plan.wishes if isinstance(wish, ForkOff))
+        return [*(plan.name for plan in self.threads), *forks]
 
 
 def draw(
@@ -202,7 +210,8 @@ def _thread(
     if is_deleted:
         actions.append(Delete(chance.uniform(0.3, 0.8) * seconds))
     actions.sort(key=lambda action: action.at_s)
-    return ThreadPlan(name, tuple(actions), tuple(_viewers(chance, name)) if is_watched else ())
+    viewers = tuple(_viewers(chance, name)) if is_watched else ()
+    return ThreadPlan(name, tuple(actions), viewers, wishes_of(seed, name, seconds))
 
 
 def _viewers(chance: random.Random, thread: str) -> Iterator[ViewerPlan]:

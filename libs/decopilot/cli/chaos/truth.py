@@ -20,8 +20,10 @@ from decopilot.contracts.events import (
 )
 from decopilot.contracts.frames import Cursor, Frame, Ranges
 from decopilot.contracts.ids import RunId
+from decopilot.contracts.messages import UIMessage
 from decopilot.domain.resuming import is_void
 from decopilot.domain.thread import INITIAL, ThreadState, evolve
+from decopilot.log.history import messages_of
 from decopilot.log.store import Stored
 
 Ended = RunCompleted | RunRequiresAction | RunFailed
@@ -50,6 +52,8 @@ class RunTruth:
     """What the store still holds of it."""
     markers: list[Frame] = field(default_factory=list)
     """What stands in the place of a deleted thread's run."""
+    question: UIMessage | None = None
+    """The user's message that it answers, now or anew."""
 
     @property
     def request(self) -> RunRequested | None:
@@ -74,8 +78,7 @@ class RunTruth:
     @property
     def text(self) -> str:
         """What the user asked."""
-        request = self.request
-        return "" if request is None or request.message is None else request.message.text
+        return "" if self.question is None else self.question.text
 
 
 @dataclass
@@ -156,9 +159,11 @@ def truths(names: Iterable[str], recorder: Recorder, stored_chunks: Iterable[Sto
     """Sort what was recorded by thread and run; `stored_chunks` is what the store holds in the end."""
     left = [frame_of(stored) for stored in stored_chunks]
     found = {name: ThreadTruth(name, [], [], set()) for name in names}
+    questions: dict[tuple[str, str | None], UIMessage] = {}
     for _, recorded in sorted(recorder.events.items()):
         thread = found[recorded.thread]
         thread.events.append(recorded)
+        questions |= {(thread.name, stored.message.id): stored.message for stored in messages_of(recorded)}
         run_id = getattr(recorded.event, "run_id", None)
         if run_id is None:
             continue
@@ -166,6 +171,8 @@ def truths(names: Iterable[str], recorder: Recorder, stored_chunks: Iterable[Sto
         run.events.append(recorded)
         if isinstance(recorded.event, RunRequested):
             run.requested = recorded
+            asked = recorded.event.message
+            run.question = questions.get((thread.name, recorded.event.regenerates)) if asked is None else asked
         if isinstance(recorded.event, Ended):
             run.ends.append(recorded.event)
     for _, frame in sorted(recorder.frames.items()):

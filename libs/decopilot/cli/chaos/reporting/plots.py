@@ -20,7 +20,7 @@ def timeline(outcome: Outcome) -> Element:
     """Draw what was stored, what was broken, and who got nothing, over one time."""
     kinds = sorted({fault.kind for fault in outcome.faults})
     ends = [outcome.seconds, *(fault.ended_s or fault.at_s for fault in outcome.faults)]
-    ends += [one.at_s for one in (*outcome.progress, *outcome.silences)]
+    ends += [one.at_s for one in outcome.progress] + [one.at_s for one in outcome.silences]
     last_s = max(*ends, 1.0)
     faults_y = TOP + PROGRESS + GAP
     silences_y = faults_y + ROW * len(kinds) + GAP
