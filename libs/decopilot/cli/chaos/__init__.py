@@ -14,19 +14,19 @@ WRONG_USE = 2
 # A paragraph a line: a line that is broken here would be broken there.
 HELP = (
     "Break things at random and see whether every promise is kept.\n\n"
-    "Starts NATS and copies of every service in a folder of its own, and has users, viewers and watchers at work with the "
-    "built-in demo model. Meanwhile it kills, stops and ends processes, parts services from the broker and viewers from "
-    "gateways, cuts, halves and slows connections, whenever the seed says. That goes in rounds of up to 90 s. Behind each, "
-    "all is mended, what was begun comes to its end, and everything that anybody was shown, told or promised is compared "
-    "with the log: what was acknowledged must be there, once, in order.\n\n"
+    "Starts NATS and copies of every service in a folder of its own, and has users, viewers and watchers at work with "
+    "the built-in demo model. Meanwhile it kills, stops and ends processes, parts services from the broker and viewers "
+    "from gateways, cuts, halves and slows connections, whenever the seed says. That goes in rounds of up to 90 s. "
+    "Behind each, all is mended, what was begun comes to its end, and everything that anybody was shown, told or "
+    "promised is compared with the log: what was acknowledged must be there, once, in order.\n\n"
     "Ctrl-C ends it early: all is mended, and what there is by then is judged. A second Ctrl-C ends it at once.\n\n"
     "With [bold]--target[/bold] it does that to a deployment of yours that runs the demo model, in threads of its own, "
-    "which it deletes in the end. Faults are then those between its viewers and your gateways, and commands of yours:\n\n"
+    "which it deletes in the end. Faults are then those between its viewers and your gateways, and your commands:\n\n"
     "decopilot chaos --target https://chat.example --secrets nats --fault 'runner-pod=kubectl delete pod -l app=runner "
     "--grace-period=0 --force'\n\n"
     "docs/chaos.md tells what each fault is, how each promise is checked, and what a target must be told.\n\n"
-    "Exit codes: 0 every promise was put to the test and kept; 1 one was broken, or nothing spoke of it; 2 can't be done "
-    "as asked; 130 ended by Ctrl-C."
+    "Exit codes: 0 every promise was put to the test and kept; 1 one was broken, or nothing spoke of it; 2 it can't be "
+    "done as asked; 130 ended by Ctrl-C."
 )
 TARGET = "A deployment of yours"
 
@@ -96,7 +96,8 @@ Commands = Annotated[
         "--fault",
         metavar="NAME=COMMAND",
         rich_help_panel=TARGET,
-        help="A fault of your own: the shell runs it now and then; NAME:undo=COMMAND ends it. May be given more than once.",
+        help="A fault of your own: the shell runs it now and then; NAME:undo=COMMAND ends it. May be given more than "
+        "once.",
     ),
 ]
 Data = Annotated[
@@ -138,7 +139,7 @@ def chaos(
     from decopilot.cli.chaos.rounds import carry_out  # noqa: PLC0415 - as above
 
     if nodes not in {1, 3}:
-        raise typer.BadParameter("1 or 3.", param_hint="--nodes")
+        raise typer.BadParameter("1 or 3.", param_hint="--nodes")  # noqa: TRY003  typer's own way
     said = Said(target or (), org, token, stranger, commands or (), secrets, data_dir, keep_threads)
     drawn = randbelow(1_000_000) if seed is None else seed
     try:

@@ -41,8 +41,8 @@ def aim_of(said: Said, environment: Mapping[str, str]) -> Aim | None:
     if not said.urls:
         if said.commands or said.keeps or said.secrets is not None or said.data_dir is not None:
             message = (
-                "--fault, --keep-threads, --secrets and --data-dir are for a --target: without one, chaos has a stack of "
-                "its own."
+                "--fault, --keep-threads, --secrets and --data-dir are for a --target: without one, chaos has a stack "
+                "of its own."
             )
             raise CliError(message)
         return None

@@ -90,6 +90,8 @@ class Conductor:
             recorder = Recorder(store, frozenset(self._names), OrgId(self._reach.org))
             saboteur = Saboteur(self._ground, self._notes, lambda: self._drivers(recorder), self._reach.breaks)
             await recorder.listen()
+            # What waits behind a person in threads of earlier rounds is looked after still.
+            kept = await _at_work(store, subjects.JANITOR_CONSUMER)
             start(recorder.follow())
             doors, rival, stranger = await self._doors(session)
             viewers = [
@@ -132,7 +134,7 @@ class Conductor:
             for stream in (*watchers, *(viewer.stream for viewer in viewers)):
                 stream.settled.set()
             self.phase = "waiting for what is to end"
-            await self._quiet(evidence, doors)
+            await self._quiet(evidence, doors, kept)
             self.phase = "reading what there is"
             await evidence.gather(self._names, doors)
             evidence.notes = marks_in(self._notes)[len(marks) :]
@@ -162,7 +164,7 @@ class Conductor:
         people = ((org, "me"), (org, "bob"), (ELSEWHERE, "eve"))
         return [Doors(session, urls, await asyncio.to_thread(self._ground.token, *who), org) for who in people]
 
-    async def _quiet(self, evidence: Evidence, doors: Doors) -> None:
+    async def _quiet(self, evidence: Evidence, doors: Doors, kept: int) -> None:
         recorder = evidence.recorder
 
         async def at_work() -> list[str]:
@@ -172,7 +174,7 @@ class Conductor:
             if self._reach.is_shared:
                 return [text async for text in _unpurged(recorder, self._truths(recorder))]
             queued = sum(len(thread.state.queue) for thread in self._truths(recorder))
-            return [text async for text in _undone(recorder.store, queued)]
+            return [text async for text in _undone(recorder.store, kept + queued)]
 
         async def behind() -> list[str]:
             tips = {thread.name: thread.tip for thread in self._truths(recorder)}
@@ -228,7 +230,12 @@ def _is_at_work(thread: ThreadTruth) -> bool:
     return state.active is not None or (bool(state.queue) and state.waiting is None)
 
 
-async def _undone(store: Store, queued: int) -> AsyncIterator[str]:
+async def _at_work(store: Store, consumer: str) -> int:
+    info = await patiently(lambda: store.js.consumer_info(subjects.EVENTS_STREAM, consumer))
+    return info.num_ack_pending or 0
+
+
+async def _undone(store: Store, kept: int) -> AsyncIterator[str]:
     # The reactor behind those whose events it hears.
     for name in (
         subjects.TITLER_CONSUMER,
@@ -238,8 +245,8 @@ async def _undone(store: Store, queued: int) -> AsyncIterator[str]:
     ):
         info = await patiently(lambda name=name: store.js.consumer_info(subjects.EVENTS_STREAM, name))  # type: ignore[misc]
         # Of what waits behind a person the janitor looks after the turn.
-        kept = queued if name == subjects.JANITOR_CONSUMER else 0
-        if info.num_pending or info.num_ack_pending > kept:
+        waiting = kept if name == subjects.JANITOR_CONSUMER else 0
+        if info.num_pending or info.num_ack_pending > waiting:
             yield f"{name}: {info.num_pending} to come, {info.num_ack_pending} at work"
 
 

@@ -34,8 +34,8 @@ SET_UP = (
 )
 NO_LOG = (
     "What was acknowledged is looked for in the event log, so chaos reads NATS as the operator: say where it is by "
-    "--secrets (a folder of `decopilot nats-config`), by DECOPILOT_NATS_URL, _USER and _PASSWORD, or, for an `up` on this "
-    "machine, by --data-dir. Nothing was posted."
+    "--secrets (a folder of `decopilot nats-config`), by DECOPILOT_NATS_URL, _USER and _PASSWORD, or, for an `up` on "
+    "this machine, by --data-dir. Nothing was posted."
 )
 NO_STRANGER = "no token of another org was given (--stranger-token)"
 
