@@ -36,10 +36,16 @@ class Wisher:
     async def _do(self, wish: Wish, chance: random.Random) -> None:
         match wish:
             case Regenerate():
-                await asyncio.gather(*(self._regenerate(wish, copy) for copy in _copies(wish.copies, chance)))
+                request, body = f"{self._asking.thread}-r{wish.request}", self._message(wish.number)
+                regenerating = (
+                    self._regenerate(self._asking.thread, request, body, copy) for copy in _copies(wish.copies, chance)
+                )
+                await asyncio.gather(*regenerating)
             case ForkOff():
                 found = await asyncio.gather(*(self._fork(wish, copy) for copy in _copies(wish.copies, chance)))
                 if any(found):
+                    # Nobody else wishes anything there: this one is never refused for an answer that goes on.
+                    await self._regenerate(wish.thread, f"{wish.thread}-r1", {}, chance)
                     await self._send(Posted(wish.thread, f"{wish.thread}-m1", Post(wish.at_s, 1, wish.text)), chance)
             case SendFile():
                 await self._send_file(wish, chance)
@@ -53,14 +59,12 @@ class Wisher:
     def _message(self, number: int | None) -> dict[str, str]:
         return {} if number is None else {"messageId": f"{self._asking.thread}-m{number}"}
 
-    async def _regenerate(self, wish: Regenerate, chance: random.Random) -> None:
-        thread = self._asking.thread
-        request = f"{thread}-r{wish.request}"
-        body = self._message(wish.number) | {"requestId": request}
+    async def _regenerate(self, thread: str, request: str, message: dict[str, str], chance: random.Random) -> None:
+        path, body = self._asking.path("/regenerate", of=thread), message | {"requestId": request}
         clock = asyncio.get_running_loop().time
         deadline = clock() + INSISTING_S
         while clock() < deadline and not self._stopping.is_set():
-            told = await self._asking.ask("regenerate", chance, "POST", self._asking.path("/regenerate"), body)
+            told = await self._asking.ask("regenerate", chance, "POST", path, body)
             if told is not None and told.status == 202:
                 answered = Regenerated(thread, request, told.body["messageId"], told.body["runId"])
                 self._asking.ledger.regenerated.append(answered)
