@@ -14,6 +14,7 @@ from support.services import Record, Services, until
 
 HOUR_S = 3600.0
 NEAR_S = 60.0
+PATIENCE_S = 120.0
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ async def off_s(record: Record, thread: str) -> float:
     async def look() -> list[Recorded]:
         return [recorded for recorded in await record.events(thread) if isinstance(recorded.event, RunStarted)]
 
-    (started,) = await until(look)
+    (started,) = await until(look, PATIENCE_S)
     assert started.stored_at is not None
     return (started.event.at - started.stored_at).total_seconds()
 
@@ -51,12 +52,12 @@ async def test_a_run_ends_and_is_purged_as_ever_while_the_clocks_of_runner_and_r
         services.start("reactor", look_s=0.3, purge_grace_s=grace_s),
     ]
     for service in started:
-        await service.ready()
+        await service.ready(PATIENCE_S)
     skew = Skew("runner, reactor", clock, hours * HOUR_S)
     await skew.begin()
     run = await record.send("t1", "/count 30 100")
     assert abs(await off_s(record, "t1") - hours * HOUR_S) < NEAR_S
-    assert isinstance(await record.end_of("t1", run), RunCompleted)
+    assert isinstance(await record.end_of("t1", run, PATIENCE_S), RunCompleted)
     if hours > 0:
         # What looks after runs has looked at this one, and at its end.
         await only_its_end_is_looked_after(record)
@@ -66,7 +67,7 @@ async def test_a_run_ends_and_is_purged_as_ever_while_the_clocks_of_runner_and_r
         async def is_purged() -> bool:
             return len(await record.frames_of("t1", run)) == 1
 
-        await until(is_purged)
+        await until(is_purged, PATIENCE_S)
     await skew.end()
     await skew.end()
     await record.send("t2", "/count 1 0")
@@ -79,7 +80,7 @@ async def only_its_end_is_looked_after(record: Record) -> None:
         info = await record.consumer("janitor")
         return (info.num_pending, info.num_ack_pending) == (0, 1) and info.num_redelivered == 1
 
-    await until(look)
+    await until(look, PATIENCE_S)
 
 
 def test_where_there_is_no_libfaketime_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,8 @@ def clustered(folder: Path) -> Iterator[Cluster]:
                 "cluster": {
                     "name": "test",
                     "listen": f"127.0.0.1:{port}",
+                    # Else it leads clients past whatever a test has put before it.
+                    "no_advertise": True,
                     "routes": [f"nats://127.0.0.1:{other}" for other in routes if other != port],
                 },
             }

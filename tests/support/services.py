@@ -108,14 +108,14 @@ class Service:
     process: subprocess.Popen[bytes]
     health_port: int
 
-    async def ready(self) -> None:
+    async def ready(self, deadline_s: float = READY_S) -> None:
         """Wait until it is ready."""
 
         async def is_ready() -> bool:
             assert self.process.poll() is None, self.log.read_text()[-4000:]
             return await health(self.health_port, "/readyz") == 200
 
-        await until(is_ready, READY_S)
+        await until(is_ready, deadline_s)
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
