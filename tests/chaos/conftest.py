@@ -2,7 +2,6 @@ import secrets
 
 import pytest
 
-from decopilot.cli.chaos.orders import FAMILIES
 from decopilot.cli.chaos.schedule import Schedule, draw
 
 SECONDS = 80.0
@@ -15,7 +14,7 @@ def schedule(request: pytest.FixtureRequest) -> Schedule:
     seed = request.config.getoption("--chaos-seed")
     seconds = request.config.getoption("--chaos-seconds")
     drawn = secrets.randbelow(1_000_000) if seed is None else seed
-    return draw(drawn, SECONDS if seconds is None else seconds, families=FAMILIES)
+    return draw(drawn, SECONDS if seconds is None else seconds)
 
 
 @pytest.fixture(scope="module")

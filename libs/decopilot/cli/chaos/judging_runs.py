@@ -201,7 +201,10 @@ def _missing_cause(thread: ThreadTruth, run: RunTruth, end: Ended, limits: Limit
         case "crashed":
             return None if run.failed_attempts >= limits.attempts else f"{told} after {run.failed_attempts} attempts"
         case "undeliverable":
-            return None if not run.starts else f"{told} although it was started"
+            # An attempt that began behind the closing frame found it, and wrote nothing.
+            sealed_at = run.closing.stored_at or end.at
+            began = [one for one in run.events if isinstance(one.event, RunStarted) and one.at < sealed_at]
+            return None if not began else f"{told} although it was started"
         case "timed_out":
             if (end.at - request.at).total_seconds() >= limits.run_limit_s:
                 return None

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
+import uvloop
 from rich.console import Console
 
 from decopilot.cli.chaos.conducting import Conductor
@@ -157,7 +158,8 @@ def carry_out(orders: Orders) -> int:
     progress.say(f"Seed {orders.seed}" + (f"; everything is in {folder}." if orders.aim is None else "."))
     is_worth_keeping = True
     try:
-        outcome = asyncio.run(_run(orders, folder, progress))
+        # All traffic goes through this process.
+        outcome = uvloop.run(_run(orders, folder, progress))
         is_worth_keeping = outcome is not None and outcome.verdict == "broken"
     finally:
         if orders.keep is None and (orders.aim is not None or not is_worth_keeping):

@@ -241,6 +241,8 @@ async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 def reset(transport: asyncio.WriteTransport) -> None:
     """Close a connection with a reset."""
-    with suppress(OSError):
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+    # What is closed already has no socket any more: uvloop says so by None, or by a ValueError.
+    with suppress(OSError, ValueError):
+        if (held := transport.get_extra_info("socket")) is not None:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
     transport.abort()
