@@ -12,15 +12,16 @@ from chaos.breaches import BREACHES
 from chaos.narrowing import narrowed
 from decopilot.cli.chaos.conducting import Conductor
 from decopilot.cli.chaos.evidence import Evidence, Limits
+from decopilot.cli.chaos.ground import LOG, embedded
 from decopilot.cli.chaos.judging import judge
 from decopilot.cli.chaos.outcome import Outcome
 from decopilot.cli.chaos.reporting import page_of, show
+from decopilot.cli.chaos.rounds import BROKEN, status_of
 from decopilot.cli.chaos.schedule import Schedule, draw
+from decopilot.cli.chaos.site import Reach
 from decopilot.cli.chaos.summing import sum_up
 from decopilot.cli.chaos.verdict import PROMISES, Verdict
-from support.stack import running_stack
 
-COPIES = "gateway=2,command=2,runner=3,reactor=2"
 SHOWN = 40
 
 # Starting, some 80 s of chaos, waiting for what is purged and erased in the end, and reading all of it.
@@ -39,11 +40,16 @@ def evidence(
 ) -> Evidence:
     """What comes of one run of the schedule."""
     folder, limits = tmp_path_factory.mktemp("chaos"), Limits()
-    notes = folder / "demo" / "notes.jsonl"
-    environment = limits.environment | {"DECOPILOT_DEMO_DIR": str(notes.parent)}
-    report.append(f"--chaos-seed {schedule.seed} --chaos-seconds {schedule.seconds:g}; log: {folder / 'up.log'}")
-    with running_stack(folder, "--scale", COPIES, env=environment) as stack:
-        return asyncio.run(Conductor(stack, schedule, limits, notes, verdict).conduct())
+    report.append(f"--chaos-seed {schedule.seed} --chaos-seconds {schedule.seconds:g}; log: {folder / LOG}")
+
+    async def conduct() -> Evidence:
+        async with embedded(folder, environment=limits.environment) as ground:
+            reach = Reach(doors=ground.doors, breaks=ground.breaks)
+            return await Conductor(ground, schedule, limits, ground.notes, verdict, reach=reach).conduct()
+
+    found = asyncio.run(conduct())
+    assert "nats_forbidden" not in (folder / LOG).read_text()
+    return found
 
 
 def test_every_promise_is_kept_while_parts_are_killed_and_stopped_at_random(
@@ -69,6 +75,13 @@ def test_a_breach_of_any_promise_would_be_found(evidence: Evidence) -> None:
     assert set(PROMISES) == {promise for promise, _ in BREACHES}
 
 
+def test_a_breach_is_the_status_that_the_command_ends_with(evidence: Evidence, schedule: Schedule) -> None:
+    breached, verdict = narrowed(evidence), Verdict()
+    dict(BREACHES)["NO-GAP"](breached)
+    judge(breached, verdict)
+    assert status_of(_outcome(breached, verdict, schedule)) == BROKEN
+
+
 def test_the_same_seed_draws_the_same_schedule() -> None:
     assert draw(7, 80) == draw(7, 80)
     assert draw(7, 80) != draw(8, 80)
@@ -86,7 +99,7 @@ def _outcome(evidence: Evidence, verdict: Verdict, schedule: Schedule) -> Outcom
         verdict,
         schedule,
         started_at=min(recorded.at for recorded in evidence.recorder.events.values()),
-        target=COPIES,
+        target="its own stack",
         command=f"pytest tests/chaos --chaos-seed {schedule.seed} --chaos-seconds {schedule.seconds:g}",
         server_version="of this repository",
     )

@@ -10,7 +10,8 @@ from decopilot.cli.chaos.ledger import Ledger, Posted
 PATIENCE_S = 20.0
 GONE = "thread_not_found"
 DONE = {200, 201, 202}
-# What may be answered by what, beside 503.
+ASK_AGAIN = {429, 503}
+# What may be answered by what, beside these.
 REFUSALS = {
     "post": {"run_active", "queue_full"},
     "cancel": set[str](),
@@ -57,10 +58,11 @@ class Asking:
         while clock() < deadline:
             answer = await (doors or self.doors).call(chance, method, rest, body)
             self.ledger.answers["none" if answer is None else f"{wish} {answer.status} {answer.code}".strip()] += 1
-            if answer is not None and answer.status != 503:
+            if answer is not None and answer.status not in ASK_AGAIN:
                 self._judge(wish, answer)
                 return answer
-            on_doubt()
+            if answer is None or answer.status != 429:
+                on_doubt()
             await asyncio.sleep(chance.uniform(0.05, 0.6))
         return None
 

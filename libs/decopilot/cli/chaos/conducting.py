@@ -14,16 +14,21 @@ from decopilot.cli.chaos.evidence import Evidence, Limits, marks_in
 from decopilot.cli.chaos.judging_runs import driver_of
 from decopilot.cli.chaos.ledger import Ledger
 from decopilot.cli.chaos.recorder import Recorder, whole
-from decopilot.cli.chaos.sabotage import Break, Ground, Saboteur, nothing_else
+from decopilot.cli.chaos.sabotage import Ground, Saboteur
 from decopilot.cli.chaos.schedule import WATCHERS, Schedule
+from decopilot.cli.chaos.site import Reach
 from decopilot.cli.chaos.truth import ThreadTruth, position_of, truths
 from decopilot.cli.chaos.users import User
 from decopilot.cli.chaos.verdict import Verdict
 from decopilot.cli.chaos.viewers import FOR_GOOD_S, Event, Stream, Viewer
 from decopilot.contracts import subjects
+from decopilot.contracts.ids import OrgId, ThreadId
 from decopilot.kit.connection import connected
 from decopilot.log.store import Store, patiently
+from decopilot.log.views import Views
 
+ELSEWHERE = "elsewhere"
+"""The org of a stranger."""
 REST_S = 60.0
 DRAINED_S = 45.0
 CAUGHT_UP_S = 30.0
@@ -59,14 +64,12 @@ class Conductor:
         notes: Path,
         verdict: Verdict,
         *,
-        breaks: Break = nothing_else,
-        doors: tuple[str, ...] = (),
+        reach: Reach | None = None,
         stopping: asyncio.Event | None = None,
     ) -> None:
         self.evidence: Evidence | None = None
         self.phase = "begins"
-        self._breaks = breaks
-        self._doors_at = doors
+        self._reach = reach or Reach()
         self._stopping = asyncio.Event() if stopping is None else stopping
         self._ground = ground
         self._schedule = schedule
@@ -77,16 +80,18 @@ class Conductor:
 
     async def conduct(self) -> Evidence:
         """Do it all; once everything is to stop, only what was begun is waited for."""
-        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        connector = aiohttp.TCPConnector(limit=0, force_close=True, resolver=self._reach.resolver)
         async with (
             connected(self._ground.operator, "chaos") as nc,
             Store(nc) as store,
             aiohttp.ClientSession(connector=connector) as session,
             background() as start,
         ):
-            recorder = Recorder(store, frozenset(self._names), replicas=self._ground.operator.replicas)
-            saboteur = Saboteur(self._ground, self._notes, lambda: self._drivers(recorder), self._breaks)
+            recorder = Recorder(store, frozenset(self._names), OrgId(self._reach.org))
+            saboteur = Saboteur(self._ground, self._notes, lambda: self._drivers(recorder), self._reach.breaks)
             await recorder.listen()
+            # What waits behind a person in threads of earlier rounds is looked after still.
+            kept = await _at_work(store, subjects.JANITOR_CONSUMER)
             start(recorder.follow())
             doors, rival, stranger = await self._doors(session)
             viewers = [
@@ -100,6 +105,7 @@ class Conductor:
             ]
             marks = marks_in(self._notes)
             evidence = Evidence(self._limits, Ledger(), saboteur.hits, viewers, watchers, recorder)
+            evidence.has_marks = self._reach.has_marks
             self.evidence, self.phase = evidence, "load and faults"
 
             def attach(thread: str, cursor: str, rewind: bool) -> None:  # noqa: FBT001  as users call it
@@ -115,7 +121,7 @@ class Conductor:
                     seed=self._schedule.seed,
                     doors=doors,
                     rival=rival,
-                    stranger=stranger,
+                    stranger=stranger if self._reach.has_stranger else None,
                     newest_event=lambda: recorder.newest_event,
                     attach=attach,
                     stopping=self._stopping,
@@ -128,7 +134,7 @@ class Conductor:
             for stream in (*watchers, *(viewer.stream for viewer in viewers)):
                 stream.settled.set()
             self.phase = "waiting for what is to end"
-            await self._quiet(evidence, doors)
+            await self._quiet(evidence, doors, kept)
             self.phase = "reading what there is"
             await evidence.gather(self._names, doors)
             evidence.notes = marks_in(self._notes)[len(marks) :]
@@ -153,19 +159,22 @@ class Conductor:
 
     async def _doors(self, session: aiohttp.ClientSession) -> Sequence[Doors]:
         gateways = (process for process in self._ground.processes() if process.service == "gateway")
-        urls = self._doors_at or tuple(f"http://127.0.0.1:{gateway.port}" for gateway in gateways)
-        people = (("local", "me"), ("local", "bob"), ("elsewhere", "eve"))
-        return [Doors(session, urls, await asyncio.to_thread(self._ground.token, *who)) for who in people]
+        urls = self._reach.doors or tuple(f"http://127.0.0.1:{gateway.port}" for gateway in gateways)
+        org = self._reach.org
+        people = ((org, "me"), (org, "bob"), (ELSEWHERE, "eve"))
+        return [Doors(session, urls, await asyncio.to_thread(self._ground.token, *who), org) for who in people]
 
-    async def _quiet(self, evidence: Evidence, doors: Doors) -> None:
+    async def _quiet(self, evidence: Evidence, doors: Doors, kept: int) -> None:
         recorder = evidence.recorder
 
         async def at_work() -> list[str]:
             return [f"{one.name} at {one.events[-1].sequence}" for one in self._truths(recorder) if _is_at_work(one)]
 
         async def undone() -> list[str]:
+            if self._reach.is_shared:
+                return [text async for text in _unpurged(recorder, self._truths(recorder))]
             queued = sum(len(thread.state.queue) for thread in self._truths(recorder))
-            return [text async for text in _undone(recorder.store, queued)]
+            return [text async for text in _undone(recorder.store, kept + queued)]
 
         async def behind() -> list[str]:
             tips = {thread.name: thread.tip for thread in self._truths(recorder)}
@@ -173,7 +182,7 @@ class Conductor:
 
         await self._wait("ONE-END", "are still at work", at_work, REST_S)
         # What is purged and erased in the end belongs to the evidence.
-        await self._wait("PURGE", "are not done", undone, DRAINED_S)
+        await self._wait("PURGE", "are not done", undone, DRAINED_S + self._limits.purge_grace_s)
         await self._wait("NO-GAP", "have not caught up", behind, CAUGHT_UP_S)
         await self._probe(evidence, doors)
 
@@ -221,7 +230,12 @@ def _is_at_work(thread: ThreadTruth) -> bool:
     return state.active is not None or (bool(state.queue) and state.waiting is None)
 
 
-async def _undone(store: Store, queued: int) -> AsyncIterator[str]:
+async def _at_work(store: Store, consumer: str) -> int:
+    info = await patiently(lambda: store.js.consumer_info(subjects.EVENTS_STREAM, consumer))
+    return info.num_ack_pending or 0
+
+
+async def _undone(store: Store, kept: int) -> AsyncIterator[str]:
     # The reactor behind those whose events it hears.
     for name in (
         subjects.TITLER_CONSUMER,
@@ -231,9 +245,28 @@ async def _undone(store: Store, queued: int) -> AsyncIterator[str]:
     ):
         info = await patiently(lambda name=name: store.js.consumer_info(subjects.EVENTS_STREAM, name))  # type: ignore[misc]
         # Of what waits behind a person the janitor looks after the turn.
-        kept = queued if name == subjects.JANITOR_CONSUMER else 0
-        if info.num_pending or info.num_ack_pending > kept:
+        waiting = kept if name == subjects.JANITOR_CONSUMER else 0
+        if info.num_pending or info.num_ack_pending > waiting:
             yield f"{name}: {info.num_pending} to come, {info.num_ack_pending} at work"
+
+
+async def _unpurged(recorder: Recorder, threads: Sequence[ThreadTruth]) -> AsyncIterator[str]:
+    """Look only at threads of ours, where what is done for others never ends."""
+    views = Views(recorder.store)
+    for thread in threads:
+        view, _ = await patiently(lambda name=thread.name: views.read_thread(recorder.org, ThreadId(name)))  # type: ignore[misc]
+        left = await patiently(
+            lambda name=thread.name: recorder.store.js.stream_info(  # type: ignore[misc]
+                subjects.CHUNKS_STREAM, subjects_filter=recorder.chunks_of(name)
+            )
+        )
+        frames = left.state.subjects or {}
+        if any(count > 1 for count in frames.values()):
+            yield f"{thread.name} has {sum(frames.values())} frames of {len(frames)} runs"
+        if thread.deleted_at is None and thread.events and (view is None or view.sequence < thread.events[-1].sequence):
+            yield f"{thread.name} has a view of {view and view.sequence}, not of {thread.events[-1].sequence}"
+        if thread.deleted_at is not None and view is not None:
+            yield f"{thread.name} is deleted and has a view"
 
 
 def _behind(evidence: Evidence, tips: dict[str, tuple[int, int] | None]) -> Iterator[str]:

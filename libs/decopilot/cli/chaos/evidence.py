@@ -78,6 +78,8 @@ class Evidence:
     files: list[Served] = field(default_factory=list)
     watch: list[WatchEvent] = field(default_factory=list)
     notes: list[dict[str, str]] = field(default_factory=list)
+    has_marks: bool = True
+    """Whether what tools did could be read here."""
     failures: list[str] = field(default_factory=list)
     """Faults that could not be begun or ended."""
     first_after: dict[tuple[str, str], list[Event]] = field(default_factory=dict)

@@ -113,7 +113,7 @@ async def embedded(
         CliError: something does not become ready; the message says what and why.
 
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     passwords = {user: secrets.token_urlsafe(32) for user in USERS}
     brokers = _brokers(folder, nodes, passwords)
     with _one_error(), (folder / LOG).open("a", encoding="utf-8") as log:
@@ -125,8 +125,8 @@ async def embedded(
             try:
                 await crew.ready([crew.start(program) for program in _servers(brokers)], READY_S)
                 await _provision(ground.settings)
-                told = (environment or {}) | {"DECOPILOT_DEMO_DIR": str(ground.notes.parent)}
-                programs = await _services(ground, brokers, passwords, scale, told, ending)
+                told = dict(environment or {}) | {"DECOPILOT_DEMO_DIR": str(ground.notes.parent)}
+                programs = await _services(ground, brokers, passwords, scale, told, ending=ending)
                 await crew.ready([crew.start(program) for program in programs], READY_S)
                 yield ground
             finally:
@@ -213,9 +213,10 @@ async def _services(
     passwords: Mapping[str, str],
     scale: Mapping[str, int],
     told: Mapping[str, str],
+    *,
     ending: AsyncExitStack,
 ) -> list[Program]:
-    """Make the programs of all copies, each with ways of its own to the brokers, and the ways of clients to gateways."""
+    """Make the programs of all copies, each with ways of its own to the brokers, and those of clients to gateways."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(NOT_HANDED_ON)}
 
     def environment(service: str) -> dict[str, str]:

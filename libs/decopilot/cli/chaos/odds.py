@@ -17,6 +17,8 @@ Blow = Literal[
     "TRICKLE",
     "COMMAND",
 ]
+COMMAND: Blow = "COMMAND"
+"""One of a deployment's owner."""
 INSTANT: frozenset[Blow] = frozenset({"KILL", "TERM", "CUT"})
 """Those that are over at once."""
 
@@ -89,7 +91,7 @@ NETWORK = Family(
 """Faults of the way between a copy of a service and the broker."""
 CLIENTS = Family(
     "clients",
-    (0.4, 1.6),
+    (0.3, 1.3),
     (0.5, 6.0),
     (
         (5, "viewers", "CUT"),

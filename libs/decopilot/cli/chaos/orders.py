@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from decopilot.cli.chaos.commands import family_of
 from decopilot.cli.chaos.odds import CLIENTS, NETWORK, PROCESSES, Family
+from decopilot.cli.chaos.target import Aim
 from decopilot.cli.errors import CliError
 
 FAMILIES = (PROCESSES, NETWORK, CLIENTS)
@@ -23,6 +25,7 @@ class Orders:
     json: Path | None = None
     html: Path | None = None
     keep: Path | None = None
+    aim: Aim | None = None
 
     @property
     def again(self) -> str:
@@ -36,9 +39,16 @@ class Orders:
             words += ["--nodes", str(self.nodes)]
         return shlex.join(words)
 
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """What may be drawn; raises `CliError` for a kind that is not there."""
+        commanded = None if self.aim is None else family_of(self.aim.commands)
+        there = FAMILIES if self.aim is None else (CLIENTS, *([] if commanded is None else [commanded]))
+        return chosen(there, self.kinds)
+
     def check(self) -> None:
         """Find out before anything is started what would go wrong behind it; raises `CliError`."""
-        chosen(FAMILIES, self.kinds)
+        _ = self.families
         for path in (self.json, self.html):
             if path is not None and not path.absolute().parent.is_dir():
                 message = f"There is no folder {path.absolute().parent} to write {path.name} to."

@@ -36,7 +36,6 @@ class Recorder:
     store: Store
     names: frozenset[str]
     org: OrgId = ORG_ID
-    replicas: int = 1
     frames: dict[int, Frame] = field(default_factory=dict)
     events: dict[int, Recorded] = field(default_factory=dict)
     conflicts: list[str] = field(default_factory=list)
@@ -52,6 +51,7 @@ class Recorder:
         """Hear frames live from now on; the broker itself keeps a copy for when nobody here finds the time to."""
         # Not a mirror: the server has one answer direct gets for its origin, where what was purged is still there.
         await self.forget()
+        found = await self.store.js.stream_info(subjects.CHUNKS_STREAM)
         await self.store.js.add_stream(
             name=COPY,
             sources=[
@@ -59,7 +59,7 @@ class Recorder:
                 for name in sorted(self.names)
             ],
             allow_direct=True,
-            num_replicas=self.replicas,
+            num_replicas=found.config.num_replicas,
         )
         self._frames_read = await self._last(subjects.CHUNKS_STREAM, f"{subjects.CHUNK_PREFIX}.>")
         self._events_read = await self._last(subjects.EVENTS_STREAM, f"{subjects.EVENT_PREFIX}.>")

@@ -2,31 +2,32 @@
 
 import asyncio
 import contextlib
+import logging
 import math
 import random
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
 from rich.console import Console
 
 from decopilot.cli.chaos.conducting import Conductor
-from decopilot.cli.chaos.evidence import Limits
-from decopilot.cli.chaos.ground import LOG, embedded
+from decopilot.cli.chaos.ground import LOG
 from decopilot.cli.chaos.joining import joined
 from decopilot.cli.chaos.judging import judge
-from decopilot.cli.chaos.orders import FAMILIES, Orders, chosen
+from decopilot.cli.chaos.orders import Orders
 from decopilot.cli.chaos.outcome import Outcome
 from decopilot.cli.chaos.progress import Progress
 from decopilot.cli.chaos.reporting import page_of, show
 from decopilot.cli.chaos.schedule import draw
 from decopilot.cli.chaos.site import Site
-from decopilot.cli.chaos.summing import sum_up
+from decopilot.cli.chaos.sites import site_of
+from decopilot.cli.chaos.summing import LIMITS, sum_up
 from decopilot.cli.chaos.verdict import Verdict
 from decopilot.kit.connection import connected
 
@@ -73,66 +74,58 @@ async def run_rounds(orders: Orders, site: Site, interruption: Interruption, pro
     async with connected(site.ground.operator, "chaos") as nc:
         server = nc.connected_server_version
     outcomes: list[Outcome] = []
-    for number in range(1, count + 1):
-        schedule = draw(
-            random.Random(f"{orders.seed}/round/{number}").randrange(1 << 31),
-            orders.seconds / count,
-            prefix=f"{site.prefix}-{number}",
-            families=site.families,
-            intensity=orders.intensity,
-        )
-        verdict = Verdict()
-        conductor = Conductor(
-            site.ground,
-            schedule,
-            site.limits,
-            site.notes,
-            verdict,
-            breaks=site.breaks,
-            doors=site.doors,
-            stopping=interruption.stopping,
-        )
-        interruption.has_begun = True
-        async with progress.of(conductor, f"round {number} of {count}", outcomes):
-            evidence = await conductor.conduct()
-            conductor.phase = "judging"
-            # Elsewhere: the proxies and the supervisor go on meanwhile.
-            await asyncio.to_thread(judge, evidence, verdict)
-        for failure in evidence.failures:
-            progress.say(f"A fault could not be done or undone: {failure}")
-        outcomes.append(
-            sum_up(
-                evidence,
-                verdict,
-                schedule,
-                started_at=started_at,
-                target=site.what,
-                command=orders.again,
-                server_version=str(server),
-                parameters={"intensity": orders.intensity, "nodes": orders.nodes, "rounds": count},
-                unchecked=site.reasons,
-                is_interrupted=interruption.stopping.is_set(),
+    names: list[str] = []
+    try:
+        for number in range(1, count + 1):
+            schedule = draw(
+                random.Random(f"{orders.seed}/round/{number}").randrange(1 << 31),
+                orders.seconds / count,
+                prefix=f"{site.prefix}-{number}",
+                watched=site.watched,
+                pace=site.pace,
+                hangs=site.hangs,
+                families=site.families,
+                intensity=orders.intensity,
             )
-        )
-        if interruption.stopping.is_set():
-            break
+            names += schedule.names
+            verdict = Verdict()
+            conductor = Conductor(
+                site.ground,
+                schedule,
+                site.limits,
+                site.notes,
+                verdict,
+                reach=site.reach,
+                stopping=interruption.stopping,
+            )
+            interruption.has_begun = True
+            async with progress.of(conductor, f"round {number} of {count}", outcomes):
+                evidence = await conductor.conduct()
+                conductor.phase = "judging"
+                # Elsewhere: the proxies and the supervisor go on meanwhile.
+                await asyncio.to_thread(judge, evidence, verdict)
+            for failure in evidence.failures:
+                progress.say(f"A fault could not be done or undone: {failure}")
+            outcomes.append(
+                sum_up(
+                    evidence,
+                    verdict,
+                    schedule,
+                    started_at=started_at,
+                    target=site.what,
+                    command=orders.again,
+                    server_version=str(server),
+                    parameters={"intensity": orders.intensity, "nodes": orders.nodes, "rounds": count},
+                    unchecked=site.reasons,
+                    is_interrupted=interruption.stopping.is_set(),
+                    limits=(*LIMITS, *site.bounds),
+                )
+            )
+            if interruption.stopping.is_set():
+                break
+    finally:
+        await site.clears(names)
     return joined(outcomes, seed=orders.seed, seconds=orders.seconds, reasons=site.reasons)
-
-
-@asynccontextmanager
-async def _own(orders: Orders, folder: Path) -> AsyncIterator[Site]:
-    """Have everything in a folder."""
-    limits = Limits()
-    async with embedded(folder, nodes=orders.nodes, environment=limits.environment) as ground:
-        yield Site(
-            ground,
-            what=f"its own stack, {orders.nodes} NATS server{'s' if orders.nodes > 1 else ''}, on this machine",
-            families=chosen(FAMILIES, orders.kinds),
-            doors=ground.doors,
-            breaks=ground.breaks,
-            notes=ground.notes,
-            limits=limits,
-        )
 
 
 async def _run(orders: Orders, folder: Path, progress: Progress) -> Outcome | None:
@@ -140,7 +133,7 @@ async def _run(orders: Orders, folder: Path, progress: Progress) -> Outcome | No
     interruption = Interruption()
 
     async def work() -> Outcome:
-        async with _own(orders, folder) as site:
+        async with site_of(orders, folder, progress.say) as site:
             return await run_rounds(orders, site, interruption, progress)
 
     working = asyncio.create_task(work())
@@ -157,20 +150,22 @@ def carry_out(orders: Orders) -> int:
 
     """
     orders.check()
+    # That connections break is what this is about.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     progress = Progress(Console(stderr=True))
     folder = orders.keep or Path(tempfile.mkdtemp(prefix="decopilot-chaos-"))
-    progress.say(f"Seed {orders.seed}; everything is in {folder}.")
+    progress.say(f"Seed {orders.seed}" + (f"; everything is in {folder}." if orders.aim is None else "."))
     is_worth_keeping = True
     try:
         outcome = asyncio.run(_run(orders, folder, progress))
         is_worth_keeping = outcome is not None and outcome.verdict == "broken"
     finally:
-        if orders.keep is None and not is_worth_keeping:
+        if orders.keep is None and (orders.aim is not None or not is_worth_keeping):
             shutil.rmtree(folder, ignore_errors=True)
     if outcome is None:
         return INTERRUPTED
     tell(outcome, orders)
-    if orders.keep is not None or is_worth_keeping:
+    if orders.aim is None and (orders.keep is not None or is_worth_keeping):
         progress.say(f"Kept: {folder}, with what all processes said in {LOG}.")
     return status_of(outcome)
 

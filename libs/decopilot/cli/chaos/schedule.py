@@ -170,16 +170,26 @@ def draw(
     prefix: str = "chaos",
     families: Sequence[Family] = (PROCESSES,),
     intensity: float = 1.0,
+    hangs: bool = True,
 ) -> Schedule:
     """Draw a schedule: the same from the same seed.
 
     At twice the `pace` there is half the time between two posts, at twice the `intensity` that between two faults.
+    Without `hangs` nobody asks for an answer that never comes.
     """
     chance = random.Random(f"{seed}/threads")
     # The last threads have no viewers: what is stored must not depend on them.
     deleted = set(chance.sample(range(watched), DELETED))
     threads = tuple(
-        _thread(f"{seed}/thread/{number}", f"{prefix}-{number}", seconds, pace, number in deleted, number < watched)
+        _thread(
+            f"{seed}/thread/{number}",
+            f"{prefix}-{number}",
+            seconds,
+            pace,
+            is_deleted=number in deleted,
+            is_watched=number < watched,
+            hangs=hangs,
+        )
         for number in range(watched + unwatched)
     )
     faults = (
@@ -190,9 +200,11 @@ def draw(
     return Schedule(seed, seconds, threads, _in_time(faults, seconds))
 
 
-def _thread(seed: str, name: str, seconds: float, pace: float, is_deleted: bool, is_watched: bool) -> ThreadPlan:  # noqa: FBT001  what was drawn
+def _thread(
+    seed: str, name: str, seconds: float, pace: float, *, is_deleted: bool, is_watched: bool, hangs: bool
+) -> ThreadPlan:
     chance = random.Random(seed)
-    actions = list(_actions(chance, name, seconds, pace))
+    actions = list(_actions(chance, name, seconds, pace, hangs=hangs))
     if is_watched:
         actions += [TakeSnapshot(chance.uniform(2, seconds), rewind=chance.random() < 0.5) for _ in range(3)]
     if is_deleted:
@@ -216,11 +228,11 @@ def _viewers(chance: random.Random, thread: str) -> Iterator[ViewerPlan]:
     yield ViewerPlan(f"{thread}/slow", thread, chance.random() < 0.5, True, (2.0, 12.0), (0.0, 0.6), is_slow=True)  # noqa: FBT003  a probability's result
 
 
-def _actions(chance: random.Random, thread: str, seconds: float, pace: float) -> Iterator[Action]:
+def _actions(chance: random.Random, thread: str, seconds: float, pace: float, *, hangs: bool) -> Iterator[Action]:
     at_s, number = chance.uniform(0, 2), 0
     while at_s < seconds:
         number += 1
-        post = _post(chance, f"{thread}-{number}", at_s, number)
+        post = _post(chance, f"{thread}-{number}", at_s, number, hangs=hangs)
         yield post
         yield from _what_follows(chance, post)
         at_s += chance.uniform(0.4, 5.0) / pace
@@ -230,7 +242,7 @@ def _actions(chance: random.Random, thread: str, seconds: float, pace: float) ->
         yield Blunder(chance.uniform(0, seconds), kind)
 
 
-def _post(chance: random.Random, mark: str, at_s: float, number: int) -> Post:
+def _post(chance: random.Random, mark: str, at_s: float, number: int, *, hangs: bool) -> Post:
     kinds: list[tuple[float, str, Level]] = [
         (3, f"/count {chance.randint(5, 80)} {chance.choice((0, 5, 20))}", "auto"),
         (5, f"/count {chance.randint(20, 90)} 100", "auto"),
@@ -246,7 +258,7 @@ def _post(chance: random.Random, mark: str, at_s: float, number: int) -> Post:
         (2, f"/delete {mark}", "readonly"),
         (1, f"/note {mark}", "readonly"),
         (1.5, f"/slowtool {chance.randint(1, 5)}", "auto"),
-        (0.7, "/hang", "auto"),
+        (0.7 if hangs else 0.0, "/hang", "auto"),
     ]
     ((_, text, level),) = chance.choices(kinds, [weight for weight, _, _ in kinds])
     on_conflict: list[OnConflict] = ["queue", "interrupt", "reject"]

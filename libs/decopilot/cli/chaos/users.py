@@ -46,7 +46,7 @@ class User:
         seed: int,
         doors: Doors,
         rival: Doors,
-        stranger: Doors,
+        stranger: Doors | None,
         newest_event: Callable[[], int],
         attach: Callable[[str, str, bool], None],
         stopping: asyncio.Event,
@@ -184,6 +184,8 @@ class User:
             self._attach(self._plan.name, cursor, action.rewind)
 
     async def _trespass(self, action: Trespass, chance: random.Random) -> None:
+        if self._stranger is None:
+            return
         method, rest, body = (
             ("GET", self._path, None),
             ("GET", f"{self._path}/messages", None),

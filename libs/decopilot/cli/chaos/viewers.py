@@ -79,7 +79,7 @@ class Stream:
             url, headers=headers, params=self.query, timeout=timeout, read_bufsize=small
         ) as response:
             if response.status != 200:
-                if response.status != 503:
+                if response.status not in {429, 503}:
                     self.refusals.append(f"{url}: {response.status} {await response.text()}")
                 return
             connection = Connection(self.cursor, time.time())
