@@ -48,7 +48,7 @@ class Wisher:
                 found = await asyncio.gather(*(self._fork(wish, copy) for copy in _copies(wish.copies, chance)))
                 if any(found):
                     # Nobody else wishes anything there: this one is never refused for an answer that goes on.
-                    await self._regenerate(wish.thread, f"{wish.thread}-r1", {}, chance, FORKING_S)
+                    await self._regenerate(wish.thread, f"{wish.thread}-r1", {}, chance, for_s=FORKING_S)
                     await self._send(Posted(wish.thread, f"{wish.thread}-m1", Post(wish.at_s, 1, wish.text)), chance)
             case SendFile():
                 await self._send_file(wish, chance)
@@ -63,7 +63,7 @@ class Wisher:
         return {} if number is None else {"messageId": f"{self._asking.thread}-m{number}"}
 
     async def _insist(
-        self, wish: str, chance: random.Random, path: str, body: dict[str, str], again: set[str], for_s: float
+        self, wish: str, chance: random.Random, path: str, body: dict[str, str], *, again: set[str], for_s: float
     ) -> Answer | None:
         """Ask until the answer is another than these, or none."""
         clock = asyncio.get_running_loop().time
@@ -76,18 +76,18 @@ class Wisher:
             await asyncio.sleep(chance.uniform(0.1, 0.5))
 
     async def _regenerate(
-        self, thread: str, request: str, message: dict[str, str], chance: random.Random, for_s: float = INSISTING_S
+        self, thread: str, request: str, message: dict[str, str], chance: random.Random, *, for_s: float = INSISTING_S
     ) -> None:
         path, body = self._asking.path("/regenerate", of=thread), message | {"requestId": request}
         # The second: the same is being asked for at this moment, by another copy or before.
-        told = await self._insist("regenerate", chance, path, body, {"run_active", "too_many_runs"}, for_s)
+        told = await self._insist("regenerate", chance, path, body, again={"run_active", "too_many_runs"}, for_s=for_s)
         if told is not None and told.status == 202:
             answered = Regenerated(thread, request, told.body["messageId"], told.body["runId"])
             self._asking.ledger.regenerated.append(answered)
 
     async def _fork(self, wish: ForkOff, chance: random.Random) -> bool:
         path, body = self._asking.path("/fork"), self._message(wish.number) | {"threadId": wish.thread}
-        told = await self._insist("fork", chance, path, body, {"message_not_found"}, FORKING_S)
+        told = await self._insist("fork", chance, path, body, again={"message_not_found"}, for_s=FORKING_S)
         if told is None or told.status != 201:
             return False
         until = told.body["forkedFrom"]["messageId"]
