@@ -9,8 +9,10 @@ from rich.console import Console
 
 from decopilot.cli.chaos.outcome import Outcome
 from decopilot.cli.chaos.reporting import page_of, show
+from decopilot.cli.chaos.verdict import PROMISES
 from support.chaos_outcome import made_up
 
+ALL = len(PROMISES)
 HOSTILE = 'chaos-1: <script>alert(1)</script> & "quoted" [red]\'s \x1b[2J\u202etxt'
 VIOLATIONS = (("NO-GAP", "chaos-1/steady misses (4, 2)"), ("NO-GAP", HOSTILE), ("RESUME", "run_1 has steps [1, 1]"))
 
@@ -38,11 +40,11 @@ def test_an_outcome_of_a_later_version_is_read_without_what_is_new_and_one_of_an
 @pytest.mark.parametrize(
     ("outcome", "verdict", "sentence"),
     [
-        (made_up(), "kept", "Kept: 21 promises, tried"),
-        (made_up(*VIOLATIONS), "broken", "Broken: 2 promises of 21, 3 violations."),
-        (made_up(*VIOLATIONS, is_interrupted=True), "broken", "Broken: 2 promises of 21, 3 violations."),
+        (made_up(), "kept", f"Kept: {ALL} promises, tried"),
+        (made_up(*VIOLATIONS), "broken", f"Broken: 2 promises of {ALL}, 3 violations."),
+        (made_up(*VIOLATIONS, is_interrupted=True), "broken", f"Broken: 2 promises of {ALL}, 3 violations."),
         (made_up(is_interrupted=True), "unproven", "Not proven: interrupted"),
-        (made_up(unchecked=("DELETE",)), "unproven", "Not proven: 20 of 21 promises kept, nothing spoke of DELETE."),
+        (made_up(unchecked=("DELETE",)), "unproven", f"Not proven: {ALL - 1} of {ALL} promises kept"),
     ],
 )
 def test_the_verdict_is_kept_only_where_all_was_tried_and_nothing_was_found(

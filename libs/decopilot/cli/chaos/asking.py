@@ -20,7 +20,7 @@ REFUSALS = {
     "retitle": set[str](),
     "delete": set[str](),
     "read": set[str](),
-    "regenerate": {"run_active", "message_not_found"},
+    "regenerate": {"run_active", "message_not_found", "too_many_runs"},
     "fork": {"message_not_found", "body_too_large"},
     "upload": set[str](),
     "archive": set[str](),

@@ -16,6 +16,8 @@ SILENCE_S = 0.25
 """A shorter silence is none."""
 STRETCHES = 400
 """Into so many stretches progress is cut at most."""
+CUTTING = {"gateway", "viewers"}
+"""Faults of these break the connections of viewers."""
 STEADY = "/steady"
 """So ends the name of a viewer that never leaves by itself."""
 
@@ -73,7 +75,7 @@ def _attached_again(viewer: Viewer, hits: Sequence[Hit], began: datetime) -> Ite
     for before, after in pairwise(viewer.stream.connections):
         if before.broke is not None:
             since = datetime.fromtimestamp(before.broke, UTC)
-            kind = _newest(hit for hit in hits if hit.fault.service == "gateway" and hit.began <= since)
+            kind = _newest(hit for hit in hits if hit.fault.service in CUTTING and hit.began <= since)
             yield _recovery("NO-GAP", kind, since, datetime.fromtimestamp(after.began, UTC), began)
 
 

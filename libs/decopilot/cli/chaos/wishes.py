@@ -77,7 +77,8 @@ def _drawn(chance: random.Random, thread: str, last_s: float) -> Iterator[Wish]:
     for file in range(1, 3):
         text = f"/count {chance.randint(3, 30)} {chance.choice((0, 20))}"
         yield SendFile(chance.uniform(0, last_s), f"{thread}-{file}.bin", chance.choice(FILE_BYTES), text)
-    at_s = chance.uniform(max(BEGIN_S, 0.2 * last_s), last_s)
+    # Early enough to insist, and to go on in it.
+    at_s = chance.uniform(min(BEGIN_S, 0.1 * last_s), 0.7 * last_s)
     text = f"/count {chance.randint(5, 40)} {chance.choice((5, 50))}"
     yield ForkOff(at_s, f"{thread}-fork", number(at_s), text, copies())
     for _ in range(2):

@@ -5,6 +5,7 @@ import hashlib
 import random
 
 from decopilot.cli.chaos.asking import Asking
+from decopilot.cli.chaos.doors import Answer
 from decopilot.cli.chaos.ledger import Forked, Posted, Receipt, Regenerated, Upload
 from decopilot.cli.chaos.schedule import Post
 from decopilot.cli.chaos.stopping import comes
@@ -12,6 +13,8 @@ from decopilot.cli.chaos.wishes import ForkOff, PutAside, Regenerate, SendFile, 
 
 INSISTING_S = 8.0
 """So long a user asks for another answer while one is being written."""
+FORKING_S = 25.0
+"""So long for a fork, of a thread in which nothing may have been answered yet, and for what is wished in it."""
 
 
 class Wisher:
@@ -45,7 +48,7 @@ class Wisher:
                 found = await asyncio.gather(*(self._fork(wish, copy) for copy in _copies(wish.copies, chance)))
                 if any(found):
                     # Nobody else wishes anything there: this one is never refused for an answer that goes on.
-                    await self._regenerate(wish.thread, f"{wish.thread}-r1", {}, chance)
+                    await self._regenerate(wish.thread, f"{wish.thread}-r1", {}, chance, for_s=FORKING_S)
                     await self._send(Posted(wish.thread, f"{wish.thread}-m1", Post(wish.at_s, 1, wish.text)), chance)
             case SendFile():
                 await self._send_file(wish, chance)
@@ -59,22 +62,32 @@ class Wisher:
     def _message(self, number: int | None) -> dict[str, str]:
         return {} if number is None else {"messageId": f"{self._asking.thread}-m{number}"}
 
-    async def _regenerate(self, thread: str, request: str, message: dict[str, str], chance: random.Random) -> None:
-        path, body = self._asking.path("/regenerate", of=thread), message | {"requestId": request}
+    async def _insist(
+        self, wish: str, chance: random.Random, path: str, body: dict[str, str], *, again: set[str], for_s: float
+    ) -> Answer | None:
+        """Ask until the answer is another than these, or none."""
         clock = asyncio.get_running_loop().time
-        deadline = clock() + INSISTING_S
-        while clock() < deadline and not self._stopping.is_set():
-            told = await self._asking.ask("regenerate", chance, "POST", path, body)
-            if told is not None and told.status == 202:
-                answered = Regenerated(thread, request, told.body["messageId"], told.body["runId"])
-                self._asking.ledger.regenerated.append(answered)
-            if told is None or told.code != "run_active":
-                return
+        deadline = clock() + for_s
+        while True:
+            told = await self._asking.ask(wish, chance, "POST", path, body)
+            is_over = clock() >= deadline or self._stopping.is_set()
+            if is_over or (told is not None and told.code not in again):
+                return told
             await asyncio.sleep(chance.uniform(0.1, 0.5))
 
+    async def _regenerate(
+        self, thread: str, request: str, message: dict[str, str], chance: random.Random, *, for_s: float = INSISTING_S
+    ) -> None:
+        path, body = self._asking.path("/regenerate", of=thread), message | {"requestId": request}
+        # The second: the same is being asked for at this moment, by another copy or before.
+        told = await self._insist("regenerate", chance, path, body, again={"run_active", "too_many_runs"}, for_s=for_s)
+        if told is not None and told.status == 202:
+            answered = Regenerated(thread, request, told.body["messageId"], told.body["runId"])
+            self._asking.ledger.regenerated.append(answered)
+
     async def _fork(self, wish: ForkOff, chance: random.Random) -> bool:
-        body = self._message(wish.number) | {"threadId": wish.thread}
-        told = await self._asking.ask("fork", chance, "POST", self._asking.path("/fork"), body)
+        path, body = self._asking.path("/fork"), self._message(wish.number) | {"threadId": wish.thread}
+        told = await self._insist("fork", chance, path, body, again={"message_not_found"}, for_s=FORKING_S)
         if told is None or told.status != 201:
             return False
         until = told.body["forkedFrom"]["messageId"]
