@@ -15,6 +15,7 @@ from nats.js.errors import APIError
 from rich.console import Console
 
 from decopilot.cli.broker import EmbeddedBroker, broker_environment
+from decopilot.cli.chaos.faults.clocks import Clock, Skew, faketime
 from decopilot.cli.chaos.faults.ways import Way, way_to
 from decopilot.cli.chaos.sabotage import Breakage
 from decopilot.cli.chaos.schedule import Fault
@@ -35,6 +36,8 @@ from decopilot.log.topology import Sizes, provision
 SCALE = {"gateway": 2, "command": 2, "runner": 3, "reactor": 2}
 READY_S, AGAIN_S = 120.0, 0.5
 HOURS = 24 * 30
+SKEWED = {"reactor", "runner", "command"}
+OFF_S = (-3600.0, -90.0, -5.0, 5.0, 90.0, 3600.0)
 LANES = 4
 """So many ways lead to each gateway: what befalls one hits a part of its clients."""
 LOG = "chaos.log"
@@ -50,6 +53,8 @@ class Embedded:
     crew: Crew
     ways: dict[str, list[Way]] = field(default_factory=dict)
     """Those of each copy to the brokers, by its name such as `runner#2`."""
+    clocks: dict[str, Clock] = field(default_factory=dict)
+    """Those of the copies whose clock can be made wrong, by their names."""
     lanes: list[Way] = field(default_factory=list)
     """Those of clients to the gateways."""
 
@@ -81,6 +86,10 @@ class Embedded:
             needs = fault.blow in {"CUT", "HALF-OPEN"}
             return None if needs and not lane.connections else Breakage(0, on_way(fault, f"lane {number}", [lane]))
         names = {process.pid: f"{process.service}#{process.index}" for process in self.processes()}
+        if fault.blow == "CLOCK":
+            skewed = ((pid, names[pid], self.clocks[names[pid]]) for pid in targets if names.get(pid) in self.clocks)
+            found = next(skewed, None)
+            return found and Breakage(found[0], Skew(found[1], found[2], OFF_S[fault.index % len(OFF_S)]))
         for pid in targets:
             if pid in names:
                 return Breakage(pid, on_way(fault, names[pid], self.ways[names[pid]]))
@@ -233,5 +242,9 @@ async def _services(
             ground.lanes += [await ending.enter_async_context(way_to(program.port)) for _ in range(LANES)]
         url = ",".join(f"nats://{way.address}" for way in ways)
         login = broker_environment(url, program.service, passwords[program.service])
-        programs.append(replace(program, environment={**program.environment, **login}))
+        skewed: Mapping[str, str] = {}
+        if program.service in SKEWED and faketime() is not None:
+            ground.clocks[program.name] = Clock(ground.folder / f"clock-{program.name}")
+            skewed = ground.clocks[program.name].environment()
+        programs.append(replace(program, environment={**program.environment, **login, **skewed}))
     return programs

@@ -15,6 +15,7 @@ Blow = Literal[
     "REFUSE",
     "DELAY",
     "TRICKLE",
+    "CLOCK",
     "COMMAND",
 ]
 COMMAND: Blow = "COMMAND"
@@ -89,6 +90,13 @@ NETWORK = Family(
     ),
 )
 """Faults of the way between a copy of a service and the broker."""
+CLOCKS = Family(
+    "clocks",
+    (4.0, 12.0),
+    (2.0, 9.0),
+    ((2, "reactor", "CLOCK"), (2, "runner", "CLOCK"), (1, "command", "CLOCK")),
+)
+"""Wall clocks that are wrong for a while."""
 CLIENTS = Family(
     "clients",
     (0.3, 1.3),

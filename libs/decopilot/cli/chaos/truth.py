@@ -5,6 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from decopilot.cli.chaos.recorder import Recorder, frame_of
 from decopilot.contracts.chunks import THREAD_DELETED
@@ -28,6 +31,7 @@ from decopilot.log.store import Stored
 
 Ended = RunCompleted | RunRequiresAction | RunFailed
 Position = tuple[int, int]
+_E = TypeVar("_E", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,9 @@ class RunTruth:
     @property
     def request(self) -> RunRequested | None:
         """What it was asked for by, if it was its turn."""
-        return self.requested.event if self.requested and isinstance(self.requested.event, RunRequested) else None
+        if self.requested is None or not isinstance(self.requested.event, RunRequested):
+            return None
+        return _stored(self.requested.event, self.requested)
 
     @property
     def closing(self) -> Frame | None:
@@ -68,7 +74,7 @@ class RunTruth:
     @property
     def starts(self) -> list[RunStarted]:
         """Its attempts."""
-        return [recorded.event for recorded in self.events if isinstance(recorded.event, RunStarted)]
+        return [_stored(one.event, one) for one in self.events if isinstance(one.event, RunStarted)]
 
     @property
     def failed_attempts(self) -> int:
@@ -149,6 +155,11 @@ class ThreadTruth:
         return None if record is None else record.cursor
 
 
+def _stored(event: _E, recorded: Recorded) -> _E:
+    """Date an event by the broker's clock: its writer's own may be wrong, which is a fault that is tried."""
+    return event.model_copy(update={"at": recorded.at})
+
+
 def position_of(cursor: str) -> Position:
     """Read a cursor."""
     parsed = Cursor.parse(cursor)
@@ -174,7 +185,7 @@ def truths(names: Iterable[str], recorder: Recorder, stored_chunks: Iterable[Sto
             asked = recorded.event.message
             run.question = questions.get((thread.name, recorded.event.regenerates)) if asked is None else asked
         if isinstance(recorded.event, Ended):
-            run.ends.append(recorded.event)
+            run.ends.append(_stored(recorded.event, recorded))
     for _, frame in sorted(recorder.frames.items()):
         thread = found[frame.thread]
         thread.frames.append(frame)
