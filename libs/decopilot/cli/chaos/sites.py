@@ -7,6 +7,7 @@ from pathlib import Path
 
 from decopilot.cli.chaos.evidence import Limits
 from decopilot.cli.chaos.ground import embedded
+from decopilot.cli.chaos.odds import CLOCKS
 from decopilot.cli.chaos.orders import Orders
 from decopilot.cli.chaos.schedule import THREADS
 from decopilot.cli.chaos.site import Reach, Site
@@ -34,8 +35,9 @@ async def site_of(orders: Orders, folder: Path, say: Say) -> AsyncIterator[Site]
 @asynccontextmanager
 async def _own(orders: Orders, folder: Path) -> AsyncIterator[Site]:
     limits = Limits()
+    skews = any(family.name == CLOCKS.name for family in orders.families)
     servers = "3 NATS servers" if orders.nodes > 1 else "1 NATS server"
-    async with embedded(folder, nodes=orders.nodes, environment=limits.environment) as ground:
+    async with embedded(folder, nodes=orders.nodes, environment=limits.environment, skews=skews) as ground:
         yield Site(
             ground,
             what=f"its own stack with {servers}, on this machine",
