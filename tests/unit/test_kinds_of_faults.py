@@ -31,5 +31,5 @@ def test_the_table_names_every_kind_once() -> None:
             HalfOpen("x", way),
         )
     }
-    made |= {one.__dataclass_fields__["kind"].default for one in (StoreFull, Skew, NodeKill, NodeStop)}
+    made |= {str(one.__dataclass_fields__["kind"].default) for one in (StoreFull, Skew, NodeKill, NodeStop)}
     assert sorted(made) == sorted(kind.name for kind in KINDS)
