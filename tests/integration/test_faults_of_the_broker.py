@@ -21,7 +21,7 @@ from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
 from decopilot.log.journal import Journal
-from decopilot.log.store import Store, patiently
+from decopilot.log.store import UNCERTAIN, Store, patiently
 from decopilot.log.topology import Sizes, provision
 from decopilot.log.views import Views
 from support.brokers import embedded
@@ -117,8 +117,15 @@ async def test_a_node_that_leads_is_killed_and_one_that_follows_stands_still_and
 ) -> None:
     with clustered(tmp_path) as cluster:
         async with connected(Settings(nats_url=cluster.url), "test") as nc, Store(nc) as store:
-            async with asyncio.timeout(PATIENCE_S):
-                await patiently(lambda: provision(nc, Sizes(replicas=3)))
+
+            async def is_provisioned() -> bool:
+                try:
+                    await provision(nc, Sizes(replicas=3))
+                except UNCERTAIN:
+                    return False  # the nodes have yet to find one another
+                return True
+
+            await until(is_provisioned, PATIENCE_S)
             nodes = {name: EmbeddedNode(name, broker) for name, broker in cluster.nodes.items()}
             first = await leader_of(store, subjects.EVENTS_STREAM)
             kill = NodeKill(nodes[first])

@@ -1,5 +1,8 @@
-"""Services whose clocks are wrong by an hour: what is judged by the age of what is stored is judged as ever."""
+"""Clocks that are an hour wrong: what is judged by the age of what is stored is judged as ever."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,13 +11,18 @@ import pytest
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.cli.chaos.faults import clocks
 from decopilot.cli.chaos.faults.clocks import Clock, NoFaketimeError, Skew
-from decopilot.contracts.events import Recorded, RunCompleted, RunStarted
+from decopilot.contracts.events import RunCompleted
 from decopilot.log.store import Store
-from support.services import Record, Services, until
+from decopilot_runner.app import build as build_runner
+from decopilot_runner.settings import RunnerSettings
+from support.brokers import login
+from support.services import Record, Services, running, until
+from support.stack import free_port
 
 HOUR_S = 3600.0
 NEAR_S = 60.0
-PATIENCE_S = 120.0
+PATIENCE_S = 60.0
+TELL = "import sys, time\nfor _ in sys.stdin: print(time.time(), time.monotonic(), flush=True)"
 
 
 @pytest.fixture
@@ -29,58 +37,63 @@ def services(own_broker: EmbeddedBroker, tmp_path: Path, clock: Clock) -> Iterat
     started.end()
 
 
-async def off_s(record: Record, thread: str) -> float:
-    """By how much the clock of whoever began a thread's run differs from the broker's."""
+async def test_a_skewed_process_tells_another_time_until_the_end_and_its_monotonic_clock_goes_on(clock: Clock) -> None:
+    with subprocess.Popen(  # noqa: ASYNC220  nothing else goes on here
+        [sys.executable, "-c", TELL], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clock.environment()
+    ) as process:
+        asked, answers = process.stdin, process.stdout
+        assert asked is not None
+        assert answers is not None
 
-    async def look() -> list[Recorded]:
-        return [recorded for recorded in await record.events(thread) if isinstance(recorded.event, RunStarted)]
+        def off_s() -> tuple[float, float]:
+            asked.write("\n")
+            asked.flush()
+            wall, monotonic = map(float, answers.readline().split())
+            return wall - time.time(), monotonic - time.monotonic()
 
-    (started,) = await until(look, PATIENCE_S)
-    assert started.stored_at is not None
-    return (started.event.at - started.stored_at).total_seconds()
+        for wrong_s in (HOUR_S, -HOUR_S):
+            skew = Skew("process", clock, wrong_s)
+            assert all(abs(off) < NEAR_S for off in off_s())
+            await skew.begin()
+            wall, monotonic = off_s()
+            assert abs(wall - wrong_s) < NEAR_S
+            assert abs(monotonic) < NEAR_S
+            await skew.end()
+            await skew.end()
+        assert all(abs(off) < NEAR_S for off in off_s())
+        asked.close()
 
 
 @pytest.mark.parametrize("hours", [1, -1])
-async def test_a_run_ends_and_is_purged_as_ever_while_the_clocks_of_runner_and_reactor_are_wrong(
+async def test_a_run_ends_and_is_purged_as_ever_while_the_reactors_clock_is_wrong(
     services: Services, store: Store, clock: Clock, hours: int
 ) -> None:
     record = Record.of(store)
-    # One that is ahead would end the run as silent and purge it at once; one that is behind would never purge it.
-    grace_s = 300 if hours > 0 else 0.5
-    started = [
-        services.start("runner"),
-        services.start("reactor", look_s=0.3, purge_grace_s=grace_s),
-    ]
-    for service in started:
-        await service.ready(PATIENCE_S)
-    skew = Skew("runner, reactor", clock, hours * HOUR_S)
-    await skew.begin()
-    run = await record.send("t1", "/count 30 100")
-    assert abs(await off_s(record, "t1") - hours * HOUR_S) < NEAR_S
-    assert isinstance(await record.end_of("t1", run, PATIENCE_S), RunCompleted)
-    if hours > 0:
-        # What looks after runs has looked at this one, and at its end.
-        await only_its_end_is_looked_after(record)
-        assert len(await record.frames_of("t1", run)) > 1
-    else:
+    # One that is ahead would end the run as silent, and purge it at once; one that is behind would never purge it.
+    reactor = services.start("reactor", look_s=0.3, purge_grace_s=300 if hours > 0 else 0.5)
+    await reactor.ready(PATIENCE_S)
+    await Skew("reactor", clock, hours * HOUR_S).begin()
+    port = free_port()
+    told = {"nats_url": services.nats_url, "health_port": port, "instance": "runner", "titles": False}
+    settings = RunnerSettings.model_validate(told | login("runner"))
+    async with running(build_runner(settings), port):
+        run = await record.send("t1", "/count 30 100")
+        assert isinstance(await record.end_of("t1", run, PATIENCE_S), RunCompleted)
 
-        async def is_purged() -> bool:
-            return len(await record.frames_of("t1", run)) == 1
-
-        await until(is_purged, PATIENCE_S)
-    await skew.end()
-    await skew.end()
-    await record.send("t2", "/count 1 0")
-    assert abs(await off_s(record, "t2")) < NEAR_S
-    assert [[], []] == [service.complaints() for service in started]
-
-
-async def only_its_end_is_looked_after(record: Record) -> None:
-    async def look() -> bool:
+    async def is_left_alone() -> bool:
         info = await record.consumer("janitor")
-        return (info.num_pending, info.num_ack_pending) == (0, 1) and info.num_redelivered == 1
+        return (info.num_pending, info.num_ack_pending) == (0, 1)
 
-    await until(look, PATIENCE_S)
+    async def is_purged() -> bool:
+        return len(await record.frames_of("t1", run)) == 1
+
+    if hours > 0:
+        # Only its end is left to be looked after, for the grace is not over.
+        await until(is_left_alone, PATIENCE_S)
+        assert not await is_purged()
+    else:
+        await until(is_purged, PATIENCE_S)
+    assert [] == reactor.complaints()
 
 
 def test_where_there_is_no_libfaketime_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,5 +152,9 @@ def _files(evidence: Evidence, verdict: Verdict) -> None:
         if evidence.threads[served.thread].deleted_at is not None:
             verdict.check("DELETE", served.status == GONE, f"{what} is answered by {served.status}")
             continue
+        source = None if known is None else evidence.threads[known.thread]
+        is_source = known is not None and served.url.endswith(known.url) and served.thread != known.thread
+        if is_source and source is not None and source.deleted_at is not None and served.status == GONE:
+            continue  # it was gone before the fork could have it for its own
         is_same = known is not None and served.digest == known.digest
         verdict.check("FILES", served.status == 200 and is_same, f"{what}: {served}, not {known}")
