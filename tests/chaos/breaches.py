@@ -1,89 +1,19 @@
 """Breaches: evidence of broken promises, made from that of kept ones, to know that each of them is looked for."""
 
-from collections import Counter
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 
+from chaos.narrowing import finished, has_ended, is_put_aside
 from decopilot.cli.chaos.doors import Answer
 from decopilot.cli.chaos.evidence import Evidence
 from decopilot.cli.chaos.judging_runs import cancelled_at
-from decopilot.cli.chaos.ledger import Ledger, Receipt
-from decopilot.cli.chaos.truth import RunTruth, ThreadTruth
-from decopilot.cli.chaos.viewers import Connection, Event, Viewer
-from decopilot.contracts.events import RunRequested
+from decopilot.cli.chaos.ledger import Receipt
+from decopilot.cli.chaos.truth import ThreadTruth
+from decopilot.cli.chaos.viewers import Connection, Event
+from decopilot.contracts.events import RunRequested, ThreadForked
 
 Breach = Callable[[Evidence], None]
-
-
-def narrowed(evidence: Evidence) -> Evidence:
-    """Copy the evidence of three threads: the busiest, a deleted one, and the one without viewers."""
-    watched = {viewer.thread for viewer in evidence.viewers}
-    kept = [thread for thread in evidence.threads.values() if thread.deleted_at is None]
-    deleted = [thread for thread in evidence.threads.values() if thread.deleted_at is not None and thread.frames]
-    names = {
-        max(
-            (thread for thread in kept if thread.name in watched), key=lambda thread: len(_notable(evidence, thread))
-        ).name,
-        max(deleted, key=lambda thread: len(thread.frames)).name,
-        next(thread.name for thread in kept if thread.name not in watched),
-    }
-    return replace(
-        evidence,
-        ledger=_ledger(evidence.ledger, names),
-        viewers=[_viewer(viewer) for viewer in evidence.viewers if viewer.thread in names],
-        watchers=[],
-        threads={name: _thread(evidence.threads[name]) for name in sorted(names)},
-        events_left=Counter(evidence.events_left),
-        views=dict(evidence.views),
-        messages=dict(evidence.messages),
-        histories=dict(evidence.histories),
-        shown=dict(evidence.shown),
-        watch=list(evidence.watch),
-        notes=list(evidence.notes),
-        first_after=dict(evidence.first_after),
-    )
-
-
-def _notable(evidence: Evidence, thread: ThreadTruth) -> list[RunTruth]:
-    """The runs of a thread that finished, if it has what breaches are made of."""
-    has_snapshot = any(snapshot.thread == thread.name for snapshot in evidence.ledger.snapshots)
-    has_calls = any(run.text.startswith("/steps") and "/note" in run.text for run in _finished(thread))
-    return _finished(thread) if has_snapshot and has_calls else []
-
-
-def _finished(thread: ThreadTruth) -> list[RunTruth]:
-    return [run for run in thread.runs.values() if run.ends and run.ends[0].type == "run_completed"]
-
-
-def _ledger(ledger: Ledger, names: set[str]) -> Ledger:
-    return replace(
-        ledger,
-        posts={
-            id_: replace(posted, runs=list(posted.runs))
-            for id_, posted in ledger.posts.items()
-            if posted.thread in names
-        },
-        receipts=[receipt for receipt in ledger.receipts if receipt.thread in names],
-        resolved=[resolved for resolved in ledger.resolved if resolved.thread in names],
-        snapshots=[snapshot for snapshot in ledger.snapshots if snapshot.thread in names],
-        trespasses=list(ledger.trespasses),
-        blunders=list(ledger.blunders),
-        unexpected=list(ledger.unexpected),
-    )
-
-
-def _viewer(viewer: Viewer) -> Viewer:
-    connections = [replace(connection, events=list(connection.events)) for connection in viewer.stream.connections]
-    return replace(viewer, stream=replace(viewer.stream, connections=connections))
-
-
-def _thread(thread: ThreadTruth) -> ThreadTruth:
-    runs = {
-        id_: replace(run, ends=list(run.ends), frames=list(run.frames), left=list(run.left))
-        for id_, run in thread.runs.items()
-    }
-    return ThreadTruth(thread.name, list(thread.events), list(thread.frames), set(thread.stored), runs)
 
 
 def _busy(evidence: Evidence) -> ThreadTruth:
@@ -93,7 +23,7 @@ def _busy(evidence: Evidence) -> ThreadTruth:
 
 def _unwatched(evidence: Evidence) -> ThreadTruth:
     watched = {viewer.thread for viewer in evidence.viewers}
-    return next(t for t in evidence.threads.values() if t.name not in watched)
+    return next(t for t in evidence.threads.values() if t.name not in watched and has_ended(t))
 
 
 def _erased(evidence: Evidence) -> ThreadTruth:
@@ -146,18 +76,18 @@ def forget_an_end_without_viewers(evidence: Evidence) -> None:
 
 def leave_open(evidence: Evidence) -> None:
     """A run's log has no closing frame."""
-    _finished(_busy(evidence))[0].frames.pop()
+    finished(_busy(evidence))[0].frames.pop()
 
 
 def let_a_zombie_write(evidence: Evidence) -> None:
     """A frame of an attempt stands before one of an earlier attempt."""
-    frames = _finished(_busy(evidence))[0].frames
+    frames = finished(_busy(evidence))[0].frames
     frames[0] = replace(frames[0], attempt=99)
 
 
 def end_twice(evidence: Evidence) -> None:
     """A run has two ends."""
-    ends = _finished(_busy(evidence))[0].ends
+    ends = finished(_busy(evidence))[0].ends
     ends.append(ends[0])
 
 
@@ -170,7 +100,7 @@ def execute_again(evidence: Evidence) -> None:
     """A call was executed more often than anybody approved."""
     calls = {
         part["toolCallId"]
-        for run in _finished(_busy(evidence))
+        for run in finished(_busy(evidence))
         for part in (run.ends[0].message.parts if run.ends[0].message else ())
         if "toolCallId" in part
     }
@@ -180,7 +110,7 @@ def execute_again(evidence: Evidence) -> None:
 def ignore_a_cancellation(evidence: Evidence) -> None:
     """A cancellation was accepted, and nothing came of it."""
     thread = _busy(evidence)
-    run = next(run for run in _finished(thread) if cancelled_at(thread, run) is None)
+    run = next(run for run in finished(thread) if cancelled_at(thread, run) is None)
     evidence.ledger.receipts.append(Receipt(thread.name, "cancel", "cancelling", run.run_id))
 
 
@@ -209,7 +139,7 @@ def take_a_blunder(evidence: Evidence) -> None:
 
 def end_with_another_message(evidence: Evidence) -> None:
     """A run's end holds a message that its log does not add up to."""
-    run = _finished(_busy(evidence))[0]
+    run = finished(_busy(evidence))[0]
     run.ends[0] = run.ends[0].model_copy(update={"message": None})
 
 
@@ -232,13 +162,50 @@ def lose_a_watch_event(evidence: Evidence) -> None:
 
 def purge_nothing(evidence: Evidence) -> None:
     """A run's frames are still there."""
-    run = _finished(_busy(evidence))[0]
+    run = finished(_busy(evidence))[0]
     run.left[:] = run.frames
 
 
 def erase_by_half(evidence: Evidence) -> None:
     """A deleted thread has an event left."""
     evidence.events_left[_erased(evidence).name] += 1
+
+
+def show_what_was_dropped(evidence: Evidence) -> None:
+    """What stood behind a message that is answered anew is still shown."""
+    told = next(told for told in evidence.ledger.regenerated if told.thread in evidence.threads)
+    key = next(key for key in evidence.histories if key[0] == told.thread)
+    evidence.histories[key] = Answer(200, {"messages": [{"id": "msg_dropped", "parts": []}]})
+
+
+def begin_a_fork_with_less(evidence: Evidence) -> None:
+    """A fork begins without a message that its source held."""
+    thread = next(thread for thread in evidence.threads.values() if _fork_of(thread) is not None)
+    forked = _fork_of(thread)
+    if forked is not None:
+        begun = forked.model_copy(update={"messages": forked.messages[1:]})
+        thread.events[0] = replace(thread.events[0], event=begun)
+
+
+def _fork_of(thread: ThreadTruth) -> ThreadForked | None:
+    first = thread.events[0].event if thread.events else None
+    return first if isinstance(first, ThreadForked) else None
+
+
+def change_a_file(evidence: Evidence) -> None:
+    """A file was served otherwise than it was stored."""
+    living = {thread.name for thread in evidence.threads.values() if thread.deleted_at is None}
+    place = next(n for n, served in enumerate(evidence.files) if served.thread in living)
+    evidence.files[place] = replace(evidence.files[place], digest="0")
+
+
+def list_what_is_put_aside(evidence: Evidence) -> None:
+    """A gateway shows otherwise whether a thread was put aside."""
+    thread = next(thread for thread in evidence.threads.values() if is_put_aside(thread) and thread.deleted_at is None)
+    key = next(key for key in evidence.shown if key[0] == thread.name)
+    told = evidence.shown[key]
+    if told is not None:
+        evidence.shown[key] = replace(told, body=told.body | {"archived": not told.body["archived"]})
 
 
 def run_two_at_once(evidence: Evidence) -> None:
@@ -272,5 +239,9 @@ BREACHES: tuple[tuple[str, Breach], ...] = (
     ("HISTORY", empty_a_history),
     ("WATCH", lose_a_watch_event),
     ("PURGE", purge_nothing),
+    ("BRANCH", show_what_was_dropped),
+    ("BRANCH", begin_a_fork_with_less),
+    ("FILES", change_a_file),
+    ("ARCHIVE", list_what_is_put_aside),
     ("DELETE", erase_by_half),
 )

@@ -13,7 +13,8 @@ def schedule(request: pytest.FixtureRequest) -> Schedule:
     """What `--chaos-seed` and `--chaos-seconds` say; by default another one every time."""
     seed = request.config.getoption("--chaos-seed")
     seconds = request.config.getoption("--chaos-seconds")
-    return draw(secrets.randbelow(1_000_000) if seed is None else seed, SECONDS if seconds is None else seconds)
+    drawn = secrets.randbelow(1_000_000) if seed is None else seed
+    return draw(drawn, SECONDS if seconds is None else seconds)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from decopilot.domain.thread import FOLD_VERSION, INITIAL, ThreadState, evolve
 from decopilot.kit.settings import Settings
 from decopilot.log.blobs import Blobs
 from decopilot.log.chunklog import ChunkLog
+from decopilot.log.clock import BrokerClock
 from decopilot.log.ending import Attempt, Ender
 from decopilot.log.erasing import Eraser
 from decopilot.log.history import Histories
@@ -353,7 +354,7 @@ async def test_a_reactor_that_was_held_up_writes_no_view_of_a_deleted_thread(rec
 async def test_telling_of_what_was_erased_neither_fails_nor_repeats(record: Record, hand: ByHand) -> None:
     await hand.whole_run()
     events = await record.events("t1")
-    teller = Teller(record.journal, WatchLog(record.store))
+    teller = Teller(record.journal, WatchLog(record.store), BrokerClock(record.store))
     for recorded in events[:2]:
         await teller.tell(recorded)
     tombstone = await hand.delete()
@@ -375,7 +376,7 @@ async def test_telling_of_what_was_erased_untold_does_not_fail(record: Record, h
     tombstone = await hand.delete()
     deleted = (await record.events("t1"))[-1]
     await eraser(record).erase(ORG, T1, tombstone=tombstone)
-    teller = Teller(record.journal, WatchLog(record.store))
+    teller = Teller(record.journal, WatchLog(record.store), BrokerClock(record.store))
     for recorded in (*events, deleted, *events):
         await teller.tell(recorded)
     assert ["decopilot.thread.deleted"] == [event["type"] for event in await record.watched("t1")]

@@ -12,13 +12,13 @@ from decopilot.cli.broker import EmbeddedBroker
 from decopilot.cli.doctor import CANNOT_LOOK, Wish, doctor, examine, services
 from decopilot.cli.doctor import runs as runs_checks
 from decopilot.cli.doctor.findings import Finding
-from decopilot.cli.doctor.patient import moment
 from decopilot.cli.nats_server import Server, write
 from decopilot.cli.reaching import Broker, Where, find
 from decopilot.contracts import subjects
 from decopilot.domain.commands import Start
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
+from decopilot.log.clock import moment
 from decopilot.log.permissions import OPERATOR, users
 from decopilot.log.store import UNCERTAIN, Store
 from decopilot.log.topology import Sizes, provision

@@ -18,6 +18,7 @@ from decopilot.contracts.messages import UIMessage, Usage
 from decopilot.domain.commands import Archive, CompleteStep, End, Start
 from decopilot.domain.margins import closing, opening
 from decopilot.kit.settings import Settings
+from decopilot.log.clock import BrokerClock
 from decopilot.log.ending import Ender
 from decopilot.log.history import Histories
 from decopilot.log.places import Places
@@ -61,7 +62,8 @@ def own_reactor(record: Record) -> Reactor:
 def reactor_telling(record: Record, watch: WatchLog) -> Reactor:
     ender = Ender(record.store, record.journal, Histories(record.journal, record.views))
     placer = Placer(record.journal, Places(record.store))
-    return Reactor(Projector(record.journal, record.views), Teller(record.journal, watch), ender, placer)
+    teller = Teller(record.journal, watch, BrokerClock(record.store))
+    return Reactor(Projector(record.journal, record.views), teller, ender, placer)
 
 
 async def a_run(record: Record, message: str = "m1", *, ended_ago: timedelta = timedelta(0)) -> RunId:

@@ -10,6 +10,7 @@ from decopilot.contracts import subjects
 from decopilot.contracts.events import ThreadDeleted
 from decopilot.contracts.ids import OrgId, ThreadId, UserId
 from decopilot.log.blobs import Blobs
+from decopilot.log.clock import BrokerClock
 from decopilot.log.leftovers import Leftovers
 from decopilot.log.objects import CHUNK_BYTES, STREAM, ObjectInfo, Place, nuid
 from decopilot.log.store import Store
@@ -40,7 +41,14 @@ class Sweeping:
     def sweeper(self, *, unused_s: float = 3600, writing_s: float = 3600) -> Sweeper:
         """Make one."""
         journal, views = self._record.journal, self._record.views
-        return Sweeper(self.leftovers, journal, views, unused_s=unused_s, writing_s=writing_s)
+        return Sweeper(
+            self.leftovers,
+            journal,
+            views,
+            clock=BrokerClock(self._record.store),
+            unused_s=unused_s,
+            writing_s=writing_s,
+        )
 
 
 @pytest.fixture

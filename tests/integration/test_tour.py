@@ -3,74 +3,23 @@
 import asyncio
 import re
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-import aiohttp
-from faststream import FastStream
-from pydantic import SecretStr
-
 from decopilot.cli.tokens import Role, issue_token
 from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
-from decopilot_command.app import build as build_command
-from decopilot_gateway.app import listening
-from decopilot_gateway.settings import GatewaySettings
-from decopilot_reactor.app import build as build_reactor
-from decopilot_reactor.settings import ReactorSettings
-from decopilot_runner.app import build as build_runner
-from decopilot_runner.settings import RunnerSettings
-from support.brokers import login
+from support.in_one import SECRET, all_services
 from support.viewer import Api, Viewer
 
 ROOT = Path(__file__).parents[2]
 STOP = re.compile(r"^\| \d \| `([^`]+)` \| `([^`]+)` \|", re.MULTILINE)
-SECRET = "a secret that is long enough for HS256"
 
 
 def stops() -> list[tuple[str, str]]:
     """Read the tour: files with the function to enter at."""
     return STOP.findall((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"))
-
-
-@asynccontextmanager
-async def all_services(settings: Settings) -> AsyncIterator[str]:
-    """Run the four services in this process; yields the gateway's URL."""
-    common = {"nats_url": settings.nats_url, "instance": "tour"}
-    async with AsyncExitStack() as stack:
-        for app in (
-            build_command(Settings.model_validate(common | login("command"))),
-            build_runner(RunnerSettings.model_validate(common | login("runner"))),
-            build_reactor(ReactorSettings.model_validate(common | login("reactor"))),
-        ):
-            await stack.enter_async_context(_running(app))
-        own = {"jwt_secret": SecretStr(SECRET), "http_port": 0}
-        gateway = GatewaySettings.model_validate(common | login("gateway") | own)
-        url = f"http://127.0.0.1:{await stack.enter_async_context(listening(gateway))}"
-        await _until_ready(url)
-        yield url
-
-
-async def _until_ready(url: str) -> None:
-    async with asyncio.timeout(20), aiohttp.ClientSession() as session:
-        while True:
-            async with session.get(f"{url}/readyz") as response:
-                if response.status == 200:
-                    return
-            await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def _running(app: FastStream) -> AsyncIterator[None]:
-    task = asyncio.create_task(app.run())
-    try:
-        yield
-    finally:
-        app.exit()
-        await task
 
 
 async def test_the_tour_names_at_most_eight_files_and_one_post_enters_them_in_order(

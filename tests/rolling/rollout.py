@@ -13,9 +13,7 @@ from typing import Any
 from decopilot.cli.chaos.conducting import Conductor
 from decopilot.cli.chaos.doors import ORG, Doors
 from decopilot.cli.chaos.evidence import Evidence, Limits
-from decopilot.cli.chaos.judging_runs import judge_runs
-from decopilot.cli.chaos.judging_threads import judge_threads
-from decopilot.cli.chaos.judging_viewers import judge_viewers
+from decopilot.cli.chaos.judging import judge
 from decopilot.cli.chaos.recorder import EVENTS, Recorder, whole
 from decopilot.cli.chaos.sabotage import Hit, Saboteur
 from decopilot.cli.chaos.schedule import Fault, Schedule, draw
@@ -152,9 +150,7 @@ def roll(plan: Plan) -> dict[str, Any]:
         evidence, lost, found = asyncio.run(conduct())
         left = sum('"event_unknown"' in line or "UnknownEventError" in line for line in ground.log())
         errors = [line[:300] for line in ground.log() if '"level": "error"' in line or '"level":"error"' in line]
-    judge_runs(evidence, verdict)
-    judge_threads(evidence, verdict)
-    judge_viewers(evidence, verdict)
+    judge(evidence, verdict)
     return {
         "versions": [version.name for version in versions],
         "rounds_s": rollout.took_s,

@@ -2,14 +2,11 @@
 
 import asyncio
 import random
-import socket
-import struct
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-_ABORT = struct.pack("ii", 1, 0)
-"""SO_LINGER for zero seconds: closing sends RST, not FIN."""
+from decopilot.cli.chaos.faults.ways import carry, listening, reset
 
 
 @dataclass(slots=True)
@@ -66,10 +63,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, le
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
+    await carry(reader, writer)
     # Whoever asked has left: what it asked for is wanted by nobody.
     _reset(writer)
 
@@ -78,32 +72,11 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     reset(writer.transport)
 
 
-def reset(transport: asyncio.WriteTransport) -> None:
-    """Close a connection with a reset."""
-    with suppress(OSError):
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
-    transport.abort()
-
-
 @asynccontextmanager
 async def cutting(
     ports: Sequence[int], chance: random.Random, *, bytes_mean: int, life_s: float
 ) -> AsyncIterator[CuttingProxy]:
     """Run such a proxy before ports of this machine, one after the other."""
     proxy = CuttingProxy(ports, chance, bytes_mean, life_s)
-    serving: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(proxy.serve(reader, writer))
-        serving.add(task)
-        task.add_done_callback(serving.discard)
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, backlog=1024)
-    proxy.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(proxy.serve) as proxy.port:
         yield proxy
-    finally:
-        server.close()
-        for task in list(serving):
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)

@@ -12,7 +12,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from support.cutting import reset
+from decopilot.cli.chaos.faults.ways import reset
 
 _HOPS = {"connection", "content-length", "keep-alive", "transfer-encoding"}
 _EVENT_END = b"\n\n"

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from decopilot.cli.chaos.faults.ways import carry, listening
+
 Says = Callable[[bytes], list[bytes]]
 """What becomes of one protocol message of the broker: nothing, itself, it twice, others."""
 
@@ -58,7 +60,7 @@ class Proxy:
             return
         self._writers |= {writer, upstream}
         ways = [
-            asyncio.create_task(_carry(reader, upstream)),
+            asyncio.create_task(carry(reader, upstream)),
             asyncio.create_task(self._answer(upstream_reader, writer)),
         ]
         try:
@@ -83,34 +85,17 @@ class Proxy:
                 await writer.drain()
 
 
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-
-
 @asynccontextmanager
 async def proxied(to_port: int) -> AsyncIterator[Proxy]:
     """Run a proxy before a port of this machine."""
     proxy = Proxy()
     proxy.talks.set()
-    serving: set[asyncio.Task[None]] = set()
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(proxy.serve(to_port, reader, writer))
-        serving.add(task)
-        task.add_done_callback(serving.discard)
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await proxy.serve(to_port, reader, writer)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=1 << 16)
-    proxy.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(serve) as proxy.port:
         yield proxy
-    finally:
-        server.close()
-        for task in list(serving):
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
 
 
 def is_ack(message: bytes) -> bool:

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -150,10 +150,11 @@ class Service:
 
 @dataclass(slots=True)
 class Services:
-    """Starts services as processes, and ends them all."""
+    """Starts services as processes, and ends them all. `environment` is told to each beside its settings."""
 
     folder: Path
     nats_url: str
+    environment: Mapping[str, str] = field(default_factory=dict)
     started: list[Service] = field(default_factory=list)
 
     def start(self, name: str, **settings: object) -> Service:
@@ -174,7 +175,7 @@ class Services:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env={**os.environ, "PYTHONPATH": str(TESTS), **environ},
+                env={**os.environ, "PYTHONPATH": str(TESTS), **environ, **self.environment},
             )
         service = Service(instance, log, process, port)
         self.started.append(service)

@@ -10,6 +10,8 @@ import typer
 from decopilot.cli import keeping
 from decopilot.cli.automations import automations
 from decopilot.cli.bench import bench
+from decopilot.cli.chaos import HELP as CHAOS
+from decopilot.cli.chaos import chaos
 from decopilot.cli.errors import CliError
 from decopilot.cli.nats_config import nats_config
 from decopilot.cli.observing import doctor, events, replay, runs
@@ -45,6 +47,7 @@ ONE_SERVICE = "One service, configured by environment"
 OPERATE = "Operate: any NATS, or that of a running `up`"
 app.add_typer(automations, rich_help_panel=ONE_MACHINE)
 app.add_typer(bench, rich_help_panel=ONE_MACHINE)
+app.command(rich_help_panel=ONE_MACHINE, help=CHAOS)(chaos)
 config = typer.Typer(no_args_is_help=True, help="Check what `decopilot.toml` says, or write one to begin with.")
 app.add_typer(config, name="config", rich_help_panel=ONE_MACHINE)
 

@@ -190,6 +190,12 @@ class _Client(Client):
                 self._transport.close()  # type: ignore[no-untyped-call]  # nats-py ships no complete types
             raise
 
+    async def _process_pong(self) -> None:
+        # Where an answer comes after whoever asked has given up, it stops reading and says nothing of it.
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
         # It asks of every character of every name whether it is a space: half of what reading a log cost. A test holds

@@ -18,6 +18,7 @@ from decopilot.kit.messaging import Messaging
 from decopilot.log.automations import Automations
 from decopilot.log.blobs import Blobs
 from decopilot.log.chunklog import ChunkLog
+from decopilot.log.clock import BrokerClock
 from decopilot.log.ending import Ender
 from decopilot.log.erasing import Eraser
 from decopilot.log.history import Histories
@@ -55,29 +56,31 @@ def build(settings: ReactorSettings, configuration: Configuration | None = None)
         gaps = Gaps()
         async with connected(settings, "reactor", on_gap=gaps.note) as nc, Store(nc) as store:
             await gaps.note()
-            views, chunks, blobs = Views(store), ChunkLog(store), Blobs(store)
+            views, chunks, blobs, clock = Views(store), ChunkLog(store), Blobs(store), BrokerClock(store)
             journal = Journal(store, views)
             ender = Ender(store, journal, Histories(journal, views))
             placer = Placer(journal, Places(store))
-            reactor = Reactor(Projector(journal, views), Teller(journal, WatchLog(store)), ender, placer)
+            reactor = Reactor(Projector(journal, views), Teller(journal, WatchLog(store), clock), ender, placer)
             overseer = Overseer(
                 journal,
                 ender,
                 chunks,
+                clock=clock,
                 limits=settings.limits,
                 may_be_held=partial(may_be_held, nc, gaps),
                 at_once=max(settings.events_at_once // 2, 1),
             )
             eraser = Eraser(journal, views, chunks, blobs)
-            deleter = Deleter(journal, reactor, overseer, eraser, erase_again_s=settings.erase_again_s)
+            deleter = Deleter(journal, reactor, overseer, eraser, clock=clock, erase_again_s=settings.erase_again_s)
             purger = Purger(
                 chunks,
                 Readers(store),
+                clock=clock,
                 grace_s=settings.purge_grace_s,
                 wait_s=settings.purge_wait_s,
                 look_s=settings.look_s,
             )
-            janitor = Janitor(journal, ender, overseer, deleter, purger, look_s=settings.look_s)
+            janitor = Janitor(journal, ender, overseer, deleter, purger, clock=clock, look_s=settings.look_s)
             for consumer, reaction in (
                 (subjects.REACTOR_CONSUMER, reactor.react),
                 (subjects.JANITOR_CONSUMER, janitor.look),
@@ -89,7 +92,7 @@ def build(settings: ReactorSettings, configuration: Configuration | None = None)
                     handling(reaction),
                     workers=settings.events_at_once,
                 )
-            sweeper = Sweeper(Leftovers(store), journal, views, unused_s=settings.unused_files_s)
+            sweeper = Sweeper(Leftovers(store), journal, views, clock=clock, unused_s=settings.unused_files_s)
             messaging.consume(
                 subjects.BLOBS_STREAM,
                 subjects.SWEEPER_CONSUMER,

@@ -1,10 +1,9 @@
 """Deleting: a deleted thread's run is ended, then all that the thread held is erased, and once more later."""
 
-from datetime import UTC, datetime
-
 import structlog
 
 from decopilot.contracts.events import Recorded
+from decopilot.log.clock import BrokerClock
 from decopilot.log.erasing import Eraser
 from decopilot.log.journal import Journal
 from decopilot_reactor.handling import NotYetError
@@ -18,12 +17,20 @@ class Deleter:
     """Sees to deleted threads."""
 
     def __init__(
-        self, journal: Journal, reactor: Reactor, overseer: Overseer, eraser: Eraser, *, erase_again_s: float
+        self,
+        journal: Journal,
+        reactor: Reactor,
+        overseer: Overseer,
+        eraser: Eraser,
+        *,
+        clock: BrokerClock,
+        erase_again_s: float,
     ) -> None:
         self._journal = journal
         self._reactor = reactor
         self._overseer = overseer
         self._eraser = eraser
+        self._clock = clock
         self._erase_again_s = erase_again_s
 
     async def delete(self, recorded: Recorded) -> None:
@@ -43,6 +50,6 @@ class Deleter:
             raise NotYetError(AGAIN_S)
         await self._eraser.erase(org, thread, tombstone=recorded.sequence)
         log.info("thread_erased", org=org, thread=thread)
-        age_s = (datetime.now(UTC) - recorded.at).total_seconds()
+        age_s = await self._clock.age_s(recorded.at)
         if age_s < self._erase_again_s:
             raise NotYetError(self._erase_again_s - age_s)

@@ -1,7 +1,5 @@
 """The janitor: looks at a thread for as long as an event of it leaves something to be done, and cleans up behind it."""
 
-from datetime import UTC, datetime
-
 import structlog
 
 from decopilot.contracts.events import (
@@ -17,6 +15,7 @@ from decopilot.contracts.events import (
 from decopilot.contracts.ids import RunId
 from decopilot.domain.tracing import origin
 from decopilot.kit import telemetry
+from decopilot.log.clock import BrokerClock
 from decopilot.log.ending import Ender
 from decopilot.log.journal import Journal, Loaded
 from decopilot_reactor.deleting import Deleter
@@ -42,6 +41,7 @@ class Janitor:
         deleter: Deleter,
         purger: Purger,
         *,
+        clock: BrokerClock,
         look_s: float,
     ) -> None:
         self._journal = journal
@@ -49,6 +49,7 @@ class Janitor:
         self._overseer = overseer
         self._deleter = deleter
         self._purger = purger
+        self._clock = clock
         self._look_s = look_s
 
     async def look(self, recorded: Recorded) -> None:
@@ -60,7 +61,7 @@ class Janitor:
         """
         match recorded.event:
             case RunRequested(run_id=run):
-                if 0 <= _age_s(recorded) < FIRST_LOOK_S:
+                if await self._clock.age_s(recorded.at) < FIRST_LOOK_S:
                     raise NotYetError(FIRST_LOOK_S)
                 await self._look_after(recorded, run)
             case RunCancelRequested(run_id=run):
@@ -104,7 +105,3 @@ class Janitor:
         # What was written before this event is the business of the run's own item.
         known = await self._journal.events(org, thread, after=recorded.sequence - 1, until=loaded.sequence)
         await self._overseer.oversee(org, thread, loaded.state, known)
-
-
-def _age_s(recorded: Recorded) -> float:
-    return (datetime.now(UTC) - recorded.at).total_seconds()

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import NoReturn, assert_never
 
 import structlog
@@ -26,6 +25,7 @@ from decopilot.domain.thread import ThreadState
 from decopilot.domain.tracing import asked_in
 from decopilot.kit import telemetry
 from decopilot.log.chunklog import ChunkLog
+from decopilot.log.clock import BrokerClock
 from decopilot.log.ending import Attempt, Ender
 from decopilot.log.journal import Journal
 from decopilot.log.signs import signs_of
@@ -51,6 +51,7 @@ class Overseer:
         ender: Ender,
         chunks: ChunkLog,
         *,
+        clock: BrokerClock,
         limits: Limits,
         may_be_held: Callable[[OrgId, RunId], Awaitable[bool]],
         at_once: int,
@@ -58,6 +59,7 @@ class Overseer:
         self._journal = journal
         self._ender = ender
         self._chunks = chunks
+        self._clock = clock
         self._limits = limits
         self._may_be_held = may_be_held
         self._free = asyncio.Semaphore(at_once)
@@ -73,7 +75,7 @@ class Overseer:
         """
         attempt = Attempt.of(org, thread, state)
         last = await self._chunks.last_of_run(org, thread, attempt.run)
-        verdict = judge(state, _times(events, attempt.run, last), datetime.now(UTC), self._limits)
+        verdict = judge(state, _times(events, attempt.run, last), await self._clock.now(), self._limits)
         if isinstance(verdict, Wait):
             await self._leave(attempt, state, verdict.again_s)
         if self._free.locked():

@@ -1,11 +1,10 @@
 """Purging: the chunks of a run that has ended go, once nobody reads them any more or somebody has for too long."""
 
-from datetime import UTC, datetime
-
 import structlog
 
 from decopilot.contracts.events import Recorded, Terminal
 from decopilot.log.chunklog import ChunkLog
+from decopilot.log.clock import BrokerClock
 from decopilot.log.readers import Readers
 from decopilot_reactor.handling import NotYetError
 from decopilot_reactor.metrics import PURGES
@@ -16,9 +15,12 @@ log = structlog.get_logger()
 class Purger:
     """Purges runs that have ended (ADR 0020)."""
 
-    def __init__(self, chunks: ChunkLog, readers: Readers, *, grace_s: float, wait_s: float, look_s: float) -> None:
+    def __init__(
+        self, chunks: ChunkLog, readers: Readers, *, clock: BrokerClock, grace_s: float, wait_s: float, look_s: float
+    ) -> None:
         self._chunks = chunks
         self._readers = readers
+        self._clock = clock
         self._grace_s = grace_s
         self._wait_s = wait_s
         self._look_s = look_s
@@ -36,7 +38,7 @@ class Purger:
 
         """
         org, thread, run = recorded.org, recorded.thread, event.run_id
-        age_s = (datetime.now(UTC) - recorded.at).total_seconds()
+        age_s = await self._clock.age_s(recorded.at)
         if age_s < self._grace_s:
             raise NotYetError(self._grace_s - age_s)
         # Nobody is asked once the time is up: neither a reader nor a bucket that is missing keeps chunks for ever.

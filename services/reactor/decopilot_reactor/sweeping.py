@@ -1,18 +1,17 @@
 """Sweeping: blobs that nobody will ever ask for go, however their writers ended (ADR 0027)."""
 
-from datetime import UTC, datetime
-
 import structlog
 from nats.aio.msg import Msg
 
 from decopilot.log.blobs import PUT_LIMIT_S
+from decopilot.log.clock import BrokerClock
 from decopilot.log.journal import Journal
 from decopilot.log.leftovers import Leftovers, told
 from decopilot.log.views import Views
 from decopilot_reactor.handling import NotYetError
 
 MARGIN_S = 60.0
-"""A writer's clock and the broker's, and what a writer was held up after its time was over."""
+"""What a writer was held up after its time was over."""
 
 log = structlog.get_logger()
 
@@ -29,12 +28,14 @@ class Sweeper:
         journal: Journal,
         views: Views,
         *,
+        clock: BrokerClock,
         unused_s: float,
         writing_s: float = PUT_LIMIT_S + MARGIN_S,
     ) -> None:
         self._leftovers = leftovers
         self._journal = journal
         self._views = views
+        self._clock = clock
         self._unused_s = unused_s
         self._writing_s = writing_s
 
@@ -50,7 +51,7 @@ class Sweeper:
             log.warning("object_unknown", subject=message.subject)
             return
         org, thread, _ = blob.place
-        age_s = (datetime.now(UTC) - blob.at).total_seconds()
+        age_s = await self._clock.age_s(blob.at)
         if not blob.is_there:
             _wait(self._writing_s - age_s)
             await self._leftovers.forget(blob)

@@ -1,11 +1,12 @@
 """Telling: the watch events that a thread's events cause, each once and in order."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from decopilot.contracts.events import Recorded
 from decopilot.contracts.watch import THREAD_VISIBILITY
 from decopilot.domain.thread import ThreadState
 from decopilot.domain.watching import watch_events_of
+from decopilot.log.clock import BrokerClock
 from decopilot.log.journal import Journal
 from decopilot.log.topology import Sizes
 from decopilot.log.watchlog import WatchConflictError, WatchLog
@@ -17,9 +18,10 @@ MEMORY = timedelta(seconds=Sizes().watch_max_age_s)
 class Teller:
     """Appends watch events."""
 
-    def __init__(self, journal: Journal, watch: WatchLog) -> None:
+    def __init__(self, journal: Journal, watch: WatchLog, clock: BrokerClock) -> None:
         self._journal = journal
         self._watch = watch
+        self._clock = clock
 
     async def tell(self, recorded: Recorded, state: ThreadState | None = None) -> None:
         """Append what this event causes, and what earlier ones cause that was not told yet.
@@ -38,8 +40,8 @@ class Teller:
             if cause is None:
                 # What is younger than the log's memory and not in it was never told, by an event that overtook it;
                 # what is older was told before.
-                since = datetime.now(UTC) - MEMORY
-                untold = [event for event in untold if event.event.at > since or event.sequence == recorded.sequence]
+                since = await self._clock.now() - MEMORY
+                untold = [event for event in untold if event.at > since or event.sequence == recorded.sequence]
             try:
                 for told in untold:
                     for kind, event in watch_events_of(told):

@@ -32,6 +32,7 @@ class Doors:
     session: aiohttp.ClientSession
     urls: tuple[str, ...]
     token: str
+    org: str = ORG
 
     @property
     def headers(self) -> dict[str, str]:
@@ -40,7 +41,7 @@ class Doors:
 
     def url(self, chance: random.Random, rest: str) -> str:
         """Make the URL of an org's path at some gateway."""
-        return f"{chance.choice(self.urls)}/{ORG}/{rest}"
+        return f"{chance.choice(self.urls)}/{self.org}/{rest}"
 
     async def call(self, chance: random.Random, method: str, rest: str, body: object = None) -> Answer | None:
         """Call; None where nobody can tell what came of it."""
@@ -49,13 +50,22 @@ class Doors:
         return await self.call_url(method, self.url(chance, rest), body, timeout_s=timeout_s)
 
     async def call_url(self, method: str, url: str, body: object = None, *, timeout_s: float = 12.0) -> Answer | None:
-        """Call a certain gateway."""
-        payload = None if body is None else json.dumps(body).encode()
+        """Call a certain gateway; bytes are sent as a file, everything else as JSON."""
+        payload = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        type_ = {"Content-Type": "application/octet-stream"} if isinstance(body, bytes) else {}
         try:
             async with (
                 asyncio.timeout(timeout_s),
-                self.session.request(method, url, data=payload, headers=self.headers) as response,
+                self.session.request(method, url, data=payload, headers=self.headers | type_) as response,
             ):
                 return Answer(response.status, json.loads(await response.read()))
+        except FAILURES:
+            return None
+
+    async def fetch(self, url: str, *, timeout_s: float = 12.0) -> tuple[int, bytes] | None:
+        """Read a file; None where nobody can tell."""
+        try:
+            async with asyncio.timeout(timeout_s), self.session.get(url, headers=self.headers) as response:
+                return response.status, await response.read()
         except FAILURES:
             return None

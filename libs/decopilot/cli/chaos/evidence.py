@@ -1,5 +1,6 @@
 """The evidence: everything that is judged, gathered once all is quiet, so that judging is a matter of reading."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -7,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from decopilot.cli.chaos.doors import ORG, Answer, Doors
+from decopilot.cli.chaos.doors import Answer, Doors
 from decopilot.cli.chaos.ledger import Ledger
-from decopilot.cli.chaos.recorder import CHUNKS, EVENTS, ORG_ID, Recorder, whole
+from decopilot.cli.chaos.recorder import Recorder, whole
 from decopilot.cli.chaos.sabotage import Hit
 from decopilot.cli.chaos.truth import ThreadTruth, truths
 from decopilot.cli.chaos.viewers import Event, Stream, Viewer
@@ -46,6 +47,17 @@ class WatchEvent:
     told: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A file as a gateway served it: its status, and the SHA-256 of what came."""
+
+    thread: str
+    filename: str
+    url: str
+    status: int | None
+    digest: str
+
+
 @dataclass(slots=True)
 class Evidence:
     """What everybody saw, and what there is."""
@@ -63,38 +75,64 @@ class Evidence:
     messages: dict[tuple[str, str], UIMessage | None] = field(default_factory=dict)
     histories: dict[tuple[str, str], Answer | None] = field(default_factory=dict)
     shown: dict[tuple[str, str], Answer | None] = field(default_factory=dict)
+    files: list[Served] = field(default_factory=list)
     watch: list[WatchEvent] = field(default_factory=list)
     notes: list[dict[str, str]] = field(default_factory=list)
+    has_marks: bool = True
+    """Whether what tools did could be read here."""
+    failures: list[str] = field(default_factory=list)
+    """Faults that could not be begun or ended."""
     first_after: dict[tuple[str, str], list[Event]] = field(default_factory=dict)
     """What a viewer with a cursor that was purged got first, by thread and cursor."""
 
-    async def gather(self, names: Sequence[str], doors: Doors, notes: Path) -> None:
-        """Read the logs, the views, what the gateways show, and what the tools did."""
+    async def gather(self, names: Sequence[str], doors: Doors) -> None:
+        """Read the logs, the views, and what the gateways show."""
         store = self.recorder.store
         self.conflicts = self.recorder.conflicts
         await self.recorder.read_frames()
         await self.recorder.read_copy()
         await self.recorder.read_events()
-        self.threads = truths(names, self.recorder, await whole(store, subjects.CHUNKS_STREAM, CHUNKS))
-        for stored in await whole(store, subjects.EVENTS_STREAM, EVENTS):
-            self.events_left[subjects.owner_of(stored.subject)[1]] += 1
-        for stored in await whole(store, subjects.WATCH_STREAM, subjects.watch_of(ORG_ID)):
-            self.watch.append(WatchEvent(stored.sequence, json.loads(stored.data)))
-        self.notes = _lines(notes)
+        org = self.recorder.org
+        left = [
+            stored
+            for name in names
+            for stored in await whole(store, subjects.CHUNKS_STREAM, self.recorder.chunks_of(name))
+        ]
+        self.threads = truths(names, self.recorder, left)
+        for name in names:
+            events = await whole(store, subjects.EVENTS_STREAM, subjects.events_of(org, ThreadId(name)))
+            self.events_left[name] = len(events)
+            for stored in await whole(store, subjects.WATCH_STREAM, subjects.watch_of_thread(org, ThreadId(name))):
+                self.watch.append(WatchEvent(stored.sequence, json.loads(stored.data)))
+        self.watch.sort(key=lambda event: event.sequence)
         views = Views(store)
         for name, thread in self.threads.items():
-            self.views[name], _ = await views.read_thread(ORG_ID, ThreadId(name))
+            self.views[name], _ = await views.read_thread(org, ThreadId(name))
             ids = {ref.id for ref in thread.state.messages} | {
                 end.message.id for run in thread.runs.values() for end in run.ends if end.message is not None
             }
             for id_ in ids:
-                found = await views.read_message(ORG_ID, ThreadId(name), id_)
+                found = await views.read_message(org, ThreadId(name), id_)
                 self.messages[name, id_] = None if found is None else found.message
             for url in doors.urls:
-                path = f"{url}/{ORG}/decopilot/threads/{name}"
+                path = f"{url}/{doors.org}/decopilot/threads/{name}"
                 self.histories[name, url] = await doors.call_url("GET", f"{path}/messages")
                 self.shown[name, url] = await doors.call_url("GET", path)
+        await self._read_files(doors)
+
+    async def _read_files(self, doors: Doors) -> None:
+        """Read every file that is stored, and every one that a history shows, each at another gateway."""
+        found = {(one.thread, one.filename, one.url) for one in self.ledger.uploads.values()}
+        for (name, _), answer in self.histories.items():
+            for message in () if answer is None else answer.body.get("messages", ()):
+                parts = (part for part in message["parts"] if part["type"] == "file")
+                found |= {(name, part["filename"], part["url"]) for part in parts}
+        for number, (name, filename, path) in enumerate(sorted(found)):
+            url = f"{doors.urls[number % len(doors.urls)]}{path}"
+            status, content = await doors.fetch(url) or (None, b"")
+            self.files.append(Served(name, filename, url, status, hashlib.sha256(content).hexdigest()))
 
 
-def _lines(notes: Path) -> list[dict[str, str]]:
+def marks_in(notes: Path) -> list[dict[str, str]]:
+    """Read the marks that tools have left."""
     return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []

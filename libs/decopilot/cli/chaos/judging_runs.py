@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from decopilot.cli.chaos.evidence import Evidence, Limits
+from decopilot.cli.chaos.odds import COMMAND
 from decopilot.cli.chaos.sabotage import Hit
 from decopilot.cli.chaos.truth import Ended, RunTruth, ThreadTruth
 from decopilot.cli.chaos.verdict import Verdict
@@ -42,7 +43,8 @@ def judge_runs(evidence: Evidence, verdict: Verdict) -> None:
                 whole = run.closing is not None and len(run.ends) == 1
                 verdict.check("DETACHED", whole, f"{thread.name}: {run.run_id} did not end without viewers")
             _resumed(run, verdict)
-    _calls(evidence, verdict)
+    if evidence.has_marks:
+        _calls(evidence, verdict)
     for took, run in takeovers(evidence):
         what = f"{run.run_id} ({run.text}) was taken over {took.total_seconds():.1f} s after the blow to its runner"
         verdict.check("RESUME", took.total_seconds() < RECOVERY_S, what)
@@ -132,7 +134,8 @@ def hits_on(run: RunTruth, hits: Sequence[Hit]) -> Iterator[Hit]:
             # Before anybody took it up it may have been on its way to any runner.
             is_untaken = not run.starts or hit.began < run.starts[0].at
             services = {"nats", "reactor"} | ({"runner", "driver", "tool"} if is_untaken else set())
-            if hit.fault.service in services or hit.pid in drivers:
+            # What a deployment's owner commands may hit anything.
+            if hit.fault.service in services or hit.pid in drivers or hit.fault.blow == COMMAND:
                 yield hit
 
 
@@ -198,7 +201,10 @@ def _missing_cause(thread: ThreadTruth, run: RunTruth, end: Ended, limits: Limit
         case "crashed":
             return None if run.failed_attempts >= limits.attempts else f"{told} after {run.failed_attempts} attempts"
         case "undeliverable":
-            return None if not run.starts else f"{told} although it was started"
+            # An attempt that began behind the closing frame found it, and wrote nothing.
+            sealed_at = run.closing.stored_at or end.at
+            began = [one for one in run.events if isinstance(one.event, RunStarted) and one.at < sealed_at]
+            return None if not began else f"{told} although it was started"
         case "timed_out":
             if (end.at - request.at).total_seconds() >= limits.run_limit_s:
                 return None

@@ -1,7 +1,8 @@
 """Judging threads: what their events promise, what was said to clients of them, and what follows from them."""
 
+import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import zip_longest
 from typing import Any
@@ -27,6 +28,7 @@ from decopilot.domain.thread import INITIAL, ThreadState, evolve
 from decopilot.domain.watching import watch_events_of
 from decopilot.log.history import messages_of, shown
 
+Show = Callable[[UIMessage, ThreadState], UIMessage]
 CANCEL_S = 20.0
 """So long after the last blow to broker, reactors or its runner a run that is to end may go on: both reactors may have
 been killed so often that the supervisor waits for 10 s before it starts them again."""
@@ -175,7 +177,11 @@ def _views(thread: ThreadTruth, evidence: Evidence, verdict: Verdict) -> None:
         verdict.check("VIEWS", told == newest, f"{thread.name}: the view is at {told}, the log at {newest}")
         what = f"{thread.name}: the view is\n{view and view.state}\nthe log says\n{thread.state}"
         verdict.check("VIEWS", view is not None and view.state == thread.state, what)
+    listed = {ref.id for ref in thread.state.messages}
     for id_, message in _messages(thread.events).items():
+        # What an answer made anew has driven out is nobody's any more.
+        if id_ not in listed:
+            continue
         there = evidence.messages.get((thread.name, id_))
         verdict.check("VIEWS", there == message, f"{thread.name}: {id_} is\n{there}\nnot\n{message}")
 
@@ -184,11 +190,11 @@ def _messages(events: list[Recorded]) -> dict[str, UIMessage]:
     return {stored.message.id: stored.message for recorded in events for stored in messages_of(recorded)}
 
 
-def shown_messages(events: list[Recorded], state: ThreadState) -> list[dict[str, Any]]:
+def shown_messages(events: list[Recorded], state: ThreadState, show: Show = shown) -> list[dict[str, Any]]:
     """What a history shows of these events."""
     messages = _messages(events)
     return [
-        shown(messages[ref.id], state).model_dump(mode="json", exclude_none=True)
+        show(messages[ref.id], state).model_dump(mode="json", exclude_none=True)
         for ref in state.messages
         if ref.id in messages
     ]
@@ -277,7 +283,10 @@ def _watch_log(thread: ThreadTruth, evidence: Evidence, verdict: Verdict) -> Non
 
 
 def _watcher(evidence: Evidence, seen: list[Any], verdict: Verdict) -> None:
-    heard = [event for event in seen if event.name != "connected"]
+    # Whoever watches an org hears of all of its threads, of others' too.
+    heard = [
+        event for event in seen if event.name != "connected" and json.loads(event.data)["subject"] in evidence.threads
+    ]
     for event in seen:
         if event.name == "connected" and event is not seen[0] and event.id != "0":
             verdict.check("WATCH", b'"resumed":true' in event.data, f"a watcher could not resume: {event}")

@@ -174,7 +174,11 @@ def _answers(viewer: Viewer, thread: ThreadTruth, found: list[Stretch], verdict:
     for stretch in found:
         try:
             for run, message in _folded(stretch, takes_rewinds=viewer.rewind):
-                ends = thread.runs[run].ends
+                known = thread.runs.get(run)
+                what = f"{viewer.name} got {run}, of which the log knows nothing: {sorted(thread.runs)}"
+                if not verdict.check("PERSIST-FIRST", known is not None, what) or known is None:
+                    continue
+                ends = known.ends
                 expected = ends[0].message if ends else None
                 is_same = not message.parts if expected is None else message == expected
                 verdict.check(promise, is_same, f"{viewer.name} holds of {run}\n{message}\nnot\n{expected}")

@@ -17,6 +17,7 @@ class Posted:
     post: Post
     runs: list[str] = field(default_factory=list)
     is_doubtful: bool = False
+    files: tuple[dict[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,35 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Regenerated:
+    """A message that is answered anew, by which run; `request` is what the wish was called."""
+
+    thread: str
+    request: str
+    message_id: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """A thread that begins as a fork, up to which message of its source."""
+
+    thread: str
+    source: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that is stored: where, and the SHA-256 of what it holds."""
+
+    thread: str
+    filename: str
+    url: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """A request that had to be refused: how it was."""
 
@@ -68,6 +98,9 @@ class Ledger:
     receipts: list[Receipt] = field(default_factory=list)
     resolved: list[Resolved] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
+    regenerated: list[Regenerated] = field(default_factory=list)
+    forks: list[Forked] = field(default_factory=list)
+    uploads: dict[str, Upload] = field(default_factory=dict)
     trespasses: list[Probe] = field(default_factory=list)
     blunders: list[Probe] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)

@@ -1,18 +1,21 @@
 """What is going to happen, drawn from a seed alone before anything runs: who wishes what when, and what is broken."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+from decopilot.cli.chaos.odds import INSTANT, PROCESSES, Blow, Family
+from decopilot.cli.chaos.wishes import ForkOff, Wish, wishes_of
 
 THREADS = 14
 WATCHERS = 3
 DELETED = 2
-NATS_APART_S = 3.0
+BEGIN_S = 2.0
+NATS_APART_S, NATS_AWAY_S = 3.0, 6.0
 
 Level = Literal["auto", "readonly"]
 OnConflict = Literal["queue", "interrupt", "reject"]
-Blow = Literal["KILL", "TERM", "STOP"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ class ThreadPlan:
     name: str
     actions: tuple[Action, ...]
     viewers: tuple[ViewerPlan, ...]
+    wishes: tuple[Wish, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,29 +153,65 @@ class Schedule:
     threads: tuple[ThreadPlan, ...] = ()
     faults: tuple[Fault, ...] = field(default=())
 
+    @property
+    def names(self) -> list[str]:
+        """All threads that there may be, then the forks of them."""
+        forks = (wish.thread for plan in self.threads for wish in plan.wishes if isinstance(wish, ForkOff))
+        return [*(plan.name for plan in self.threads), *forks]
 
-def draw(seed: int, seconds: float, *, watched: int = THREADS - 1, unwatched: int = 1, pace: float = 1.0) -> Schedule:
-    """Draw a schedule: the same from the same seed. At twice the `pace` there is half the time between two posts."""
+
+def draw(
+    seed: int,
+    seconds: float,
+    *,
+    watched: int = THREADS - 1,
+    unwatched: int = 1,
+    pace: float = 1.0,
+    prefix: str = "chaos",
+    families: Sequence[Family] = (PROCESSES,),
+    intensity: float = 1.0,
+    hangs: bool = True,
+) -> Schedule:
+    """Draw a schedule: the same from the same seed.
+
+    At twice the `pace` there is half the time between two posts, at twice the `intensity` that between two faults.
+    Without `hangs` nobody asks for an answer that never comes.
+    """
     chance = random.Random(f"{seed}/threads")
     # The last threads have no viewers: what is stored must not depend on them.
     deleted = set(chance.sample(range(watched), DELETED))
     threads = tuple(
-        _thread(seed, number, seconds, pace, is_deleted=number in deleted, is_watched=number < watched)
+        _thread(
+            f"{seed}/thread/{number}",
+            f"{prefix}-{number}",
+            seconds,
+            pace,
+            is_deleted=number in deleted,
+            is_watched=number < watched,
+            hangs=hangs,
+        )
         for number in range(watched + unwatched)
     )
-    return Schedule(seed, seconds, threads, _in_time(_faults(random.Random(f"{seed}/faults"), seconds), seconds))
+    faults = (
+        fault
+        for family in families
+        for fault in _faults(random.Random(f"{seed}/faults/{family.name}"), seconds, family, intensity)
+    )
+    return Schedule(seed, seconds, threads, _in_time(faults, seconds))
 
 
-def _thread(seed: int, number: int, seconds: float, pace: float, *, is_deleted: bool, is_watched: bool) -> ThreadPlan:
-    chance = random.Random(f"{seed}/thread/{number}")
-    name = f"chaos-{number}"
-    actions = list(_actions(chance, name, seconds, pace))
+def _thread(
+    seed: str, name: str, seconds: float, pace: float, *, is_deleted: bool, is_watched: bool, hangs: bool
+) -> ThreadPlan:
+    chance = random.Random(seed)
+    actions = list(_actions(chance, name, seconds, pace, hangs=hangs))
     if is_watched:
         actions += [TakeSnapshot(chance.uniform(2, seconds), rewind=chance.random() < 0.5) for _ in range(3)]
     if is_deleted:
         actions.append(Delete(chance.uniform(0.3, 0.8) * seconds))
     actions.sort(key=lambda action: action.at_s)
-    return ThreadPlan(name, tuple(actions), tuple(_viewers(chance, name)) if is_watched else ())
+    viewers = tuple(_viewers(chance, name)) if is_watched else ()
+    return ThreadPlan(name, tuple(actions), viewers, wishes_of(seed, name, seconds))
 
 
 def _viewers(chance: random.Random, thread: str) -> Iterator[ViewerPlan]:
@@ -188,11 +228,11 @@ def _viewers(chance: random.Random, thread: str) -> Iterator[ViewerPlan]:
     yield ViewerPlan(f"{thread}/slow", thread, chance.random() < 0.5, True, (2.0, 12.0), (0.0, 0.6), is_slow=True)  # noqa: FBT003  a probability's result
 
 
-def _actions(chance: random.Random, thread: str, seconds: float, pace: float) -> Iterator[Action]:
+def _actions(chance: random.Random, thread: str, seconds: float, pace: float, *, hangs: bool) -> Iterator[Action]:
     at_s, number = chance.uniform(0, 2), 0
     while at_s < seconds:
         number += 1
-        post = _post(chance, f"{thread}-{number}", at_s, number)
+        post = _post(chance, f"{thread}-{number}", at_s, number, hangs=hangs)
         yield post
         yield from _what_follows(chance, post)
         at_s += chance.uniform(0.4, 5.0) / pace
@@ -202,7 +242,7 @@ def _actions(chance: random.Random, thread: str, seconds: float, pace: float) ->
         yield Blunder(chance.uniform(0, seconds), kind)
 
 
-def _post(chance: random.Random, mark: str, at_s: float, number: int) -> Post:
+def _post(chance: random.Random, mark: str, at_s: float, number: int, *, hangs: bool) -> Post:
     kinds: list[tuple[float, str, Level]] = [
         (3, f"/count {chance.randint(5, 80)} {chance.choice((0, 5, 20))}", "auto"),
         (5, f"/count {chance.randint(20, 90)} 100", "auto"),
@@ -218,7 +258,7 @@ def _post(chance: random.Random, mark: str, at_s: float, number: int) -> Post:
         (2, f"/delete {mark}", "readonly"),
         (1, f"/note {mark}", "readonly"),
         (1.5, f"/slowtool {chance.randint(1, 5)}", "auto"),
-        (0.7, "/hang", "auto"),
+        (0.7 if hangs else 0.0, "/hang", "auto"),
     ]
     ((_, text, level),) = chance.choices(kinds, [weight for weight, _, _ in kinds])
     on_conflict: list[OnConflict] = ["queue", "interrupt", "reject"]
@@ -252,41 +292,29 @@ def _resolve(chance: random.Random, at_s: float) -> Resolve:
     )
 
 
-def _in_time(faults: Iterator[Fault], seconds: float) -> tuple[Fault, ...]:
+def _in_time(faults: Iterable[Fault], seconds: float) -> tuple[Fault, ...]:
     return tuple(sorted((fault for fault in faults if fault.at_s < seconds), key=lambda fault: fault.at_s))
 
 
-def _faults(chance: random.Random, seconds: float) -> Iterator[Fault]:
-    blows: list[tuple[float, str, Blow]] = [
-        (4, "driver", "KILL"),
-        (3, "driver", "TERM"),
-        (5, "driver", "STOP"),
-        (3, "tool", "KILL"),
-        (1, "runner", "KILL"),
-        (1, "runner", "TERM"),
-        (2, "runner", "STOP"),
-        (2, "reactor", "KILL"),
-        (1, "reactor", "TERM"),
-        (2, "reactor", "STOP"),
-        (2, "gateway", "KILL"),
-        (1.5, "gateway", "TERM"),
-        (2, "gateway", "STOP"),
-        (1.5, "command", "KILL"),
-        (1, "command", "TERM"),
-        (2, "command", "STOP"),
-        (0.8, "nats", "KILL"),
-        (2, "nats", "STOP"),
-    ]
-    at_s, nats_free_at_s = 2.0, 0.0
+def _faults(chance: random.Random, seconds: float, family: Family, pace: float) -> Iterator[Fault]:
+    weights = [weight for weight, _, _ in family.blows]
+    at_s, nats_free_at_s = BEGIN_S, 0.0
     while at_s < seconds:
-        ((_, service, blow),) = chance.choices(blows, [weight for weight, _, _ in blows])
-        for_s = 0.0 if blow != "STOP" else chance.uniform(1, 6 if service == "nats" else 9)
+        ((_, service, blow),) = chance.choices(family.blows, weights)
+        shortest_s, longest_s = family.for_s
+        for_s = chance.uniform(shortest_s, min(longest_s, NATS_AWAY_S) if service == "nats" else longest_s)
+        if blow in INSTANT:
+            for_s = 0.0
         if service != "nats" or at_s >= nats_free_at_s:
             index = chance.randrange(THREADS)
             yield Fault(at_s, service, index, blow, for_s)
-            if service == "driver" and chance.random() < 0.2:
+            if (service, blow) in {
+                ("driver", "KILL"),
+                ("driver", "TERM"),
+                ("driver", "STOP"),
+            } and chance.random() < 0.2:
                 # The next one that takes the run up is hit too, and the one after that.
                 yield from (Fault(at_s + again_s, service, index, "KILL") for again_s in (6.5, 13.0))
             if service == "nats":
                 nats_free_at_s = at_s + for_s + NATS_APART_S
-        at_s += chance.uniform(0.3, 1.3)
+        at_s += chance.uniform(*family.every_s) / pace

@@ -5,6 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from decopilot.cli.chaos.recorder import Recorder, frame_of
 from decopilot.contracts.chunks import THREAD_DELETED
@@ -20,12 +23,15 @@ from decopilot.contracts.events import (
 )
 from decopilot.contracts.frames import Cursor, Frame, Ranges
 from decopilot.contracts.ids import RunId
+from decopilot.contracts.messages import UIMessage
 from decopilot.domain.resuming import is_void
 from decopilot.domain.thread import INITIAL, ThreadState, evolve
+from decopilot.log.history import messages_of
 from decopilot.log.store import Stored
 
 Ended = RunCompleted | RunRequiresAction | RunFailed
 Position = tuple[int, int]
+_E = TypeVar("_E", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +56,15 @@ class RunTruth:
     """What the store still holds of it."""
     markers: list[Frame] = field(default_factory=list)
     """What stands in the place of a deleted thread's run."""
+    question: UIMessage | None = None
+    """The user's message that it answers, now or anew."""
 
     @property
     def request(self) -> RunRequested | None:
         """What it was asked for by, if it was its turn."""
-        return self.requested.event if self.requested and isinstance(self.requested.event, RunRequested) else None
+        if self.requested is None or not isinstance(self.requested.event, RunRequested):
+            return None
+        return _stored(self.requested.event, self.requested)
 
     @property
     def closing(self) -> Frame | None:
@@ -64,7 +74,7 @@ class RunTruth:
     @property
     def starts(self) -> list[RunStarted]:
         """Its attempts."""
-        return [recorded.event for recorded in self.events if isinstance(recorded.event, RunStarted)]
+        return [_stored(one.event, one) for one in self.events if isinstance(one.event, RunStarted)]
 
     @property
     def failed_attempts(self) -> int:
@@ -74,8 +84,7 @@ class RunTruth:
     @property
     def text(self) -> str:
         """What the user asked."""
-        request = self.request
-        return "" if request is None or request.message is None else request.message.text
+        return "" if self.question is None else self.question.text
 
 
 @dataclass
@@ -146,6 +155,11 @@ class ThreadTruth:
         return None if record is None else record.cursor
 
 
+def _stored(event: _E, recorded: Recorded) -> _E:
+    """Date an event by the broker's clock: its writer's own may be wrong, which is a fault that is tried."""
+    return event.model_copy(update={"at": recorded.at})
+
+
 def position_of(cursor: str) -> Position:
     """Read a cursor."""
     parsed = Cursor.parse(cursor)
@@ -156,9 +170,11 @@ def truths(names: Iterable[str], recorder: Recorder, stored_chunks: Iterable[Sto
     """Sort what was recorded by thread and run; `stored_chunks` is what the store holds in the end."""
     left = [frame_of(stored) for stored in stored_chunks]
     found = {name: ThreadTruth(name, [], [], set()) for name in names}
+    questions: dict[tuple[str, str | None], UIMessage] = {}
     for _, recorded in sorted(recorder.events.items()):
         thread = found[recorded.thread]
         thread.events.append(recorded)
+        questions |= {(thread.name, stored.message.id): stored.message for stored in messages_of(recorded)}
         run_id = getattr(recorded.event, "run_id", None)
         if run_id is None:
             continue
@@ -166,8 +182,10 @@ def truths(names: Iterable[str], recorder: Recorder, stored_chunks: Iterable[Sto
         run.events.append(recorded)
         if isinstance(recorded.event, RunRequested):
             run.requested = recorded
+            asked = recorded.event.message
+            run.question = questions.get((thread.name, recorded.event.regenerates)) if asked is None else asked
         if isinstance(recorded.event, Ended):
-            run.ends.append(recorded.event)
+            run.ends.append(_stored(recorded.event, recorded))
     for _, frame in sorted(recorder.frames.items()):
         thread = found[frame.thread]
         thread.frames.append(frame)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from decopilot.cli.chaos.asking import Asking
 from decopilot.cli.chaos.doors import Answer, Doors
 from decopilot.cli.chaos.ledger import Ledger, Posted, Probe, Receipt, Resolved, Snapshot
 from decopilot.cli.chaos.schedule import (
@@ -22,21 +23,11 @@ from decopilot.cli.chaos.schedule import (
     Trespass,
     Withdraw,
 )
+from decopilot.cli.chaos.stopping import comes
+from decopilot.cli.chaos.wishing import Wisher
 
-PATIENCE_S = 20.0
 ATTENTION_S = 6.0
 """So long a user looks whether they are asked something."""
-GONE = "thread_not_found"
-# What may be answered by what, beside 202 and 503.
-REFUSALS = {
-    "post": {"run_active", "queue_full"},
-    "cancel": set[str](),
-    "withdraw": {"message_not_queued", "run_started"},
-    "resolve": {"interaction_not_found", "interaction_resolved"},
-    "retitle": set[str](),
-    "delete": set[str](),
-    "read": set[str](),
-}
 BLUNDERS: tuple[tuple[str, str, object, tuple[int, str]], ...] = (
     ("POST", "messages", {"messages": [{"role": "root", "parts": []}]}, (400, "invalid_body")),
     ("POST", "interactions", {"resolutions": []}, (400, "invalid_body")),
@@ -55,9 +46,10 @@ class User:
         seed: int,
         doors: Doors,
         rival: Doors,
-        stranger: Doors,
+        stranger: Doors | None,
         newest_event: Callable[[], int],
         attach: Callable[[str, str, bool], None],
+        stopping: asyncio.Event,
     ) -> None:
         self._plan = plan
         self._ledger = ledger
@@ -65,16 +57,20 @@ class User:
         self._doors, self._rival, self._stranger = doors, rival, stranger
         self._newest_event = newest_event
         self._attach = attach
+        self._stopping = stopping
         self._path = f"decopilot/threads/{plan.name}"
-        self._is_created = False
+        self._asking = Asking(plan.name, doors, ledger)
+        self._wisher = Wisher(self._asking, plan.wishes, seed, stopping)
 
     async def act(self) -> None:
-        """Do everything at its time, each thing by itself."""
+        """Do everything at its time, each thing by itself; begin nothing more once everything is to stop."""
         clock = asyncio.get_running_loop().time
         began = clock()
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._wisher.act())
             for number, action in enumerate(self._plan.actions):
-                await asyncio.sleep(max(0.0, began + action.at_s - clock()))
+                if not await comes(began + action.at_s, self._stopping):
+                    return
                 chance = random.Random(f"{self._seed}/{self._plan.name}/{number}")
                 tasks.create_task(self._do(action, chance), name=f"{self._plan.name} {action}")
 
@@ -84,7 +80,7 @@ class User:
                 await self._post(action, chance)
             case PostAgain():
                 if (posted := self._posted(action.number)) is not None:
-                    await self._send(posted, chance)
+                    await self._asking.send(posted, chance)
             case Cancel():
                 await self._cancel(action, chance)
             case Withdraw():
@@ -113,55 +109,10 @@ class User:
         posted = Posted(self._plan.name, self._message_id(post.number), post)
         self._ledger.posts[posted.message_id] = posted
         copies = (random.Random(f"{chance.random()}") for _ in range(post.copies))
-        await asyncio.gather(*(self._send(posted, copy) for copy in copies))
-
-    async def _send(self, posted: Posted, chance: random.Random) -> None:
-        post = posted.post
-        message = {"id": posted.message_id, "role": "user", "parts": [{"type": "text", "text": post.text}]}
-        body = {"messages": [message], "toolApprovalLevel": post.level, "onConflict": post.on_conflict}
-
-        def doubt() -> None:
-            posted.is_doubtful = True
-
-        answer = await self._ask("post", chance, "POST", f"{self._path}/messages", body, on_doubt=doubt)
-        if answer is not None and answer.status == 202:
-            posted.runs.append(answer.body["runId"])
-            self._is_created = True
-
-    async def _ask(
-        self,
-        wish: str,
-        chance: random.Random,
-        method: str,
-        rest: str,
-        body: object = None,
-        *,
-        doors: Doors | None = None,
-        on_doubt: Callable[[], None] = lambda: None,
-    ) -> Answer | None:
-        """Ask until there is an answer; a try without one, which may have been heard all the same, leaves a doubt."""
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + PATIENCE_S
-        while clock() < deadline:
-            answer = await (doors or self._doors).call(chance, method, rest, body)
-            self._ledger.answers["none" if answer is None else f"{wish} {answer.status} {answer.code}".strip()] += 1
-            if answer is not None and answer.status != 503:
-                self._judge(wish, answer)
-                return answer
-            on_doubt()
-            await asyncio.sleep(chance.uniform(0.05, 0.6))
-        return None
-
-    def _judge(self, wish: str, answer: Answer) -> None:
-        known = answer.status in {200, 202} or answer.code in REFUSALS[wish]
-        # A thread that is not there yet, or no more.
-        is_new = wish != "post" and not self._is_created
-        gone = answer.code == GONE and (is_new or self._plan.name in self._ledger.deleting)
-        if not known and not gone:
-            self._ledger.unexpected.append(f"{self._plan.name}: {wish} was answered by {answer}")
+        await asyncio.gather(*(self._asking.send(posted, copy) for copy in copies))
 
     async def _wish(self, wish: str, chance: random.Random, method: str, rest: str, body: object = None) -> None:
-        answer = await self._ask(wish, chance, method, rest, body)
+        answer = await self._asking.ask(wish, chance, method, rest, body)
         if answer is not None and answer.status == 202:
             run_id = answer.body["runId"]
             self._ledger.receipts.append(Receipt(self._plan.name, wish, answer.body["status"], run_id))
@@ -195,7 +146,7 @@ class User:
         clock = asyncio.get_running_loop().time
         deadline = clock() + ATTENTION_S
         while clock() < deadline:
-            answer = await self._ask("read", chance, "GET", f"{self._path}/messages")
+            answer = await self._asking.ask("read", chance, "GET", f"{self._path}/messages")
             if answer is not None and answer.status == 200 and answer.body["pending"]:
                 return answer
             await asyncio.sleep(chance.uniform(0.2, 0.8))
@@ -218,7 +169,7 @@ class User:
         else:
             facts = [_fact(one, approves=approves) for one in pending]
             rest, body = "interactions", {"resolutions": facts}
-        answer = await self._ask("resolve", chance, "POST", f"{self._path}/{rest}", body, doors=doors)
+        answer = await self._asking.ask("resolve", chance, "POST", f"{self._path}/{rest}", body, doors=doors)
         if answer is not None and answer.status == 202:
             for one in pending:
                 told = Resolved(self._plan.name, f"{one['kind']}:{one['id']}", approves, answer.body["runId"])
@@ -226,13 +177,15 @@ class User:
 
     async def _take_snapshot(self, action: TakeSnapshot, chance: random.Random) -> None:
         known, at = self._newest_event(), datetime.now(UTC)
-        answer = await self._ask("read", chance, "GET", f"{self._path}/messages")
+        answer = await self._asking.ask("read", chance, "GET", f"{self._path}/messages")
         if answer is not None and answer.status == 200:
             messages, cursor = answer.body["messages"], answer.body["cursor"]
             self._ledger.snapshots.append(Snapshot(self._plan.name, known, messages, cursor, at))
             self._attach(self._plan.name, cursor, action.rewind)
 
     async def _trespass(self, action: Trespass, chance: random.Random) -> None:
+        if self._stranger is None:
+            return
         method, rest, body = (
             ("GET", self._path, None),
             ("GET", f"{self._path}/messages", None),

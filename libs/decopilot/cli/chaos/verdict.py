@@ -4,30 +4,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-PROMISES = (
-    "NO-GAP",
-    "NO-DUP",
-    "ORDER",
-    "PERSIST-FIRST",
-    "DETACHED",
-    "ONE-CLOSE",
-    "ONE-WRITER",
-    "ONE-END",
-    "ONE-RUN",
-    "RESUME",
-    "CANCEL",
-    "SNAPSHOT-SEAM",
-    "HONEST-CURSOR",
-    "TENANT-WALL",
-    "BAD-INPUT",
-    "FOLD",
-    "VIEWS",
-    "HISTORY",
-    "WATCH",
-    "PURGE",
-    "DELETE",
-)
-"""Those of the design, then what they rest on."""
+from decopilot.cli.chaos.promises import KNOWN
+
+PROMISES = tuple(KNOWN)
 TEXT_MAX = 700
 
 

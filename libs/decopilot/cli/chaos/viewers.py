@@ -29,11 +29,12 @@ class Event:
 
 @dataclass(slots=True)
 class Connection:
-    """One connection: the cursor that it began with, when it did, and what came."""
+    """One connection: the cursor that it began with, when it did, what came, and when it broke, if nobody left it."""
 
     cursor: str | None
     began: float
     events: list[Event] = field(default_factory=list)
+    broke: float | None = None
 
 
 @dataclass(slots=True)
@@ -78,18 +79,26 @@ class Stream:
             url, headers=headers, params=self.query, timeout=timeout, read_bufsize=small
         ) as response:
             if response.status != 200:
-                if response.status != 503:
+                if response.status not in {429, 503}:
                     self.refusals.append(f"{url}: {response.status} {await response.text()}")
                 return
             connection = Connection(self.cursor, time.time())
             self.connections.append(connection)
-            async for event in _events(response):
-                self.cursor = event.id
-                if not event.data:
-                    continue  # told where it stands, before its first chunk
-                connection.events.append(event)
-                if self.is_slow and not self.settled.is_set() and self.chance.random() < 0.1:
-                    await asyncio.sleep(self.chance.uniform(0, 0.5))
+            try:
+                await self._take(connection, response)
+            except FAILURES:
+                connection.broke = time.time()
+                raise
+            connection.broke = time.time()
+
+    async def _take(self, connection: Connection, response: aiohttp.ClientResponse) -> None:
+        async for event in _events(response):
+            self.cursor = event.id
+            if not event.data:
+                continue  # told where it stands, before its first chunk
+            connection.events.append(event)
+            if self.is_slow and not self.settled.is_set() and self.chance.random() < 0.1:
+                await asyncio.sleep(self.chance.uniform(0, 0.5))
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[Event]:

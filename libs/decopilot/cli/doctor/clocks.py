@@ -12,7 +12,7 @@ from decopilot.log.journal import decode
 MAX_SKEW_S = 2.0
 """More than a slow append explains."""
 EVENTS_LOOKED_AT = 2_000
-_WHY = "Tokens and links expire at the wrong time, minutes of limits differ, runs are judged idle or late too early."
+_WHY = "Tokens and links expire at the wrong time, minutes of limits differ, automations are early or late."
 _REMEDY = "Have its machine keep time: timedatectl set-ntp true (or chrony), then restart the service."
 
 

@@ -16,6 +16,7 @@ from nats.errors import NoRespondersError
 from decopilot.cli.reaching import Broker
 from decopilot.contracts import subjects
 from decopilot.kit.settings import Settings
+from decopilot.log.clock import moment
 from decopilot.log.store import Store
 
 MONITOR_TIMEOUT_S = 2.0
@@ -90,12 +91,3 @@ class Patient:
         """Ask the leader of the event log what time it is."""
         told = (await self.ask(f"STREAM.INFO.{subjects.EVENTS_STREAM}")).get("ts")
         return None if told is None else moment(told)
-
-
-def moment(told: str) -> datetime:
-    """Read a time as the broker says it: with nanoseconds, which are more than a datetime takes."""
-    head, dot, rest = told.rstrip("Z").partition(".")
-    offset = rest.lstrip("0123456789")
-    digits = rest[: len(rest) - len(offset)][:6] if dot else ""
-    zone = offset or ("+00:00" if told.endswith("Z") else "")
-    return datetime.fromisoformat(head + (f".{digits.ljust(6, '0')}" if digits else "") + zone)

@@ -1,0 +1,90 @@
+"""Orders: what the user of `decopilot chaos` asked for."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from decopilot.cli.chaos.commands import family_of
+from decopilot.cli.chaos.odds import CLIENTS, CLOCKS, NETWORK, PROCESSES, Family
+from decopilot.cli.chaos.target import Aim
+from decopilot.cli.errors import CliError
+
+FAMILIES = (PROCESSES, NETWORK, CLIENTS, CLOCKS)
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What is to be done, and where it is told; `kinds` are of the families and blows of `odds`, empty for all."""
+
+    seconds: float
+    seed: int
+    kinds: tuple[str, ...] = ()
+    intensity: float = 1.0
+    nodes: int = 1
+    json: Path | None = None
+    html: Path | None = None
+    keep: Path | None = None
+    aim: Aim | None = None
+
+    @property
+    def again(self) -> str:
+        """The command line that does it again."""
+        words = ["decopilot", "chaos", "--seconds", f"{self.seconds:g}", "--seed", str(self.seed)]
+        if self.kinds:
+            words += ["--faults", ",".join(self.kinds)]
+        if self.intensity != 1:
+            words += ["--intensity", f"{self.intensity:g}"]
+        if self.nodes != 1:
+            words += ["--nodes", str(self.nodes)]
+        return shlex.join(words)
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """What may be drawn; raises `CliError` for a kind that is not there."""
+        commanded = None if self.aim is None else family_of(self.aim.commands)
+        there = FAMILIES if self.aim is None else (CLIENTS, *([] if commanded is None else [commanded]))
+        return chosen(there, self.kinds)
+
+    def check(self) -> None:
+        """Find out before anything is started what would go wrong behind it; raises `CliError`."""
+        _ = self.families
+        for path in (self.json, self.html):
+            if path is not None and not path.absolute().parent.is_dir():
+                message = f"There is no folder {path.absolute().parent} to write {path.name} to."
+                raise CliError(message)
+        if self.keep is not None and self.keep.exists() and any(self.keep.iterdir()):
+            message = f"{self.keep} is not empty: what is kept there would mix with what there is."
+            raise CliError(message)
+
+
+def kinds_of(texts: Sequence[str]) -> tuple[str, ...]:
+    """Read `kill,stop` and the like."""
+    return tuple(dict.fromkeys(kind for text in texts for part in text.split(",") if (kind := part.strip().lower())))
+
+
+def chosen(families: Sequence[Family], kinds: Sequence[str]) -> tuple[Family, ...]:
+    """Choose of the families what is of these kinds: names of families, blows in small letters, or services.
+
+    Raises:
+        CliError: there is no such kind.
+
+    """
+    known = {name for family in families for name in _names(family)}
+    if unknown := [kind for kind in kinds if kind not in known]:
+        message = f"--faults {', '.join(unknown)}: there is no such kind. There are {', '.join(sorted(known))}."
+        raise CliError(message)
+    if not kinds:
+        return tuple(families)
+    found = (
+        replace(
+            family,
+            blows=tuple(one for one in family.blows if {family.name, one[1], one[2].lower()} & set(kinds)),
+        )
+        for family in families
+    )
+    return tuple(family for family in found if family.blows)
+
+
+def _names(family: Family) -> set[str]:
+    return {family.name} | {word for _, service, blow in family.blows for word in (service, blow.lower())}

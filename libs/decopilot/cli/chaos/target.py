@@ -1,0 +1,198 @@
+"""The target: somebody's own deployment, with proxies before its gateways and its owner's commands as faults."""
+
+import socket
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from decopilot.cli.chaos.commands import Command, Commanded
+from decopilot.cli.chaos.evidence import Limits
+from decopilot.cli.chaos.faults.ways import Way, way_to
+from decopilot.cli.chaos.sabotage import Breakage
+from decopilot.cli.chaos.schedule import Fault
+from decopilot.cli.chaos.waylaying import on_way
+from decopilot.cli.errors import CliError
+from decopilot.cli.reaching import Where, find, reaching
+from decopilot.cli.state import ProcessInfo
+from decopilot.domain import judging
+from decopilot.kit.settings import Settings
+
+LANES = 4
+ASK_S = 15.0
+DEMO = "demo"
+PURGE_GRACE_S, ERASE_AGAIN_S = 30.0, 60.0
+SET_UP = (
+    "Chaos posts thousands of messages, so it wants the built-in demo model and no other: start a deployment of the "
+    "same version whose runners and gateways have no provider configured (no decopilot.toml, no keys), or say "
+    '`[tiers.smart] model = "demo"` there. Nothing was posted.'
+)
+NO_LOG = (
+    "What was acknowledged is looked for in the event log, so chaos reads NATS as the operator: say where it is by "
+    "--secrets (a folder of `decopilot nats-config`), by DECOPILOT_NATS_URL, _USER and _PASSWORD, or, for an `up` on "
+    "this machine, by --data-dir. Nothing was posted."
+)
+NO_STRANGER = "no token of another org was given (--stranger-token)"
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """Which deployment is meant, who we are there, and what its owner can do to it."""
+
+    urls: tuple[str, ...]
+    token: str
+    org: str
+    where: Where | None
+    """Where its NATS is; None: unknown, and only what clients see is judged."""
+    stranger: str | None = None
+    commands: tuple[Command, ...] = ()
+    marks: Path | None = None
+    """Where the demo model's tools leave theirs, if that is on this machine."""
+    keeps: bool = False
+    """Whether the threads are left there in the end."""
+
+
+class Detour(AbstractResolver):
+    """Leads to this machine whoever asks for a gateway by its name, so that names and certificates stay right."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Tell this machine's address."""
+        del family
+        return [
+            ResolveResult(
+                hostname=host, host="127.0.0.1", port=port, family=socket.AF_INET, proto=0, flags=socket.AI_NUMERICHOST
+            )
+        ]
+
+    async def close(self) -> None:
+        """Have nothing to close."""
+
+
+@dataclass(slots=True)
+class Target:
+    """A deployment: a `Ground` whose processes are not ours."""
+
+    aim: Aim
+    operator: Settings
+    lanes: list[Way]
+    doors: tuple[str, ...]
+
+    def token(self, org: str, user: str) -> str:
+        """What was given: of another org, the stranger's."""
+        del user
+        return self.aim.token if org == self.aim.org else self.aim.stranger or ""
+
+    def processes(self) -> Sequence[ProcessInfo]:
+        """None that we could hit."""
+        return ()
+
+    def breaks(self, fault: Fault, targets: Sequence[int]) -> Breakage | None:
+        """Make a fault between clients and gateways, or one of the owner's commands."""
+        del targets
+        for command in self.aim.commands:
+            if command.name == fault.service:
+                return Breakage(0, Commanded(command))
+        number = fault.index % len(self.lanes)
+        lane = self.lanes[number]
+        if fault.blow in {"CUT", "HALF-OPEN"} and not lane.connections:
+            return None
+        return Breakage(0, on_way(fault, f"lane {number}", [lane]))
+
+    async def delete(self, names: Sequence[str]) -> int:
+        """Delete threads that chaos made; returns how many were there."""
+        gone = 0
+        async with _session(self.aim.token) as session:
+            for name in names:
+                url = f"{self.aim.urls[0].rstrip('/')}/{self.aim.org}/decopilot/threads/{name}"
+                try:
+                    async with session.delete(url) as response:
+                        gone += response.status in {200, 202, 204}
+                except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                    message = f"{name} and those behind it could not be deleted: {str(error) or type(error).__name__}"
+                    raise CliError(message) from error
+        return gone
+
+
+@asynccontextmanager
+async def aimed(aim: Aim) -> AsyncIterator[Target]:
+    """Look at a deployment, and lead our own clients over proxies while the context is open.
+
+    Raises:
+        CliError: it can't be reached, does not know us, or answers by another model than the demo's.
+
+    """
+    await _ensure_demo(aim)
+    if aim.where is None:
+        raise CliError(NO_LOG)
+    operator = await _operator(aim.where)
+    async with AsyncExitStack() as ending:
+        lanes, doors = [], []
+        for url in aim.urls:
+            parts = urlsplit(url)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            for _ in range(LANES):
+                lane = await ending.enter_async_context(way_to(port, str(parts.hostname)))
+                lanes.append(lane)
+                doors.append(f"{parts.scheme}://{parts.hostname}:{lane.port}{parts.path.rstrip('/')}")
+        yield Target(aim, operator, lanes, tuple(doors))
+
+
+async def _ensure_demo(aim: Aim) -> None:
+    async with _session(aim.token) as session:
+        for url in aim.urls:
+            parts = urlsplit(url)
+            if parts.scheme not in {"http", "https"} or not parts.hostname:
+                message = f"--target {url}: say http:// or https://, a host, and its port."
+                raise CliError(message)
+            try:
+                async with session.get(f"{url.rstrip('/')}/{aim.org}/decopilot/allowed-models") as response:
+                    body = await response.json() if response.status == 200 else {}
+                    status = response.status
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                message = f"{url} does not answer as a gateway does: {str(error) or type(error).__name__}."
+                raise CliError(message) from error
+            if status != 200:
+                message = (
+                    f"{url} refuses the token for the org {aim.org} ({status}). Give one of an owner there: --token."
+                )
+                raise CliError(message)
+            others = {tier: entry["model"] for tier, entry in body["tiers"].items() if entry["model"] != DEMO}
+            if others or not body["tiers"]:
+                told = ", ".join(f"{tier} is {model}" for tier, model in others.items())
+                message = f"{url} does not run the demo model: {told or 'it has no model'}. {SET_UP}"
+                raise CliError(message)
+
+
+async def _operator(where: Where) -> Settings:
+    settings = find(where).settings
+    async with reaching(settings, "chaos"):
+        return settings
+
+
+def _session(token: str) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        headers={"Authorization": f"Bearer {token}"}, timeout=aiohttp.ClientTimeout(total=ASK_S)
+    )
+
+
+def limits_of(environment: Mapping[str, str]) -> Limits:
+    """What the services were told: as they are told it, else what they have by themselves."""
+    own = judging.Limits()
+    told = {"purge_grace_s": PURGE_GRACE_S, "erase_again_s": ERASE_AGAIN_S}
+    found: dict[str, float] = {}
+    for field in fields(Limits):
+        default = told.get(field.name, getattr(own, field.name, 0.0))
+        found[field.name] = float(environment.get(f"DECOPILOT_{field.name.upper()}") or default)
+    return Limits(**{**found, "attempts": int(found["attempts"])})  # type: ignore[arg-type]  # each is of its field's type
+
+
+def prefix(seed: int) -> str:
+    """Name the threads so that they are nobody's."""
+    return f"chaos-{seed}-{int(time.time()):x}"
