@@ -196,6 +196,13 @@ class _Client(Client):
             self._pongs[0] = asyncio.get_running_loop().create_future()
         await super()._process_pong()
 
+    async def _flush_pending(self, force_flush: bool = False) -> object:  # noqa: FBT001, FBT002  nats-py calls it so
+        # Its reader has not heard yet that the connection was reset, and it writes to what uvloop has closed already.
+        try:
+            return await super()._flush_pending(force_flush)
+        except RuntimeError as error:
+            raise ConnectionResetError(str(error)) from error
+
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
         # It asks of every character of every name whether it is a space: half of what reading a log cost. A test holds

@@ -33,6 +33,8 @@ REST_S = 60.0
 DRAINED_S = 45.0
 CAUGHT_UP_S = 30.0
 LOOK_S = 0.5
+LATE = 5
+"""So often all is waited for and read again."""
 PROBES, PROBE_S = 6, 10.0
 
 Start = Callable[[Coroutine[Any, Any, None]], None]
@@ -134,9 +136,15 @@ class Conductor:
             for stream in (*watchers, *(viewer.stream for viewer in viewers)):
                 stream.settled.set()
             self.phase = "waiting for what is to end"
-            await self._quiet(evidence, doors, kept)
-            self.phase = "reading what there is"
-            await evidence.gather(self._names, doors)
+            for _ in range(LATE):
+                await self._quiet(evidence, doors, kept)
+                self.phase = "reading what there is"
+                newest = recorder.newest_event
+                await evidence.gather(self._names, doors)
+                # What nobody waited for any more may be taken up late, and begin a run while all is read.
+                await recorder.read_events()
+                if recorder.newest_event == newest:
+                    break
             evidence.notes = marks_in(self._notes)[len(marks) :]
             evidence.failures += saboteur.failures
             await recorder.forget()
@@ -168,6 +176,7 @@ class Conductor:
         recorder = evidence.recorder
 
         async def at_work() -> list[str]:
+            await patiently(recorder.read_events)
             return [f"{one.name} at {one.events[-1].sequence}" for one in self._truths(recorder) if _is_at_work(one)]
 
         async def undone() -> list[str]:

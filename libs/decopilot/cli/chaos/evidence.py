@@ -88,6 +88,8 @@ class Evidence:
     async def gather(self, names: Sequence[str], doors: Doors) -> None:
         """Read the logs, the views, and what the gateways show."""
         store = self.recorder.store
+        self.watch.clear()
+        self.files.clear()
         self.conflicts = self.recorder.conflicts
         await self.recorder.read_frames()
         await self.recorder.read_copy()
