@@ -16,6 +16,7 @@ from rich.console import Console
 
 from decopilot.cli.broker import EmbeddedBroker, broker_environment
 from decopilot.cli.chaos.faults.clocks import Clock, Skew, faketime
+from decopilot.cli.chaos.faults.disk import StoreFull
 from decopilot.cli.chaos.faults.ways import Way, way_to
 from decopilot.cli.chaos.sabotage import Breakage
 from decopilot.cli.chaos.schedule import Fault
@@ -31,6 +32,7 @@ from decopilot.cli.up import NOT_HANDED_ON, UNLIMITED
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
 from decopilot.log.permissions import OPERATOR, USERS
+from decopilot.log.store import Store
 from decopilot.log.topology import Sizes, provision
 
 SCALE = {"gateway": 2, "command": 2, "runner": 3, "reactor": 2}
@@ -40,6 +42,8 @@ SKEWED = {"reactor", "runner", "command"}
 OFF_S = (-3600.0, -90.0, -5.0, 5.0, 90.0, 3600.0)
 LANES = 4
 """So many ways lead to each gateway: what befalls one hits a part of its clients."""
+STORE_BYTES, CHUNKS_BYTES = 256 << 20, 64 << 20
+"""What one broker stores at most, and of that the chunks: little enough to be filled in a second or two."""
 LOG = "chaos.log"
 
 
@@ -57,6 +61,8 @@ class Embedded:
     """Those of the copies whose clock can be made wrong, by their names."""
     lanes: list[Way] = field(default_factory=list)
     """Those of clients to the gateways."""
+    store: StoreFull | None = None
+    """What can be filled: the store of one broker, not of a cluster."""
 
     @property
     def operator(self) -> Settings:
@@ -85,6 +91,8 @@ class Embedded:
             # What nobody goes over can't be cut.
             needs = fault.blow in {"CUT", "HALF-OPEN"}
             return None if needs and not lane.connections else Breakage(0, on_way(fault, f"lane {number}", [lane]))
+        if fault.blow == "FULL":
+            return None if self.store is None or self.store.is_begun else Breakage(0, self.store)
         names = {process.pid: f"{process.service}#{process.index}" for process in self.processes()}
         if fault.blow == "CLOCK":
             skewed = ((pid, names[pid], self.clocks[names[pid]]) for pid in targets if names.get(pid) in self.clocks)
@@ -140,6 +148,9 @@ async def embedded(
             try:
                 await crew.ready([crew.start(program) for program in _servers(brokers)], READY_S)
                 await _provision(ground.settings)
+                if nodes == 1:
+                    nc = await ending.enter_async_context(connected(ground.settings, "chaos-ballast"))
+                    ground.store = StoreFull(await ending.enter_async_context(Store(nc)), STORE_BYTES)
                 told = dict(environment or {}) | {"DECOPILOT_DEMO_DIR": str(ground.notes.parent)}
                 programs = await _services(ground, brokers, passwords, scale, told, ending=ending, skews=skews)
                 await crew.ready([crew.start(program) for program in programs], READY_S)
@@ -164,7 +175,8 @@ def _one_error() -> Iterator[None]:
 def _brokers(folder: Path, nodes: int, passwords: Mapping[str, str]) -> list[EmbeddedBroker]:
     """Make one broker, or those of a cluster that know each other."""
     if nodes == 1:
-        return [EmbeddedBroker(folder / "nats", port=random_port(), passwords=passwords)]
+        config = {"jetstream": {"max_file_store": STORE_BYTES}}
+        return [EmbeddedBroker(folder / "nats", port=random_port(), passwords=passwords, config=config)]
     ports: list[int] = []
     for _ in range(2 * nodes):
         ports.append(random_port(set(ports)))
@@ -215,7 +227,7 @@ async def _provision(settings: Settings) -> None:
     async with asyncio.timeout(READY_S), connected(settings, "chaos") as nc:
         while True:
             try:
-                await provision(nc, Sizes(replicas=settings.replicas))
+                await provision(nc, Sizes(replicas=settings.replicas, chunks_max_bytes=CHUNKS_BYTES))
             except (APIError, NatsTimeoutError):
                 await asyncio.sleep(AGAIN_S)
             else:

@@ -16,6 +16,7 @@ Blow = Literal[
     "DELAY",
     "TRICKLE",
     "CLOCK",
+    "FULL",
     "COMMAND",
 ]
 COMMAND: Blow = "COMMAND"
@@ -97,6 +98,8 @@ CLOCKS = Family(
     ((2, "reactor", "CLOCK"), (2, "runner", "CLOCK"), (1, "command", "CLOCK")),
 )
 """Wall clocks that are wrong for a while."""
+STORE = Family("store", (15.0, 40.0), (1.0, 4.0), ((1, "nats", "FULL"),))
+"""The brokers' store has no room for a while."""
 CLIENTS = Family(
     "clients",
     (0.3, 1.3),

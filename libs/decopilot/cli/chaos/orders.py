@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from decopilot.cli.chaos.commands import family_of
-from decopilot.cli.chaos.odds import CLIENTS, CLOCKS, NETWORK, PROCESSES, Family
+from decopilot.cli.chaos.odds import CLIENTS, CLOCKS, NETWORK, PROCESSES, STORE, Family
 from decopilot.cli.chaos.target import Aim
 from decopilot.cli.errors import CliError
 
-FAMILIES = (PROCESSES, NETWORK, CLIENTS, CLOCKS)
+FAMILIES = (PROCESSES, NETWORK, CLIENTS, CLOCKS, STORE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ BALLAST = "CHAOS_BALLAST"
 _SUBJECT = "chaos.ballast"
 LARGEST_BYTES, SMALLEST_BYTES = 1 << 20, 1 << 10
 TOP_UP_S = 0.1
-PATIENCE_S = 60.0
+AT_ONCE = 16
+"""So many messages of ballast are under way, so that a load that writes too leaves it a share."""
 
 
 class StoreTooLargeError(Exception):
@@ -39,6 +40,12 @@ class StoreFull:
     kind: str = "store-full"
     _filling: asyncio.Task[None] | None = None
     _full: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_over: bool = True
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether it is filled, or on the way to it."""
+        return self._filling is not None
 
     async def begin(self) -> None:
         """Fill it; returns once nothing fits any more.
@@ -51,6 +58,7 @@ class StoreFull:
             raise StoreTooLargeError(self.free_bytes, self.at_most_bytes)
         if self._filling is None:
             self._full.clear()
+            self._is_over = False
             self._filling = asyncio.create_task(self._keep_full())
             full = asyncio.create_task(self._full.wait())
             try:
@@ -62,11 +70,12 @@ class StoreFull:
 
     async def end(self) -> None:
         """Remove the ballast."""
+        # Not by a cancel: a publish that is answered in that moment would lose it.
+        self._is_over = True
         if self._filling is not None:
-            self._filling.cancel()
             await asyncio.wait([self._filling])
-            self._filling = None
         await patiently(self._drop)
+        self._filling = None
 
     async def _drop(self) -> None:
         with suppress(NotFoundError):
@@ -75,10 +84,10 @@ class StoreFull:
     async def _keep_full(self) -> None:
         config = StreamConfig(name=BALLAST, subjects=[_SUBJECT], storage=StorageType.FILE)
         await patiently(lambda: self.store.js.add_stream(config))
-        while True:
+        while not self._is_over:
             size = LARGEST_BYTES
-            while size >= SMALLEST_BYTES:
-                if not await self._fits(size):
+            while size >= SMALLEST_BYTES and not self._is_over:
+                if not all(await asyncio.gather(*(self._fits(size) for _ in range(AT_ONCE)))):
                     size //= 4
             self._full.set()
             await asyncio.sleep(TOP_UP_S)
