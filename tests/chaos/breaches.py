@@ -132,6 +132,40 @@ def let_a_stranger_in(evidence: Evidence) -> None:
     evidence.ledger.trespasses[0] = replace(evidence.ledger.trespasses[0], status=200, code="")
 
 
+def forget_an_acknowledged_title(evidence: Evidence) -> None:
+    """A title was acknowledged, and is not in the log."""
+    receipt = Receipt(_busy(evidence).name, "retitle", "titled", None, "Another")
+    evidence.ledger.receipts.append(receipt)
+
+
+def keep_what_was_to_be_deleted(evidence: Evidence) -> None:
+    """A deletion was acknowledged, and the thread is there."""
+    evidence.ledger.receipts.append(Receipt(_busy(evidence).name, "delete", "deleted", None))
+
+
+def delete_what_nobody_wanted_deleted(evidence: Evidence) -> None:
+    """A thread is deleted whose user did not ask for that."""
+    evidence.ledger.deleting = evidence.ledger.deleting - {_erased(evidence).name}
+
+
+def store_another_text(evidence: Evidence) -> None:
+    """A message is stored with another text than was posted."""
+    posts = evidence.ledger.posts
+    id_ = next(id_ for id_, posted in posts.items() if posted.runs and posted.thread == _busy(evidence).name)
+    posts[id_] = replace(posts[id_], post=replace(posts[id_].post, text="Another text"))
+
+
+def pass_over_a_run(evidence: Evidence) -> None:
+    """One that came to what was present got nothing of the run that followed, and all of those after it."""
+    thread = _busy(evidence)
+    viewer = next(v for v in evidence.viewers if v.name == f"{thread.name}/steady")
+    viewer.start, viewer.stream.stood = None, "0-0"
+    first = thread.frames[0].run
+    sequences = {str(frame.sequence) for frame in thread.frames if frame.run == first}
+    for connection in viewer.stream.connections:
+        connection.events[:] = [e for e in connection.events if e.id.partition("-")[0] not in sequences]
+
+
 def take_a_blunder(evidence: Evidence) -> None:
     """A senseless request was accepted."""
     evidence.ledger.blunders[0] = replace(evidence.ledger.blunders[0], status=202, code="")
@@ -219,6 +253,7 @@ def run_two_at_once(evidence: Evidence) -> None:
 
 BREACHES: tuple[tuple[str, Breach], ...] = (
     ("NO-GAP", lose_a_chunk),
+    ("NO-GAP", pass_over_a_run),
     ("NO-DUP", repeat_a_chunk),
     ("ORDER", swap_two_chunks),
     ("PERSIST-FIRST", change_a_chunk),
@@ -234,6 +269,10 @@ BREACHES: tuple[tuple[str, Breach], ...] = (
     ("HONEST-CURSOR", pass_over_a_lost_cursor),
     ("TENANT-WALL", let_a_stranger_in),
     ("BAD-INPUT", take_a_blunder),
+    ("ACK", forget_an_acknowledged_title),
+    ("ACK", keep_what_was_to_be_deleted),
+    ("ACK", delete_what_nobody_wanted_deleted),
+    ("ACK", store_another_text),
     ("FOLD", end_with_another_message),
     ("VIEWS", hold_a_view_back),
     ("HISTORY", empty_a_history),

@@ -151,6 +151,10 @@ async def _ensure_demo(aim: Aim) -> None:
             if parts.scheme not in {"http", "https"} or not parts.hostname:
                 message = f"--target {url}: say http:// or https://, a host, and its port."
                 raise CliError(message)
+            if parts.username is not None or parts.query:
+                # It is written into the report.
+                message = f"--target {parts.hostname}: say who you are by --token, not within the URL."
+                raise CliError(message)
             try:
                 async with session.get(f"{url.rstrip('/')}/{aim.org}/decopilot/allowed-models") as response:
                     body = await response.json() if response.status == 200 else {}

@@ -26,6 +26,8 @@ from decopilot.cli.chaos.schedule import (
 from decopilot.cli.chaos.stopping import comes
 from decopilot.cli.chaos.wishing import Wisher
 
+STOLEN = "Mine"
+"""What a stranger would call a thread."""
 ATTENTION_S = 6.0
 """So long a user looks whether they are asked something."""
 BLUNDERS: tuple[tuple[str, str, object, tuple[int, str]], ...] = (
@@ -90,7 +92,7 @@ class User:
             case TakeSnapshot():
                 await self._take_snapshot(action, chance)
             case Retitle():
-                await self._wish("retitle", chance, "PATCH", self._path, {"title": action.title})
+                await self._wish("retitle", chance, "PATCH", self._path, {"title": action.title}, title=action.title)
             case Delete():
                 self._ledger.deleting.add(self._plan.name)
                 await self._wish("delete", chance, "DELETE", self._path)
@@ -111,11 +113,20 @@ class User:
         copies = (random.Random(f"{chance.random()}") for _ in range(post.copies))
         await asyncio.gather(*(self._asking.send(posted, copy) for copy in copies))
 
-    async def _wish(self, wish: str, chance: random.Random, method: str, rest: str, body: object = None) -> None:
+    async def _wish(
+        self,
+        wish: str,
+        chance: random.Random,
+        method: str,
+        rest: str,
+        body: object = None,
+        *,
+        title: str | None = None,
+    ) -> None:
         answer = await self._asking.ask(wish, chance, method, rest, body)
         if answer is not None and answer.status == 202:
             run_id = answer.body["runId"]
-            self._ledger.receipts.append(Receipt(self._plan.name, wish, answer.body["status"], run_id))
+            self._ledger.receipts.append(Receipt(self._plan.name, wish, answer.body["status"], run_id, title))
 
     async def _cancel(self, action: Cancel, chance: random.Random) -> None:
         rest = f"decopilot/cancel/{self._plan.name}"
@@ -194,7 +205,7 @@ class User:
             ("GET", "watch", None),
             ("DELETE", self._path, None),
             ("POST", f"decopilot/cancel/{self._plan.name}", None),
-            ("PATCH", self._path, {"title": "Mine"}),
+            ("PATCH", self._path, {"title": STOLEN}),
         )[action.door]
         answer = await self._stranger.call(chance, method, rest, body)
         if answer is not None:
