@@ -8,6 +8,7 @@ from chaos.narrowing import finished, has_ended, is_put_aside
 from decopilot.cli.chaos.doors import Answer
 from decopilot.cli.chaos.evidence import Evidence
 from decopilot.cli.chaos.judging_runs import cancelled_at
+from decopilot.cli.chaos.judging_viewers import stretches
 from decopilot.cli.chaos.ledger import Receipt
 from decopilot.cli.chaos.truth import ThreadTruth
 from decopilot.cli.chaos.viewers import Connection, Event
@@ -157,13 +158,16 @@ def store_another_text(evidence: Evidence) -> None:
 
 def pass_over_a_run(evidence: Evidence) -> None:
     """One that came to what was present got nothing of the run that followed, and all of those after it."""
-    thread = _busy(evidence)
-    viewer = next(v for v in evidence.viewers if v.name == f"{thread.name}/steady")
-    viewer.start, viewer.stream.stood = None, "0-0"
-    first = thread.frames[0].run
-    sequences = {str(frame.sequence) for frame in thread.frames if frame.run == first}
-    for connection in viewer.stream.connections:
-        connection.events[:] = [e for e in connection.events if e.id.partition("-")[0] not in sequences]
+    for viewer in evidence.viewers:
+        thread, first = evidence.threads[viewer.thread], stretches(viewer)[0]
+        frames = [thread.by_sequence[position[0]] for position in first.positions]
+        later = [frame for frame in frames if frame.run != frames[0].run]
+        if viewer.stream.connections and later and frames[0].index == 0:
+            passed = {str(frame.sequence) for frame in frames if frame.run == frames[0].run}
+            viewer.start, viewer.stream.stood = None, f"{frames[0].previous}-9999"
+            for connection in viewer.stream.connections:
+                connection.events[:] = [one for one in connection.events if one.id.partition("-")[0] not in passed]
+            return
 
 
 def take_a_blunder(evidence: Evidence) -> None:

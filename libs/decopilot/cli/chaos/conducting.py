@@ -205,12 +205,14 @@ class Conductor:
         """Come with cursors whose frames are gone."""
         chance = self._chance("probes")
         recorder = evidence.recorder
+        # What is stored meanwhile is not gone.
+        recorded = sorted(recorder.frames.items())
         stored = {
             one.sequence
             for name in self._names
             for one in await whole(recorder.store, subjects.CHUNKS_STREAM, recorder.chunks_of(name))
         }
-        gone = [frame for sequence, frame in sorted(recorder.frames.items()) if sequence not in stored]
+        gone = [frame for sequence, frame in recorded if sequence not in stored]
         for frame in chance.sample(gone, min(PROBES, len(gone))):
             if frame.thread in evidence.ledger.deleting:
                 continue
@@ -222,12 +224,13 @@ class Conductor:
                 (0, 0),
                 f"{frame.sequence}-0",
             )
-            evidence.first_after[frame.thread, str(stream.cursor)] = await _first_events(stream)
+            cursor = str(stream.cursor)
+            evidence.first_after[frame.thread, cursor] = await _first_events(stream)
 
 
 def _is_at_work(thread: ThreadTruth) -> bool:
     state = thread.state
-    return state.active is not None or (bool(state.queue) and state.waiting is None)
+    return thread.unended is not None or (bool(state.queue) and state.waiting is None)
 
 
 async def _at_work(store: Store, consumer: str) -> int:
