@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,8 @@ class Conductor:
                 viewers.append(viewer)
                 start(viewer.stream.follow())
 
+            # Of a deployment's stranger nobody says which org is theirs.
+            abroad = None if self._reach.is_shared else replace(stranger, org=ELSEWHERE)
             users = [
                 User(
                     plan,
@@ -122,6 +125,7 @@ class Conductor:
                     doors=doors,
                     rival=rival,
                     stranger=stranger if self._reach.has_stranger else None,
+                    abroad=abroad,
                     newest_event=lambda: recorder.newest_event,
                     attach=attach,
                     stopping=self._stopping,

@@ -38,7 +38,10 @@ BLUNDERS: tuple[tuple[str, str, object, tuple[int, str]], ...] = (
 
 
 class User:
-    """The user of one thread, a `rival` who may write to it too, and a `stranger` who may not even know of it."""
+    """The user of one thread, a `rival` who may write to it too, and a `stranger` who may not even know of it.
+
+    `abroad` are the stranger's doors in their own org.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class User:
         doors: Doors,
         rival: Doors,
         stranger: Doors | None,
+        abroad: Doors | None = None,
         newest_event: Callable[[], int],
         attach: Callable[[str, str, bool], None],
         stopping: asyncio.Event,
@@ -57,6 +61,7 @@ class User:
         self._ledger = ledger
         self._seed = seed
         self._doors, self._rival, self._stranger = doors, rival, stranger
+        self._abroad = abroad
         self._newest_event = newest_event
         self._attach = attach
         self._stopping = stopping
@@ -210,6 +215,16 @@ class User:
         answer = await self._stranger.call(chance, method, rest, body)
         if answer is not None:
             probe = Probe(f"{method} {rest}", (403, "forbidden"), answer.status, answer.code)
+            self._ledger.trespasses.append(probe)
+        if self._abroad is not None:
+            await self._look_from_abroad(self._abroad, chance)
+
+    async def _look_from_abroad(self, abroad: Doors, chance: random.Random) -> None:
+        """Ask for the thread by its id in the stranger's own org, whose door is open to them: there is none."""
+        rest = f"{self._path}/messages"
+        answer = await abroad.call(chance, "GET", rest)
+        if answer is not None:
+            probe = Probe(f"GET {rest} of {abroad.org}", (404, "thread_not_found"), answer.status, answer.code)
             self._ledger.trespasses.append(probe)
 
     async def _blunder(self, action: Blunder, chance: random.Random) -> None:
