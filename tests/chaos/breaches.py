@@ -8,6 +8,7 @@ from chaos.narrowing import finished, has_ended, is_put_aside
 from decopilot.cli.chaos.doors import Answer
 from decopilot.cli.chaos.evidence import Evidence
 from decopilot.cli.chaos.judging_runs import cancelled_at
+from decopilot.cli.chaos.judging_viewers import stretches
 from decopilot.cli.chaos.ledger import Receipt
 from decopilot.cli.chaos.truth import ThreadTruth
 from decopilot.cli.chaos.viewers import Connection, Event
@@ -132,6 +133,43 @@ def let_a_stranger_in(evidence: Evidence) -> None:
     evidence.ledger.trespasses[0] = replace(evidence.ledger.trespasses[0], status=200, code="")
 
 
+def forget_an_acknowledged_title(evidence: Evidence) -> None:
+    """A title was acknowledged, and is not in the log."""
+    receipt = Receipt(_busy(evidence).name, "retitle", "titled", None, "Another")
+    evidence.ledger.receipts.append(receipt)
+
+
+def keep_what_was_to_be_deleted(evidence: Evidence) -> None:
+    """A deletion was acknowledged, and the thread is there."""
+    evidence.ledger.receipts.append(Receipt(_busy(evidence).name, "delete", "deleted", None))
+
+
+def delete_what_nobody_wanted_deleted(evidence: Evidence) -> None:
+    """A thread is deleted whose user did not ask for that."""
+    evidence.ledger.deleting = evidence.ledger.deleting - {_erased(evidence).name}
+
+
+def store_another_text(evidence: Evidence) -> None:
+    """A message is stored with another text than was posted."""
+    posts = evidence.ledger.posts
+    id_ = next(id_ for id_, posted in posts.items() if posted.runs and posted.thread == _busy(evidence).name)
+    posts[id_] = replace(posts[id_], post=replace(posts[id_].post, text="Another text"))
+
+
+def pass_over_a_run(evidence: Evidence) -> None:
+    """One that came to what was present got nothing of the run that followed, and all of those after it."""
+    for viewer in evidence.viewers:
+        thread, first = evidence.threads[viewer.thread], stretches(viewer)[0]
+        frames = [thread.by_sequence[position[0]] for position in first.positions]
+        later = [frame for frame in frames if frame.run != frames[0].run]
+        if viewer.stream.connections and later and frames[0].index == 0:
+            passed = {str(frame.sequence) for frame in frames if frame.run == frames[0].run}
+            viewer.start, viewer.stream.stood = None, f"{frames[0].previous}-9999"
+            for connection in viewer.stream.connections:
+                connection.events[:] = [one for one in connection.events if one.id.partition("-")[0] not in passed]
+            return
+
+
 def take_a_blunder(evidence: Evidence) -> None:
     """A senseless request was accepted."""
     evidence.ledger.blunders[0] = replace(evidence.ledger.blunders[0], status=202, code="")
@@ -219,6 +257,7 @@ def run_two_at_once(evidence: Evidence) -> None:
 
 BREACHES: tuple[tuple[str, Breach], ...] = (
     ("NO-GAP", lose_a_chunk),
+    ("NO-GAP", pass_over_a_run),
     ("NO-DUP", repeat_a_chunk),
     ("ORDER", swap_two_chunks),
     ("PERSIST-FIRST", change_a_chunk),
@@ -234,6 +273,10 @@ BREACHES: tuple[tuple[str, Breach], ...] = (
     ("HONEST-CURSOR", pass_over_a_lost_cursor),
     ("TENANT-WALL", let_a_stranger_in),
     ("BAD-INPUT", take_a_blunder),
+    ("ACK", forget_an_acknowledged_title),
+    ("ACK", keep_what_was_to_be_deleted),
+    ("ACK", delete_what_nobody_wanted_deleted),
+    ("ACK", store_another_text),
     ("FOLD", end_with_another_message),
     ("VIEWS", hold_a_view_back),
     ("HISTORY", empty_a_history),

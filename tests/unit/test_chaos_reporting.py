@@ -44,6 +44,7 @@ def test_an_outcome_of_a_later_version_is_read_without_what_is_new_and_one_of_an
         (made_up(*VIOLATIONS), "broken", f"Broken: 2 promises of {ALL}, 3 violations."),
         (made_up(*VIOLATIONS, is_interrupted=True), "broken", f"Broken: 2 promises of {ALL}, 3 violations."),
         (made_up(is_interrupted=True), "unproven", "Not proven: interrupted"),
+        (made_up().model_copy(update={"faults": ()}), "unproven", "Not proven: no fault struck"),
         (made_up(unchecked=("DELETE",)), "unproven", f"Not proven: {ALL - 1} of {ALL} promises kept"),
     ],
 )

@@ -26,7 +26,7 @@ HELP = (
     "--grace-period=0 --force'\n\n"
     "docs/chaos.md tells what each fault is, how each promise is checked, and what a target must be told.\n\n"
     "Exit codes: 0 every promise was put to the test and kept; 1 one was broken, or nothing spoke of it; 2 it can't be "
-    "done as asked; 130 ended by Ctrl-C."
+    "done as asked; 130 ended by Ctrl-C, and nothing broken by then."
 )
 TARGET = "A deployment of yours"
 

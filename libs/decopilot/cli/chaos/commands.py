@@ -46,10 +46,10 @@ class Commanded:
         await _run(self.command.does)
 
     async def end(self) -> None:
-        """Run what undoes it, once."""
+        """Run what undoes it, until that has been done; raises `CommandError` if it fails."""
         if self._is_on and self.command.undoes is not None:
-            self._is_on = False
             await _run(self.command.undoes)
+            self._is_on = False
 
 
 class CommandError(Exception):

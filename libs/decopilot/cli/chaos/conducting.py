@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,8 @@ class Conductor:
                 viewers.append(viewer)
                 start(viewer.stream.follow())
 
+            # Of a deployment's stranger nobody says which org is theirs.
+            abroad = None if self._reach.is_shared else replace(stranger, org=ELSEWHERE)
             users = [
                 User(
                     plan,
@@ -124,6 +127,7 @@ class Conductor:
                     doors=doors,
                     rival=rival,
                     stranger=stranger if self._reach.has_stranger else None,
+                    abroad=abroad,
                     newest_event=lambda: recorder.newest_event,
                     attach=attach,
                     stopping=self._stopping,
@@ -214,12 +218,14 @@ class Conductor:
         """Come with cursors whose frames are gone."""
         chance = self._chance("probes")
         recorder = evidence.recorder
+        # What is stored meanwhile is not gone.
+        recorded = sorted(recorder.frames.items())
         stored = {
             one.sequence
             for name in self._names
             for one in await whole(recorder.store, subjects.CHUNKS_STREAM, recorder.chunks_of(name))
         }
-        gone = [frame for sequence, frame in sorted(recorder.frames.items()) if sequence not in stored]
+        gone = [frame for sequence, frame in recorded if sequence not in stored]
         for frame in chance.sample(gone, min(PROBES, len(gone))):
             if frame.thread in evidence.ledger.deleting:
                 continue
@@ -231,12 +237,13 @@ class Conductor:
                 (0, 0),
                 f"{frame.sequence}-0",
             )
-            evidence.first_after[frame.thread, str(stream.cursor)] = await _first_events(stream)
+            cursor = str(stream.cursor)
+            evidence.first_after[frame.thread, cursor] = await _first_events(stream)
 
 
 def _is_at_work(thread: ThreadTruth) -> bool:
     state = thread.state
-    return state.active is not None or (bool(state.queue) and state.waiting is None)
+    return thread.unended is not None or (bool(state.queue) and state.waiting is None)
 
 
 async def _at_work(store: Store, consumer: str) -> int:

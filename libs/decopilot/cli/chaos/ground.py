@@ -20,7 +20,7 @@ from decopilot.cli.chaos.faults.disk import StoreFull
 from decopilot.cli.chaos.faults.ways import Way, way_to
 from decopilot.cli.chaos.sabotage import Breakage
 from decopilot.cli.chaos.schedule import Fault
-from decopilot.cli.chaos.waylaying import on_way
+from decopilot.cli.chaos.waylaying import is_felt, on_way
 from decopilot.cli.crew import Crew
 from decopilot.cli.logs import Journal
 from decopilot.cli.plan import service_programs
@@ -88,9 +88,7 @@ class Embedded:
         if fault.service == "viewers":
             number = fault.index % len(self.lanes)
             lane = self.lanes[number]
-            # What nobody goes over can't be cut.
-            needs = fault.blow in {"CUT", "HALF-OPEN"}
-            return None if needs and not lane.connections else Breakage(0, on_way(fault, f"lane {number}", [lane]))
+            return Breakage(0, on_way(fault, f"lane {number}", [lane])) if is_felt(fault, [lane]) else None
         if fault.blow == "FULL":
             return None if self.store is None or self.store.is_begun else Breakage(0, self.store)
         names = {process.pid: f"{process.service}#{process.index}" for process in self.processes()}
@@ -99,7 +97,7 @@ class Embedded:
             found = next(skewed, None)
             return found and Breakage(found[0], Skew(found[1], found[2], OFF_S[fault.index % len(OFF_S)]))
         for pid in targets:
-            if pid in names:
+            if pid in names and is_felt(fault, self.ways[names[pid]]):
                 return Breakage(pid, on_way(fault, names[pid], self.ways[names[pid]]))
         return None
 

@@ -5,6 +5,7 @@ from decopilot.cli.chaos.judging_branches import judge_branches
 from decopilot.cli.chaos.judging_runs import judge_runs
 from decopilot.cli.chaos.judging_threads import judge_threads
 from decopilot.cli.chaos.judging_viewers import judge_viewers
+from decopilot.cli.chaos.judging_words import judge_words
 from decopilot.cli.chaos.verdict import Verdict
 
 
@@ -14,3 +15,4 @@ def judge(evidence: Evidence, verdict: Verdict) -> None:
     judge_threads(evidence, verdict)
     judge_viewers(evidence, verdict)
     judge_branches(evidence, verdict)
+    judge_words(evidence, verdict)

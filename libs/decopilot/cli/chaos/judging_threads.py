@@ -250,7 +250,7 @@ def _deleted(thread: ThreadTruth, evidence: Evidence, verdict: Verdict) -> None:
         verdict.check("DELETE", getattr(recorded.event, "message", None) is None, what)
     left = evidence.events_left[thread.name]
     verdict.check("DELETE", left == 1 + len(behind), f"{thread.name}: {left} events are left")
-    verdict.check("DELETE", thread.state.active is None, f"{thread.name}: {thread.state.active} is still active")
+    verdict.check("DELETE", thread.unended is None, f"{thread.name}: {thread.unended} is still active")
     verdict.check("DELETE", evidence.views[thread.name] is None, f"{thread.name}: its view is still there")
     for (name, id_), message in evidence.messages.items():
         if name == thread.name:

@@ -40,7 +40,8 @@ class Stretch:
 
 def stretches(viewer: Viewer) -> list[Stretch]:
     """Cut what a viewer got at its resets."""
-    found = [Stretch(None if viewer.start is None else position_of(viewer.start))]
+    began = viewer.start or viewer.stream.stood
+    found = [Stretch(None if began is None else position_of(began))]
     for connection in viewer.stream.connections:
         for event in connection.events:
             if _RESET in event.data and json.loads(event.data)["type"] == RESET:
@@ -83,11 +84,12 @@ def _stretch(viewer: Viewer, thread: ThreadTruth, stretch: Stretch, verdict: Ver
         is_stored = line is not None and line.body == event.data
         verdict.check("PERSIST-FIRST", is_stored, f"{viewer.name}: {event} is not stored so: {line}")
     start = stretch.start
+    if positions and viewer.start is None and start in {None, _stood(viewer)}:
+        first = json.loads(stretch.events[0].data)["type"]
+        verdict.check("NO-GAP", first in {"start", THREAD_DELETED}, f"{viewer.name} began with {stretch.events[0]}")
     if start is None:
         if not positions:
             return
-        first = json.loads(stretch.events[0].data)["type"]
-        verdict.check("NO-GAP", first in {"start", THREAD_DELETED}, f"{viewer.name} began with {stretch.events[0]}")
         start = (positions[0][0], positions[0][1] - 1)
     end = positions[-1] if positions else start
     missed = [line.position for line in thread.behind(start, end) if not line.is_void and line.position not in got]
@@ -95,6 +97,10 @@ def _stretch(viewer: Viewer, thread: ThreadTruth, stretch: Stretch, verdict: Ver
     if is_last and thread.tip is not None:
         what = f"{viewer.name} is at {end} of {thread.tip}"
         verdict.check("NO-GAP", end >= thread.tip, what)
+
+
+def _stood(viewer: Viewer) -> Position | None:
+    return None if viewer.stream.stood is None else position_of(viewer.stream.stood)
 
 
 def _first_repeated(positions: list[Position]) -> Position | None:

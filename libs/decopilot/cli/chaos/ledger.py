@@ -22,12 +22,13 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a wish that starts no run was answered by."""
+    """What a wish that starts no run was answered by; `title` is the one that was asked for."""
 
     thread: str
     wish: str
     status: str
     run_id: str | None
+    title: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,10 +134,11 @@ class Outcome(Part):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def verdict(self) -> Literal["kept", "broken", "unproven"]:
-        """`broken` by any violation; `unproven` if it was cut short, or a promise was not put to the test."""
+        """`broken` by any violation; `unproven` if it was cut short, or anything was not put to the test."""
         if any(promise.violations for promise in self.promises):
             return "broken"
-        return "unproven" if self.is_interrupted or self.unchecked else "kept"
+        # Where nothing was broken nothing was proven, either.
+        return "unproven" if self.is_interrupted or self.unchecked or not self.faults else "kept"
 
     def to_json(self) -> str:
         """Write it down."""

@@ -27,6 +27,7 @@ KNOWN = {
         "by how much later than its pace allows a run ended that a fault hit: from its request, all faults together",
     ),
     "ONE-RUN": Promised("A message that was accepted is one run, and a thread has one active run at a time."),
+    "ACK": Promised("What was acknowledged is in the log, word for word, and nothing that nobody asked for."),
     "RESUME": Promised(
         "A dead runner's run is gone on with as if nobody had died, and no call is executed twice without approval.",
         "from the last blow to an attempt's runner, or to the broker, to the first frame of a later attempt",

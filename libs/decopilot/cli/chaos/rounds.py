@@ -30,6 +30,7 @@ from decopilot.cli.chaos.site import Site
 from decopilot.cli.chaos.sites import site_of
 from decopilot.cli.chaos.summing import LIMITS, sum_up
 from decopilot.cli.chaos.verdict import Verdict
+from decopilot.cli.errors import CliError
 from decopilot.kit.connection import connected
 
 KEPT, BROKEN, INTERRUPTED = 0, 1, 130
@@ -125,7 +126,11 @@ async def run_rounds(orders: Orders, site: Site, interruption: Interruption, pro
             if interruption.stopping.is_set():
                 break
     finally:
-        await site.clears(names)
+        try:
+            await site.clears(names)
+        except CliError as error:
+            # What was found is told all the same.
+            progress.say(str(error))
     return joined(outcomes, seed=orders.seed, seconds=orders.seconds, reasons=site.reasons)
 
 
@@ -183,6 +188,6 @@ def tell(outcome: Outcome, orders: Orders) -> None:
 
 def status_of(outcome: Outcome) -> int:
     """Tell the exit status."""
-    if outcome.is_interrupted:
+    if outcome.is_interrupted and outcome.verdict != "broken":
         return INTERRUPTED
     return KEPT if outcome.verdict == "kept" else BROKEN

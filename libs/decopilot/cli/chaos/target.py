@@ -16,7 +16,7 @@ from decopilot.cli.chaos.evidence import Limits
 from decopilot.cli.chaos.faults.ways import Way, way_to
 from decopilot.cli.chaos.sabotage import Breakage
 from decopilot.cli.chaos.schedule import Fault
-from decopilot.cli.chaos.waylaying import on_way
+from decopilot.cli.chaos.waylaying import is_felt, on_way
 from decopilot.cli.errors import CliError
 from decopilot.cli.reaching import Where, find, reaching
 from decopilot.cli.state import ProcessInfo
@@ -101,9 +101,7 @@ class Target:
                 return Breakage(0, Commanded(command))
         number = fault.index % len(self.lanes)
         lane = self.lanes[number]
-        if fault.blow in {"CUT", "HALF-OPEN"} and not lane.connections:
-            return None
-        return Breakage(0, on_way(fault, f"lane {number}", [lane]))
+        return Breakage(0, on_way(fault, f"lane {number}", [lane])) if is_felt(fault, [lane]) else None
 
     async def delete(self, names: Sequence[str]) -> int:
         """Delete threads that chaos made; returns how many were there."""
@@ -150,6 +148,10 @@ async def _ensure_demo(aim: Aim) -> None:
             parts = urlsplit(url)
             if parts.scheme not in {"http", "https"} or not parts.hostname:
                 message = f"--target {url}: say http:// or https://, a host, and its port."
+                raise CliError(message)
+            if parts.username is not None or parts.query:
+                # It is written into the report.
+                message = f"--target {parts.hostname}: say who you are by --token, not within the URL."
                 raise CliError(message)
             try:
                 async with session.get(f"{url.rstrip('/')}/{aim.org}/decopilot/allowed-models") as response:

@@ -110,6 +110,14 @@ class ThreadTruth:
         """When it was deleted."""
         return next((one.at for one in self.events if isinstance(one.event, ThreadDeleted)), None)
 
+    @property
+    def unended(self) -> RunId | None:
+        """The run that is active; none where a marker stands for it, whose end was erased before it was read."""
+        active = self.state.active
+        if active is None or (self.deleted_at is not None and self.runs[active.run_id].markers):
+            return None
+        return active.run_id
+
     @cached_property
     def voids(self) -> dict[RunId, Ranges]:
         """What of each run counts no more, as its last frame says."""

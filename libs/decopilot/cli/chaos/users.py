@@ -26,6 +26,8 @@ from decopilot.cli.chaos.schedule import (
 from decopilot.cli.chaos.stopping import comes
 from decopilot.cli.chaos.wishing import Wisher
 
+STOLEN = "Mine"
+"""What a stranger would call a thread."""
 ATTENTION_S = 6.0
 """So long a user looks whether they are asked something."""
 BLUNDERS: tuple[tuple[str, str, object, tuple[int, str]], ...] = (
@@ -36,7 +38,10 @@ BLUNDERS: tuple[tuple[str, str, object, tuple[int, str]], ...] = (
 
 
 class User:
-    """The user of one thread, a `rival` who may write to it too, and a `stranger` who may not even know of it."""
+    """The user of one thread, a `rival` who may write to it too, and a `stranger` who may not even know of it.
+
+    `abroad` are the stranger's doors in their own org.
+    """
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class User:
         doors: Doors,
         rival: Doors,
         stranger: Doors | None,
+        abroad: Doors | None = None,
         newest_event: Callable[[], int],
         attach: Callable[[str, str, bool], None],
         stopping: asyncio.Event,
@@ -55,6 +61,7 @@ class User:
         self._ledger = ledger
         self._seed = seed
         self._doors, self._rival, self._stranger = doors, rival, stranger
+        self._abroad = abroad
         self._newest_event = newest_event
         self._attach = attach
         self._stopping = stopping
@@ -90,7 +97,7 @@ class User:
             case TakeSnapshot():
                 await self._take_snapshot(action, chance)
             case Retitle():
-                await self._wish("retitle", chance, "PATCH", self._path, {"title": action.title})
+                await self._wish("retitle", chance, "PATCH", self._path, {"title": action.title}, title=action.title)
             case Delete():
                 self._ledger.deleting.add(self._plan.name)
                 await self._wish("delete", chance, "DELETE", self._path)
@@ -111,11 +118,20 @@ class User:
         copies = (random.Random(f"{chance.random()}") for _ in range(post.copies))
         await asyncio.gather(*(self._asking.send(posted, copy) for copy in copies))
 
-    async def _wish(self, wish: str, chance: random.Random, method: str, rest: str, body: object = None) -> None:
+    async def _wish(
+        self,
+        wish: str,
+        chance: random.Random,
+        method: str,
+        rest: str,
+        body: object = None,
+        *,
+        title: str | None = None,
+    ) -> None:
         answer = await self._asking.ask(wish, chance, method, rest, body)
         if answer is not None and answer.status == 202:
             run_id = answer.body["runId"]
-            self._ledger.receipts.append(Receipt(self._plan.name, wish, answer.body["status"], run_id))
+            self._ledger.receipts.append(Receipt(self._plan.name, wish, answer.body["status"], run_id, title))
 
     async def _cancel(self, action: Cancel, chance: random.Random) -> None:
         rest = f"decopilot/cancel/{self._plan.name}"
@@ -194,11 +210,21 @@ class User:
             ("GET", "watch", None),
             ("DELETE", self._path, None),
             ("POST", f"decopilot/cancel/{self._plan.name}", None),
-            ("PATCH", self._path, {"title": "Mine"}),
+            ("PATCH", self._path, {"title": STOLEN}),
         )[action.door]
         answer = await self._stranger.call(chance, method, rest, body)
         if answer is not None:
             probe = Probe(f"{method} {rest}", (403, "forbidden"), answer.status, answer.code)
+            self._ledger.trespasses.append(probe)
+        if self._abroad is not None:
+            await self._look_from_abroad(self._abroad, chance)
+
+    async def _look_from_abroad(self, abroad: Doors, chance: random.Random) -> None:
+        """Ask for the thread by its id in the stranger's own org, whose door is open to them: there is none."""
+        rest = f"{self._path}/messages"
+        answer = await abroad.call(chance, "GET", rest)
+        if answer is not None:
+            probe = Probe(f"GET {rest} of {abroad.org}", (404, "thread_not_found"), answer.status, answer.code)
             self._ledger.trespasses.append(probe)
 
     async def _blunder(self, action: Blunder, chance: random.Random) -> None:

@@ -47,6 +47,8 @@ class Stream:
     stays_s: tuple[float, float]
     goes_s: tuple[float, float]
     cursor: str | None = None
+    stood: str | None = None
+    """Where one that came without a cursor was told that it stands, before its first chunk."""
     query: dict[str, str] = field(default_factory=dict)
     is_slow: bool = False
     connections: list[Connection] = field(default_factory=list)
@@ -93,9 +95,10 @@ class Stream:
 
     async def _take(self, connection: Connection, response: aiohttp.ClientResponse) -> None:
         async for event in _events(response):
-            self.cursor = event.id
+            is_first, self.cursor = self.cursor is None, event.id
             if not event.data:
-                continue  # told where it stands, before its first chunk
+                self.stood = event.id if is_first else self.stood
+                continue
             connection.events.append(event)
             if self.is_slow and not self.settled.is_set() and self.chance.random() < 0.1:
                 await asyncio.sleep(self.chance.uniform(0, 0.5))

@@ -23,6 +23,11 @@ def on_way(fault: Fault, target: str, ways: Sequence[Way]) -> Faulty:
     return found[0] if len(found) == 1 else Together(found[0].kind, target, found)
 
 
+def is_felt(fault: Fault, ways: Sequence[Way]) -> bool:
+    """Tell whether anybody goes over one of these ways now; who is refused is whoever comes."""
+    return fault.blow == "REFUSE" or any(way.connections for way in ways)
+
+
 def _one(fault: Fault, target: str, way: Way) -> Faulty:  # noqa: PLR0911  one case per blow
     match fault.blow:
         case "PARTITION":

@@ -47,6 +47,8 @@ def sentence(outcome: Outcome) -> str:
     if outcome.unchecked:
         names = ", ".join(one.name for one in outcome.unchecked)
         return f"Not proven: {tried} of {_many(len(outcome.promises), 'promise')} kept, nothing spoke of {names}."
+    if not outcome.faults:
+        return f"Not proven: no fault struck; {_many(tried, 'promise')} kept where nothing happened."
     tries = sum(promise.tries for promise in outcome.promises)
     return f"Kept: {_many(tried, 'promise')}, tried {tries:,} times over {_many(len(outcome.faults), 'fault')}."
 
