@@ -90,6 +90,14 @@ def test_a_deployment_is_a_target_and_is_left_as_it_was(tmp_path: Path) -> None:
         assert "runner-died command" in {fault.kind for fault in outcome.faults}, said
         assert kill in said
         assert _none_left(stack)
+        # What they may not is no promise that is broken.
+        for token, reason in (
+            (("--token", stack.token(role="viewer")), "may only read"),
+            (("--stranger-token", "stale"), "does not know the stranger's token"),
+        ):
+            status, said = _run("--target", stack.url, *token, *log)
+            assert status == 2, said
+            assert reason in " ".join(said.split())
 
 
 def test_what_can_not_be_done_is_refused_before_anything_is_posted(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from decopilot.cli.bench import comparing, plans, record, tables
+from decopilot.cli.bench import table as write_tables
 from decopilot.cli.bench.names import GatewayScenario, RecoveryScenario, RunsScenario
 from decopilot.cli.bench.record import Pinned, Report
 from decopilot.cli.bench.results import Beside, Block, Row
@@ -131,3 +132,17 @@ def test_a_table_goes_into_its_place_in_a_document_and_nowhere_else(tmp_path: Pa
     assert wanted == document.read_text()
     tables.into(document, report(9.0, 3.0))
     assert wanted == document.read_text()
+
+
+def test_a_table_of_a_quick_look_says_that_its_figures_do_not_count() -> None:
+    quick = report(9.0, 3.0).model_copy(update={"command": ("bench", "runs", "--quick")})
+    assert "no figure counts" in tables.markdown(quick, "accept")
+    assert "no figure counts" not in tables.markdown(report(9.0, 3.0), "accept")
+
+
+def test_a_document_without_a_place_for_any_table_is_an_error(tmp_path: Path) -> None:
+    record.write(tmp_path / "report.json", report(9.0, 3.0))
+    (tmp_path / "figures.md").write_text("Words.")
+    with pytest.raises(CliError, match="no place for accept"):
+        write_tables(tmp_path / "report.json", tmp_path / "figures.md")
+    assert "Words." == (tmp_path / "figures.md").read_text()

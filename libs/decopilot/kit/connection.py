@@ -257,7 +257,8 @@ async def connecting(
             raise
         version = client.connected_server_version
         if (version.major, version.minor) < SERVER_FLOOR:
-            raise ServerTooOldError(str(version))
+            told = f"{version.major}.{version.minor}.{version.patch}"
+            raise ServerTooOldError(told)
 
     try:
         yield client, connect

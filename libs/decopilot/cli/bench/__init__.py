@@ -253,14 +253,24 @@ def table(
         ),
     ] = None,
 ) -> None:
-    """Write what was measured as Markdown."""
+    """Write what was measured as Markdown.
+
+    Exit codes: 0 written; 1 the document has no place for any of it, or the file is no report.
+    """
     from decopilot.cli.bench import record, tables  # noqa: PLC0415 - `--help` must not wait for it
+    from decopilot.cli.errors import CliError  # noqa: PLC0415 - as above
 
     report = record.read(file)
+    measured = dict.fromkeys(block.scenario for block in report.blocks)
     if into is not None:
-        typer.echo(f"{into}: {', '.join(tables.into(into, report)) or 'it has no place for any of it'}", err=True)
+        placed = tables.into(into, report)
+        missed = ", ".join(scenario for scenario in measured if scenario not in placed)
+        if not placed:
+            message = f"{into} has no place for {missed or 'anything'}: no line <!-- bench SCENARIO --> of it."
+            raise CliError(message)
+        typer.echo(f"{into}: {', '.join(placed)}" + (f"; it has no place for {missed}" if missed else ""), err=True)
         return
-    for scenario in dict.fromkeys(block.scenario for block in report.blocks):
+    for scenario in measured:
         typer.echo(tables.markdown(report, scenario))
 
 

@@ -26,6 +26,7 @@ from decopilot.cli.bench.plans import Scenario
 from decopilot.cli.bench.progress import Progress
 from decopilot.cli.bench.results import Block
 from decopilot.cli.errors import CliError
+from decopilot.cli.outputs import check_output
 
 OK, NOT_EXACT, INTERRUPTED = 0, 1, 130
 SPARE_FILES = 200
@@ -149,9 +150,8 @@ def measure(scenarios: Sequence[Scenario], outputs: Outputs, limit_s: float | No
 def _check_outputs(outputs: Outputs) -> None:
     """Find out before measuring what would go wrong behind it."""
     for path in (outputs.json, outputs.plot):
-        if path is not None and not path.absolute().parent.is_dir():
-            message = f"There is no folder {path.absolute().parent} to write {path.name} to."
-            raise CliError(message)
+        if path is not None:
+            check_output(path)
     if outputs.plot is None:
         return
     if outputs.plot.suffix not in {".svg", ".png"}:

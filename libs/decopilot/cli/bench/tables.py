@@ -9,6 +9,7 @@ from decopilot.cli.bench.report import exact, number, ratio
 from decopilot.cli.bench.results import Block
 from decopilot.cli.errors import CliError
 
+QUICK = "--quick"
 _PLACE = "<!-- bench {scenario} -->\n{table}<!-- /bench -->"
 _PLACES = re.compile(r"<!-- bench (?P<scenario>[a-z-]+) -->\n(?P<table>.*?)<!-- /bench -->", re.DOTALL)
 
@@ -73,4 +74,6 @@ def _source(report: Report, scenario: str, blocks: Sequence[Block]) -> str:
         viewers=sum(block.viewers for block in streams),
         exact=sum(block.exact for block in streams),
     )
-    return f"{name}, {report.measured_at:%Y-%m-%d}: {system}; {versions}." + (f" {exact(all_)}" if streams else "")
+    told = f"{name}, {report.measured_at:%Y-%m-%d}: {system}; {versions}."
+    quick = " Measured with `--quick`: no figure counts." if QUICK in report.command else ""
+    return told + quick + (f" {exact(all_)}" if streams else "")

@@ -22,8 +22,8 @@ HELP = (
     "Ctrl-C ends it early: all is mended, and what there is by then is judged. A second Ctrl-C ends it at once.\n\n"
     "With [bold]--target[/bold] it does that to a deployment of yours that runs the demo model, in threads of its own, "
     "which it deletes in the end. Faults are then those between its viewers and your gateways, and your commands:\n\n"
-    "decopilot chaos --target https://chat.example --secrets nats --fault 'runner-pod=kubectl delete pod -l app=runner "
-    "--grace-period=0 --force'\n\n"
+    "decopilot chaos --target https://chat.example --secrets nats --fault 'runner-pod=kubectl delete pod -l "
+    "app.kubernetes.io/name=decopilot-runner --grace-period=0 --force'\n\n"
     "docs/chaos.md tells what each fault is, how each promise is checked, and what a target must be told.\n\n"
     "Exit codes: 0 every promise was put to the test and kept; 1 one was broken, or nothing spoke of it; 2 it can't be "
     "done as asked; 130 ended by Ctrl-C, and nothing broken by then."
@@ -42,8 +42,8 @@ Faults = Annotated[
     typer.Option(
         metavar="KINDS",
         show_default="all",
-        help="Only these, joined by commas: families (processes, network, clients, clocks, store, commands), blows "
-        "(kill, stop, partition, cut, …), or whom they hit (runner, nats, viewers, …).",
+        help="Only these, joined by commas: families (processes, network, clients, clocks, store, commands), blows (kill, "
+        "stop, partition, cut, …), or whom they hit (runner, nats, viewers, …).",
     ),
 ]
 Intensity = Annotated[

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from decopilot.cli.chaos.commands import commands_of
+from decopilot.cli.chaos.doors import ORG
 from decopilot.cli.chaos.target import Aim
 from decopilot.cli.errors import CliError
 from decopilot.cli.reaching import Where
@@ -39,10 +40,10 @@ def aim_of(said: Said, environment: Mapping[str, str]) -> Aim | None:
 
     """
     if not said.urls:
-        if said.commands or said.keeps or said.secrets is not None or said.data_dir is not None:
+        if said.commands or said.keeps or said.secrets is not None or said.data_dir is not None or said.org != ORG:
             message = (
-                "--fault, --keep-threads, --secrets and --data-dir are for a --target: without one, chaos has a stack "
-                "of its own."
+                "--fault, --org, --keep-threads, --secrets and --data-dir are for a --target: without one, chaos has "
+                "a stack of its own."
             )
             raise CliError(message)
         return None

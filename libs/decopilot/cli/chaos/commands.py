@@ -40,6 +40,11 @@ class Commanded:
         """What its owner calls it."""
         return self.command.name
 
+    @property
+    def is_to_be_undone(self) -> bool:
+        """Whether it goes on until something undoes it."""
+        return self._is_on and self.command.undoes is not None
+
     async def begin(self) -> None:
         """Run the command; raises `CommandError` if it fails."""
         self._is_on = True

@@ -90,6 +90,10 @@ class Probe:
     status: int
     code: str
 
+    def __str__(self) -> str:
+        status, code = self.expected
+        return f"{self.what} was answered {self.status} {self.code or '(no code)'}, not {status} {code}"
+
 
 @dataclass(slots=True)
 class Ledger:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from decopilot.cli.chaos.commands import family_of
+from decopilot.cli.chaos.faults.clocks import NoFaketimeError, faketime
 from decopilot.cli.chaos.odds import CLIENTS, CLOCKS, NETWORK, PROCESSES, STORE, Family
 from decopilot.cli.chaos.target import Aim
 from decopilot.cli.errors import CliError
+from decopilot.cli.outputs import check_output
 
 FAMILIES = (PROCESSES, NETWORK, CLIENTS, CLOCKS, STORE)
 
@@ -29,7 +31,7 @@ class Orders:
 
     @property
     def again(self) -> str:
-        """The command line that does it again."""
+        """The command line that does it again; tokens are left out."""
         words = ["decopilot", "chaos", "--seconds", f"{self.seconds:g}", "--seed", str(self.seed)]
         if self.kinds:
             words += ["--faults", ",".join(self.kinds)]
@@ -37,6 +39,8 @@ class Orders:
             words += ["--intensity", f"{self.intensity:g}"]
         if self.nodes != 1:
             words += ["--nodes", str(self.nodes)]
+        if self.aim is not None:
+            words += self.aim.words
         return shlex.join(words)
 
     @property
@@ -50,17 +54,34 @@ class Orders:
         """Find out before anything is started what would go wrong behind it; raises `CliError`."""
         _ = self.families
         for path in (self.json, self.html):
-            if path is not None and not path.absolute().parent.is_dir():
-                message = f"There is no folder {path.absolute().parent} to write {path.name} to."
+            if path is not None:
+                check_output(path)
+        if self.aim is not None:
+            if self.nodes != 1 or self.keep is not None:
+                message = "--nodes and --keep are for a stack of chaos' own: a --target has brokers and logs itself."
                 raise CliError(message)
-        if self.keep is not None and self.keep.exists() and any(self.keep.iterdir()):
-            message = f"{self.keep} is not empty: what is kept there would mix with what there is."
-            raise CliError(message)
+        elif self.kinds and self.families == (CLOCKS,) and faketime() is None:
+            raise NoFaketimeError
+        if self.keep is not None and self.keep.exists():
+            _check_new(self.keep)
+
+
+def _check_new(folder: Path) -> None:
+    if not folder.is_dir():
+        message = f"{folder} is a file: --keep takes a new folder."
+        raise CliError(message)
+    if any(folder.iterdir()):
+        message = f"{folder} is not empty: what is kept there would mix with what there is."
+        raise CliError(message)
 
 
 def kinds_of(texts: Sequence[str]) -> tuple[str, ...]:
-    """Read `kill,stop` and the like."""
-    return tuple(dict.fromkeys(kind for text in texts for part in text.split(",") if (kind := part.strip().lower())))
+    """Read `kill,stop` and the like; raises `CliError` where that names nothing, for nothing means all."""
+    found = dict.fromkeys(kind for text in texts for part in text.split(",") if (kind := part.strip().lower()))
+    if texts and not found:
+        message = "--faults names no fault; without it all are meant."
+        raise CliError(message)
+    return tuple(found)
 
 
 def chosen(families: Sequence[Family], kinds: Sequence[str]) -> tuple[Family, ...]:
@@ -72,7 +93,7 @@ def chosen(families: Sequence[Family], kinds: Sequence[str]) -> tuple[Family, ..
     """
     known = {name for family in families for name in _names(family)}
     if unknown := [kind for kind in kinds if kind not in known]:
-        message = f"--faults {', '.join(unknown)}: there is no such kind. There are {', '.join(sorted(known))}."
+        message = f"--faults {', '.join(unknown)}: there is no such kind here. There are {', '.join(sorted(known))}."
         raise CliError(message)
     if not kinds:
         return tuple(families)

@@ -74,7 +74,8 @@ async def run_rounds(orders: Orders, site: Site, interruption: Interruption, pro
     count = max(1, math.ceil(orders.seconds / ROUND_S))
     started_at = datetime.now(UTC)
     async with connected(site.ground.operator, "chaos") as nc:
-        server = nc.connected_server_version
+        version = nc.connected_server_version
+        server = f"{version.major}.{version.minor}.{version.patch}"
     outcomes: list[Outcome] = []
     names: list[str] = []
     try:
@@ -116,7 +117,7 @@ async def run_rounds(orders: Orders, site: Site, interruption: Interruption, pro
                     started_at=started_at,
                     target=site.what,
                     command=orders.again,
-                    server_version=str(server),
+                    server_version=server,
                     parameters={"intensity": orders.intensity, "nodes": orders.nodes, "rounds": count},
                     unchecked=site.reasons,
                     is_interrupted=interruption.stopping.is_set(),

@@ -16,6 +16,7 @@ from decopilot.cli.chaos.target import NO_STRANGER, Aim, Detour, aimed, limits_o
 TARGET_WATCHED, TARGET_PACE = 7, 0.5
 """Of the load that a stack of our own bears: a user may send 300 messages a minute, if nobody said otherwise."""
 UNMARKED = "Marks of tools can't be read from here: whether a call was executed twice was not counted."
+NO_CLOCKS = "No clock was wrong: libfaketime is not there (pip install 'decopilot[chaos]')."
 NO_ENDLESS = "Nobody asked for an answer that never comes: a deployment waits for such ones for minutes."
 
 Say = Callable[[str], None]
@@ -46,6 +47,7 @@ async def _own(orders: Orders, folder: Path) -> AsyncIterator[Site]:
             notes=ground.notes,
             limits=limits,
             watched=THREADS - 1,
+            bounds=() if ground.clocks or not skews else (NO_CLOCKS,),
         )
 
 
@@ -61,7 +63,8 @@ async def _theirs(orders: Orders, aim: Aim, folder: Path, say: Say) -> AsyncIter
 
         async def clear(names: Sequence[str]) -> None:
             if not aim.keeps:
-                say(f"Deleted {await target.delete(names)} of {len(names)} threads.")
+                deleted = await target.delete(names)
+                say(f"Deleted {deleted} threads; {len(names) - deleted} more were gone already.")
             else:
                 say(f"Kept: threads {name}-….")
 

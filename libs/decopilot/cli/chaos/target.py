@@ -1,11 +1,13 @@
 """The target: somebody's own deployment, with proxies before its gateways and its owner's commands as faults."""
 
+import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -24,7 +26,8 @@ from decopilot.domain import judging
 from decopilot.kit.settings import Settings
 
 LANES = 4
-ASK_S = 15.0
+ASK_S, AGAIN_S, CLEAR_S = 15.0, 0.5, 60.0
+GONE, FINAL = {"200", "202", "204"}, {"401", "403", "404"}
 DEMO = "demo"
 PURGE_GRACE_S, ERASE_AGAIN_S = 30.0, 60.0
 SET_UP = (
@@ -56,6 +59,20 @@ class Aim:
     keeps: bool = False
     """Whether the threads are left there in the end."""
 
+    @property
+    def words(self) -> list[str]:
+        """The options that say it again, without tokens."""
+        said = [word for url in self.urls for word in ("--target", url)]
+        said += ["--org", self.org]
+        if self.where is not None:
+            folder, secrets = self.where.data_dir, self.where.secrets
+            said += [] if folder == Path() else ["--data-dir", str(folder)]
+            said += [] if secrets is None else ["--secrets", str(secrets)]
+        for command in self.commands:
+            said += ["--fault", f"{command.name}={command.does}"]
+            said += [] if command.undoes is None else ["--fault", f"{command.name}:undo={command.undoes}"]
+        return [*said, "--keep-threads"] if self.keeps else said
+
 
 class Detour(AbstractResolver):
     """Leads to this machine whoever asks for a gateway by its name, so that names and certificates stay right."""
@@ -83,6 +100,8 @@ class Target:
     operator: Settings
     lanes: list[Way]
     doors: tuple[str, ...]
+    _begun: dict[str, Commanded] = field(default_factory=dict)
+    """The last of each command, by its name."""
 
     def token(self, org: str, user: str) -> str:
         """What was given: of another org, the stranger's."""
@@ -98,24 +117,39 @@ class Target:
         del targets
         for command in self.aim.commands:
             if command.name == fault.service:
-                return Breakage(0, Commanded(command))
+                before = self._begun.get(command.name)
+                if before is not None and before.is_to_be_undone:
+                    return None  # one undoing would be too many
+                self._begun[command.name] = Commanded(command)
+                return Breakage(0, self._begun[command.name])
         number = fault.index % len(self.lanes)
         lane = self.lanes[number]
         return Breakage(0, on_way(fault, f"lane {number}", [lane])) if is_felt(fault, [lane]) else None
 
     async def delete(self, names: Sequence[str]) -> int:
-        """Delete threads that chaos made; returns how many were there."""
-        gone = 0
-        async with _session(self.aim.token) as session:
-            for name in names:
-                url = f"{self.aim.urls[0].rstrip('/')}/{self.aim.org}/decopilot/threads/{name}"
-                try:
-                    async with session.delete(url) as response:
-                        gone += response.status in {200, 202, 204}
-                except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                    message = f"{name} and those behind it could not be deleted: {str(error) or type(error).__name__}"
-                    raise CliError(message) from error
-        return gone
+        """Delete threads that chaos made; returns how many were there.
+
+        Raises:
+            CliError: one could not be deleted; the others are.
+
+        """
+        deadline = asyncio.get_running_loop().time() + CLEAR_S
+        answers = {name: await self._delete(name, deadline) for name in names}
+        if left := [f"{name} ({answer})" for name, answer in answers.items() if answer not in {*GONE, "404"}]:
+            message = f"Could not be deleted, and is left in the org {self.aim.org}: {', '.join(left)}."
+            raise CliError(message)
+        return sum(answer in GONE for answer in answers.values())
+
+    async def _delete(self, name: str, deadline: float) -> str:
+        """Ask until it is answered for good; what has just been broken may need a moment. Returns the last answer."""
+        while True:
+            try:
+                answer = str((await _ask(self.aim, f"threads/{name}", method="DELETE"))[0])
+            except CliError as error:
+                answer = str(error)
+            if answer in {*GONE, *FINAL} or asyncio.get_running_loop().time() >= deadline:
+                return answer
+            await asyncio.sleep(AGAIN_S)
 
 
 @asynccontextmanager
@@ -127,6 +161,7 @@ async def aimed(aim: Aim) -> AsyncIterator[Target]:
 
     """
     await _ensure_demo(aim)
+    await _ensure_tokens(aim)
     if aim.where is None:
         raise CliError(NO_LOG)
     operator = await _operator(aim.where)
@@ -143,33 +178,54 @@ async def aimed(aim: Aim) -> AsyncIterator[Target]:
 
 
 async def _ensure_demo(aim: Aim) -> None:
-    async with _session(aim.token) as session:
-        for url in aim.urls:
-            parts = urlsplit(url)
-            if parts.scheme not in {"http", "https"} or not parts.hostname:
-                message = f"--target {url}: say http:// or https://, a host, and its port."
-                raise CliError(message)
-            if parts.username is not None or parts.query:
-                # It is written into the report.
-                message = f"--target {parts.hostname}: say who you are by --token, not within the URL."
-                raise CliError(message)
-            try:
-                async with session.get(f"{url.rstrip('/')}/{aim.org}/decopilot/allowed-models") as response:
-                    body = await response.json() if response.status == 200 else {}
-                    status = response.status
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-                message = f"{url} does not answer as a gateway does: {str(error) or type(error).__name__}."
-                raise CliError(message) from error
-            if status != 200:
-                message = (
-                    f"{url} refuses the token for the org {aim.org} ({status}). Give one of an owner there: --token."
-                )
-                raise CliError(message)
-            others = {tier: entry["model"] for tier, entry in body["tiers"].items() if entry["model"] != DEMO}
-            if others or not body["tiers"]:
-                told = ", ".join(f"{tier} is {model}" for tier, model in others.items())
-                message = f"{url} does not run the demo model: {told or 'it has no model'}. {SET_UP}"
-                raise CliError(message)
+    for url in aim.urls:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            message = f"--target {url}: say http:// or https://, a host, and its port."
+            raise CliError(message)
+        if parts.username is not None or parts.query:
+            # It is written into the report.
+            message = f"--target {parts.hostname}: say who you are by --token, not within the URL."
+            raise CliError(message)
+        status, body = await _ask(aim, "allowed-models", url=url)
+        if status != 200:
+            message = f"{url} refuses the token for the org {aim.org} ({status}). Give one of an owner there: --token."
+            raise CliError(message)
+        others = {tier: entry["model"] for tier, entry in body["tiers"].items() if entry["model"] != DEMO}
+        if others or not body["tiers"]:
+            told = ", ".join(f"{tier} is {model}" for tier, model in others.items())
+            message = f"{url} does not run the demo model: {told or 'it has no model'}. {SET_UP}"
+            raise CliError(message)
+
+
+async def _ensure_tokens(aim: Aim) -> None:
+    """Find out what the tokens are good for: what they may not is no promise that is broken."""
+    # Of a thread that never was nothing is deleted.
+    status, _ = await _ask(aim, f"threads/{prefix(0)}-never", method="DELETE")
+    if status == 403:
+        message = f"The token may only read in the org {aim.org}. Give one of an owner there: --token."
+        raise CliError(message)
+    if aim.stranger is not None:
+        status, _ = await _ask(replace(aim, token=aim.stranger), "allowed-models")
+        if status == 401:
+            message = f"{aim.urls[0]} does not know the stranger's token (401). Give a valid one, of another org."
+            raise CliError(message)
+
+
+async def _ask(aim: Aim, rest: str, *, method: str = "GET", url: str | None = None) -> tuple[int, dict[str, Any]]:
+    """Ask a gateway, not over a proxy of ours; returns the status and, of a success, the body."""
+    url = (url or aim.urls[0]).rstrip("/")
+    headers = {"Authorization": f"Bearer {aim.token}"}
+    timeout = aiohttp.ClientTimeout(total=ASK_S)
+    try:
+        async with (
+            aiohttp.ClientSession(headers=headers, timeout=timeout) as session,
+            session.request(method, f"{url}/{aim.org}/decopilot/{rest}") as response,
+        ):
+            return response.status, await response.json() if response.status == 200 else {}
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        message = f"{url} does not answer as a gateway does: {str(error) or type(error).__name__}."
+        raise CliError(message) from error
 
 
 async def _operator(where: Where) -> Settings:
@@ -178,20 +234,14 @@ async def _operator(where: Where) -> Settings:
         return settings
 
 
-def _session(token: str) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        headers={"Authorization": f"Bearer {token}"}, timeout=aiohttp.ClientTimeout(total=ASK_S)
-    )
-
-
 def limits_of(environment: Mapping[str, str]) -> Limits:
     """What the services were told: as they are told it, else what they have by themselves."""
     own = judging.Limits()
     told = {"purge_grace_s": PURGE_GRACE_S, "erase_again_s": ERASE_AGAIN_S}
     found: dict[str, float] = {}
-    for field in fields(Limits):
-        default = told.get(field.name, getattr(own, field.name, 0.0))
-        found[field.name] = float(environment.get(f"DECOPILOT_{field.name.upper()}") or default)
+    for name in (one.name for one in fields(Limits)):
+        default = told.get(name, getattr(own, name, 0.0))
+        found[name] = float(environment.get(f"DECOPILOT_{name.upper()}") or default)
     return Limits(**{**found, "attempts": int(found["attempts"])})  # type: ignore[arg-type]  # each is of its field's type
 
 
