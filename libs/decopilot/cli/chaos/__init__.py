@@ -42,8 +42,8 @@ Faults = Annotated[
     typer.Option(
         metavar="KINDS",
         show_default="all",
-        help="Only these, joined by commas: families (processes, network, clients, clocks, store, commands), blows (kill, "
-        "stop, partition, cut, …), or whom they hit (runner, nats, viewers, …).",
+        help="Only these, joined by commas: families (processes, network, clients, clocks, store, commands), blows "
+        "(kill, stop, partition, cut, …), or whom they hit (runner, nats, viewers, …).",
     ),
 ]
 Intensity = Annotated[
