@@ -8,6 +8,8 @@ from decopilot.cli.chaos.doors import Answer, Doors
 from decopilot.cli.chaos.ledger import Ledger, Posted
 
 PATIENCE_S = 20.0
+PAUSE_S, LONGEST_PAUSE_S = 0.3, 5.0
+"""Before the first further try, and at most: doubling, and by chance up to that, as well-behaved clients do."""
 GONE = "thread_not_found"
 DONE = {200, 201, 202}
 ASK_AGAIN = {429, 503}
@@ -54,7 +56,7 @@ class Asking:
     ) -> Answer | None:
         """Ask until there is an answer; a try without one, which may have been heard all the same, leaves a doubt."""
         clock = asyncio.get_running_loop().time
-        deadline = clock() + PATIENCE_S
+        deadline, pause_s = clock() + PATIENCE_S, PAUSE_S
         while clock() < deadline:
             answer = await (doors or self.doors).call(chance, method, rest, body)
             self.ledger.answers["none" if answer is None else f"{wish} {answer.status} {answer.code}".strip()] += 1
@@ -63,7 +65,8 @@ class Asking:
                 return answer
             if answer is None or answer.status != 429:
                 on_doubt()
-            await asyncio.sleep(chance.uniform(0.05, 0.6))
+            await asyncio.sleep(chance.uniform(0.05, pause_s))
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         return None
 
     def _judge(self, wish: str, answer: Answer) -> None:
