@@ -30,6 +30,9 @@ _WATCH = """        case ThreadRenamed():
 _QUEUED = f"""        config=command.config.model_copy(update={{"flavour": "{FLAVOUR}"}}),
         priority={PRIORITY},
         interrupts"""
+_NAMES = """    events = [recorded.event for recorded in thread.events]
+    renamed = {event.name for event in events if isinstance(event, ThreadRenamed)}
+    return renamed | {recorded.event.title for"""
 _IMPORT = ("    ThreadArchived,\n", "    ThreadArchived,\n    ThreadRenamed,\n")
 _PRIORITY = "    priority: int = 0\n"
 
@@ -71,6 +74,11 @@ CHANGES: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
     "domain/decider.py": (
         ("        config=head.config,\n", "        config=head.config,\n        priority=head.priority,\n"),
+    ),
+    # Its own judge knows what it means, too.
+    "cli/chaos/judging_words.py": (
+        ("import RunQueued, RunRequested, ThreadTitled", "import RunQueued, RunRequested, ThreadRenamed, ThreadTitled"),
+        ("    return {recorded.event.title for", _NAMES),
     ),
     # A new type of watch event, and of chunk.
     "domain/watching.py": (_IMPORT, ("        case ThreadArchived():\n", _WATCH)),

@@ -164,15 +164,15 @@ class Driver:
             progress.partial = progress.fold.message()
         running = asyncio.create_task(self._agent_pump.run(progress, history), name=f"agent {attempt.run}")
         looking = asyncio.create_task(self._end_asked_for(attempt, woken), name=f"look {attempt.run}")
+        for task in (running, looking):
+            # Where both end at once, or we are cancelled, nobody else asks: the run is let go, or another attempt's.
+            task.add_done_callback(_retrieve)
         try:
             await asyncio.wait({running, looking}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             progress.is_stopped = not running.done()
             await self._stop(looking)
             await self._stop(running)
-            if looking.done() and not looking.cancelled():
-                # Where both ended at once nobody else asks: whoever ends the run will find it another attempt's, too.
-                looking.exception()
         if progress.is_stopped:
             outcome, finish = forced(progress.fold.message(), looking.result()), Chunk()
         elif running.cancelled():
@@ -227,6 +227,11 @@ class Driver:
         read = await patiently(lambda: self._histories.read(attempt.org, attempt.thread, limit=limit))
         earlier = [message for message in read.messages if message.id != requested.assistant_id]
         return earlier[-requested.config.window_size :]
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 def _now() -> datetime:

@@ -7,6 +7,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 Direction = Literal["up", "down"]
@@ -217,9 +218,19 @@ async def listening(serve: Serve, *, backlog: int = 1024) -> AsyncIterator[int]:
     serving: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not server.is_serving():
+            # It was taken as we closed.
+            writer.transport.abort()
+            return
         task = asyncio.ensure_future(serve(reader, writer))
         serving.add(task)
-        task.add_done_callback(serving.discard)
+        task.add_done_callback(partial(leave, writer=writer))
+
+    def leave(task: asyncio.Task[None], writer: asyncio.StreamWriter) -> None:
+        serving.discard(task)
+        if task.cancelled():
+            # One that never had its first turn has closed nothing.
+            writer.transport.abort()
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0, backlog=backlog)
     try:
