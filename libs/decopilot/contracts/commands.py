@@ -18,6 +18,8 @@ SET_VISIBILITY = "set_visibility"
 DELETE_THREAD = "delete_thread"
 REGENERATE_ANSWER = "regenerate_answer"
 FORK_THREAD = "fork_thread"
+PATIENCE = "Decopilot-Patience"
+"""A request's header: so many seconds its answer is waited for. One that waits longer for its turn is not begun."""
 
 TITLE_MAX = 200
 

@@ -1,8 +1,10 @@
-"""Intake: requests and queued messages, taken only when somebody is free for them, and finished before leaving."""
+"""Intake: requests and queued messages, taken up only when somebody is free for them, and finished before leaving."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
+from typing import Any
 
 import structlog
 from faststream import AckPolicy
@@ -11,12 +13,18 @@ from faststream.nats.annotations import NatsMessage
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
+from opentelemetry.metrics import get_meter
+
+from decopilot.contracts.commands import PATIENCE
 
 Handler = Callable[[NatsMessage], Awaitable[None]]
 Answerer = Callable[[NatsMessage], Awaitable[bytes]]
 
 PULL_S = 0.5
 """How long one pull waits: what a lost one costs after the broker's restart, and what leaving may take."""
+DROPPED = get_meter("decopilot").create_counter(
+    "decopilot.requests.dropped", unit="{request}", description="Requests whose answers nobody waited for any more"
+)
 _PAUSE_S, _LOST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0, 8.0
 
 log = structlog.get_logger()
@@ -39,9 +47,20 @@ class Crew:
 
     def put_to_work(self, work: Awaitable[None]) -> None:
         """Let the one who was waited for do it."""
-        task = asyncio.ensure_future(self._do(work))
+        self._keep(self._do(work))
+
+    def put_in_line(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Let whoever is free next do it, when its turn comes."""
+        self._keep(self._do_in_turn(work))
+
+    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _do_in_turn(self, work: Callable[[], Awaitable[None]]) -> None:
+        await self.wait_for_hand()
+        await self._do(work())
 
     async def _do(self, work: Awaitable[None]) -> None:
         try:
@@ -57,7 +76,10 @@ class Crew:
 
 
 class Desk:
-    """Answers the requests on a subject."""
+    """Answers the requests on a subject, each as long as somebody waits for its answer.
+
+    Who has waited in vain asks again: to answer the old ones first would leave no time for those who still wait.
+    """
 
     def __init__(self, broker: NatsBroker, subject: str, queue: str, answerer: Answerer, workers: int) -> None:
         # FastStream's own workers leave unanswered what waits for a free one when the service leaves.
@@ -65,6 +87,7 @@ class Desk:
         self._subscriber(self._take)
         self._answerer = answerer
         self._crew = Crew(workers)
+        DROPPED.add(0)
 
     def start(self) -> None:
         """Do nothing: requests come by themselves."""
@@ -79,10 +102,14 @@ class Desk:
         await self._crew.finish()
 
     async def _take(self, message: NatsMessage) -> None:
-        await self._crew.wait_for_hand()
-        self._crew.put_to_work(self._answer(message))
+        # Its turn is not waited for here, where it could not be told from one that came just now.
+        arrived = _now()
+        self._crew.put_in_line(lambda: self._answer(message, arrived))
 
-    async def _answer(self, message: NatsMessage) -> None:
+    async def _answer(self, message: NatsMessage, arrived: float) -> None:
+        if _now() - arrived > _patience_s(message.headers):
+            DROPPED.add(1)
+            return
         answer = await self._answerer(message)
         if message.raw_message.reply:
             await message.raw_message.respond(answer)
@@ -194,3 +221,14 @@ class Queue:
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._leaving.wait(), seconds)
+
+
+def _patience_s(headers: Mapping[str, str]) -> float:
+    try:
+        return float(headers.get(PATIENCE, math.inf))
+    except ValueError:
+        return math.inf
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -11,7 +11,7 @@ from nats.errors import MaxPayloadError, NoRespondersError
 from pydantic import BaseModel
 
 from decopilot.contracts import subjects
-from decopilot.contracts.commands import Accepted, Forked, Receipt, Refused, Reply, decode_reply
+from decopilot.contracts.commands import PATIENCE, Accepted, Forked, Receipt, Refused, Reply, decode_reply
 from decopilot.contracts.problems import PROBLEMS
 from decopilot.kit import telemetry
 from decopilot_gateway.metrics import ACCEPT
@@ -82,7 +82,8 @@ class Commander:
             tries += 1
             timeout = min(ATTEMPT_S, left) if may_repeat else left
             try:
-                message = await self._nc.request(subject, body, timeout=timeout, headers=telemetry.inject({}))
+                headers = telemetry.inject({PATIENCE: f"{timeout:.3f}"})
+                message = await self._nc.request(subject, body, timeout=timeout, headers=headers)
                 reply = decode_reply(message.data)
                 if not isinstance(reply, Refused) or reply.code != "version_too_old":
                     return reply, tries

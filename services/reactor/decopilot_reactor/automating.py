@@ -10,7 +10,7 @@ from nats.aio.client import Client
 
 from decopilot.contracts import subjects
 from decopilot.contracts.automations import Claim
-from decopilot.contracts.commands import SEND_MESSAGE, Accepted, Refused, decode_reply
+from decopilot.contracts.commands import PATIENCE, SEND_MESSAGE, Accepted, Refused, decode_reply
 from decopilot.contracts.problems import PROBLEMS
 from decopilot.domain.automating import Plan
 from decopilot.kit import telemetry
@@ -84,9 +84,8 @@ class Clockwork:
         attributes = {telemetry.ORG: plan.org, telemetry.THREAD: claim.thread, "decopilot.automation": plan.name}
         with telemetry.span("fire automation", attributes):
             body = plan.message(claim.thread).model_dump_json().encode()
-            message = await self._nc.request(
-                subjects.command(SEND_MESSAGE), body, timeout=ANSWER_S, headers=telemetry.inject({})
-            )
+            headers = telemetry.inject({PATIENCE: str(ANSWER_S)})
+            message = await self._nc.request(subjects.command(SEND_MESSAGE), body, timeout=ANSWER_S, headers=headers)
         match decode_reply(message.data):
             case Accepted(run_id=run):
                 log.info("automation_fired", run_id=run, due=str(claim.due), **about)
