@@ -29,7 +29,7 @@ PINNED = {
     "live": (1, {"chunks": 1_000}),
     "pump": (1, {"chunks": 200_000, "publishes": 5_000}),
     "pumps": (1, {"runs": 200, "rate": 50, "seconds": 20, "warm_up_s": 2}),
-    "together": (1, {"at_once": (25, 50, 100, 200), "chunks": 400}),
+    "together": (2, {"at_once": (25, 50, 100, 200), "chunks": 400}),
     "runner-killed": (1, {"kills": 100, "runners": 6, "at_a_time": 3}),
     "runner-leaves": (1, {"kills": 30, "runners": 6, "at_a_time": 3}),
     "gateway-killed": (1, {"kills": 20, "viewers": 20}),

@@ -330,3 +330,21 @@ async def test_the_model_answers_at_once_where_nobody_listens() -> None:
 
     assert result.output == "1 2 3"
     assert result.usage.output_tokens == 3
+
+
+async def test_a_model_speaks_at_its_own_pace_however_long_a_word_takes_to_be_dealt_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr("decopilot_runner.default_agent.demo.asyncio.sleep", pause)
+    model, request = DemoModel(delay_ms=10), ModelRequest(parts=[UserPromptPart("/count 4")])
+    async with model.request_stream([request], None, ModelRequestParameters()) as answer:
+        async for _ in answer:
+            time.sleep(0.1)  # noqa: ASYNC251  longer than all that is left to be said
+
+    assert 0 < pauses[0] <= 0.01
+    assert all(seconds < 0 for seconds in pauses[1:])

@@ -88,9 +88,13 @@ class DemoResponse(StreamedResponse):
 
     async def _get_event_iterator(self) -> AsyncIterator[ModelResponseStreamEvent]:
         self._usage = RequestUsage(input_tokens=self.words)
+        clock = asyncio.get_running_loop().time
+        due = clock()
         for number, delta in enumerate(self.script.deltas):
             if self.delay_ms:
-                await asyncio.sleep(self.delay_ms / 1000)
+                # As a model does, it speaks at its own pace, however long each word takes to be dealt with.
+                due += self.delay_ms / 1000
+                await asyncio.sleep(due - clock())
             elif number % BREATH == 0:
                 await asyncio.sleep(0)
             if isinstance(delta, ModelHTTPError):

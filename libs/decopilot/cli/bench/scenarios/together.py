@@ -31,7 +31,7 @@ class Together:
     """For each number of runs: all at once, so many chunks each at 20 a second, one viewer each."""
 
     name: ClassVar[str] = "together"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     limit_s: ClassVar[float] = 600.0
     is_pinned: ClassVar[bool] = True
     at_once: tuple[int, ...] = (25, 50, 100, 200)
