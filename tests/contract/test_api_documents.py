@@ -1,3 +1,4 @@
+import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +12,9 @@ from faststream.nats import NatsBroker
 from faststream.specification import AsyncAPI
 from openapi_spec_validator import validate
 
+from decopilot.contracts import subjects
 from decopilot.contracts.configuration import Configuration
+from decopilot.kit.pulling import PULL_S
 from decopilot.kit.settings import Settings
 from decopilot.log.permissions import Permissions
 from decopilot.log.store import Store
@@ -32,6 +35,7 @@ sys.path.insert(0, str(ROOT / "deploy"))
 import api_documents  # noqa: E402  a program, and no package
 import asyncapi_document  # noqa: E402  what it stands on
 
+LOOKS = 20
 BUILD: dict[str, Callable[[dict[str, object]], FastStream]] = {
     "command": lambda told: build_command(Settings.model_validate(told), Configuration()),
     "runner": lambda told: build_runner(RunnerSettings.model_validate(told), Configuration()),
@@ -105,7 +109,8 @@ async def test_what_a_running_service_takes_is_what_the_document_says(
         broker = program.broker
         assert isinstance(broker, NatsBroker)
         told = AsyncAPI(broker, schema_version="3.0.0").to_specification().to_jsonable()
-    taken = {(None if ":" in key else key, channel["address"]) for key, channel in told["channels"].items()}
+        pulled = await _pulled(store)
+    taken = {(None, channel["address"]) for channel in told["channels"].values()} | pulled
     said = {
         (operation.get("x-jetstream", {}).get("consumer"), asyncapi["channels"][_last(operation["channel"])]["address"])
         for key, operation in asyncapi["operations"].items()
@@ -118,6 +123,19 @@ async def test_what_a_running_service_takes_is_what_the_document_says(
         if one[0] == other[0] and asyncapi_document.overlaps(one[1], other[1])
     }
     assert (taken, said) == ({one for one, _ in same}, {other for _, other in same})
+
+
+async def _pulled(store: Store) -> set[tuple[str | None, str]]:
+    """Tell from which consumers somebody pulls, and what these are of; between two pulls there is a moment of none."""
+    pulled: set[tuple[str | None, str]] = set()
+    for _ in range(LOOKS):
+        for stream in (subjects.EVENTS_STREAM, subjects.BLOBS_STREAM):
+            for told in await store.js.consumers_info(stream):
+                if told.num_waiting:
+                    filters = told.config.filter_subjects or [told.config.filter_subject or ""]
+                    pulled |= {(told.name, str(filter_)) for filter_ in filters}
+        await asyncio.sleep(2 * PULL_S / LOOKS)
+    return pulled
 
 
 def _last(reference: dict[str, str]) -> str:

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from faststream.nats.annotations import NatsMessage
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from structlog.testing import capture_logs
 
 from decopilot.contracts import subjects
@@ -32,7 +32,7 @@ async def test_a_missing_consumer_is_said_once_with_its_remedy_and_worked_off_on
     handled = asyncio.Event()
     asked = 0
 
-    async def handle(message: NatsMessage) -> None:
+    async def handle(message: Msg) -> None:
         await message.ack()
         handled.set()
 
@@ -55,8 +55,7 @@ async def test_a_missing_consumer_is_said_once_with_its_remedy_and_worked_off_on
         return await is_missing(queue)
 
     monkeypatch.setattr(intake.Queue, "_is_missing", counted)
-    subject = subjects.events_of_type("run_requested")
-    messaging.consume(subjects.EVENTS_STREAM, subjects.RUNNER_CONSUMER, subject, handle, workers=1)
+    messaging.consume(subjects.EVENTS_STREAM, subjects.RUNNER_CONSUMER, handle, workers=1)
     with capture_logs() as logs:
         async with running(messaging.program(lifespan), port):
             await store.js.delete_consumer(subjects.EVENTS_STREAM, subjects.RUNNER_CONSUMER)

@@ -82,9 +82,8 @@ def program(settings: Settings, find: FindTitle | None) -> tuple[FastStream, int
     async def lifespan() -> AsyncIterator[Client]:
         async with connected(told, "titler") as nc, Store(nc) as store:
             titlers.append(Titler(nc, Journal(store, Views(store)), find))
-            subject = subjects.events_of_type("run_requested")
             handle = titlers[0].handle
-            messaging.consume(subjects.EVENTS_STREAM, subjects.TITLER_CONSUMER, subject, handle, workers=4)
+            messaging.consume(subjects.EVENTS_STREAM, subjects.TITLER_CONSUMER, handle, workers=4)
             yield nc
 
     async def leave() -> None:

@@ -7,21 +7,21 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from faststream import AckPolicy
-from faststream.nats import JStream, NatsBroker, PullSub
+from faststream.nats import NatsBroker
 from faststream.nats.annotations import NatsMessage
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 from opentelemetry.metrics import get_meter
 
 from decopilot.contracts.commands import PATIENCE
+from decopilot.kit.pulling import PULL_S, Puller
 
-Handler = Callable[[NatsMessage], Awaitable[None]]
+Handler = Callable[[Msg], Awaitable[None]]
 Answerer = Callable[[NatsMessage], Awaitable[bytes]]
 
-PULL_S = 0.5
-"""How long one pull waits: what a lost one costs after the broker's restart, and what leaving may take."""
 DROPPED = get_meter("decopilot").create_counter(
     "decopilot.requests.dropped", unit="{request}", description="Requests whose answers nobody waited for any more"
 )
@@ -119,35 +119,14 @@ class Queue:
     """Works a durable consumer off: pulls for those who are free, so that nothing waits here while others are idle."""
 
     def __init__(
-        self,
-        broker: NatsBroker,
-        stream: str,
-        consumer: str,
-        subject: str,
-        inbox_prefix: str,
-        *,
-        handler: Handler,
-        workers: int,
+        self, connection: Callable[[], Client], stream: str, consumer: str, *, handler: Handler, workers: int
     ) -> None:
-        # FastStream must not declare: it would rewrite the stream and drop what it does not know, RePublish too.
-        # It pulls one when asked. Its own loop fetches before anybody is free, where no heartbeat keeps the item,
-        # and spins when the consumer is gone.
-        self._subscriber = broker.subscriber(
-            subject,
-            stream=JStream(stream, declare=False),
-            durable=consumer,
-            pull_sub=PullSub(1),
-            ack_policy=AckPolicy.MANUAL,
-            # The broker's own is not asked for.
-            inbox_prefix=f"{inbox_prefix}.".encode(),
-            # Two consumers may have one subject.
-            title=consumer,
-        )
-        self._broker = broker
+        # Not FastStream's: its loop fetches before anybody is free, where no heartbeat keeps the item, and spins when
+        # the consumer is gone.
+        self._connection = connection
         self._stream, self._consumer = stream, consumer
         self._handler = handler
         self._crew = Crew(workers)
-        self._known = False
         self._said: set[str] = set()
         """Why nothing can be pulled, as far as it was said since something could."""
         self._lost_pause_s = _LOST_PAUSE_S
@@ -166,26 +145,23 @@ class Queue:
         await self._crew.finish()
 
     async def _pull_and_work(self) -> None:
-        while not self._leaving.is_set():
-            await self._crew.wait_for_hand()
-            message = None if self._leaving.is_set() else await self._pull()
-            if message is not None and not self._leaving.is_set():
-                self._crew.put_to_work(self._handler(message))
-                continue
-            self._crew.let_hand_go()
-            if message is not None:
-                with suppress(NatsError):
-                    await message.nack()
+        async with Puller(self._connection(), self._stream, self._consumer) as puller:
+            while not self._leaving.is_set():
+                await self._crew.wait_for_hand()
+                message = None if self._leaving.is_set() else await self._pull(puller)
+                if message is not None and not self._leaving.is_set():
+                    self._crew.put_to_work(self._handler(message))
+                    continue
+                self._crew.let_hand_go()
+                if message is not None:
+                    with suppress(NatsError):
+                        await message.nak()
 
-    async def _pull(self) -> NatsMessage | None:
+    async def _pull(self, puller: Puller) -> Msg | None:
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
-            if not self._known:
-                # Pulling from a consumer that is missing would create one by the client's defaults.
-                await self._broker.connection.jetstream().consumer_info(self._stream, self._consumer)
-                self._known = True
-            message = await self._subscriber.get_one(timeout=PULL_S)
+            message = await puller.pull()
         except Exception as error:  # noqa: BLE001  whatever it is, the service goes on asking
             await self._wait_for_better(error)
             return None
@@ -199,7 +175,6 @@ class Queue:
 
     async def _wait_for_better(self, error: Exception) -> None:
         """Say once an outage why nothing can be pulled, and wait; longer and longer where somebody has to mend it."""
-        self._known = False
         is_missing = await self._is_missing()
         cause = f"consumer {self._consumer} is missing: run decopilot provision" if is_missing else repr(error)
         if cause not in self._said:
@@ -211,7 +186,7 @@ class Queue:
     async def _is_missing(self) -> bool:
         # A pull is told no more than that nobody answers.
         try:
-            await self._broker.connection.jetstream().consumer_info(self._stream, self._consumer)
+            await self._connection().jetstream().consumer_info(self._stream, self._consumer)
         except NotFoundError:
             return True
         except Exception:  # noqa: BLE001  nobody can tell

@@ -99,10 +99,10 @@ class Messaging:
         """Answer requests, one copy of each in a queue group; up to `workers` at once."""
         self._intakes.append(Desk(self.broker, subject, queue, answerer, workers))
 
-    def consume(self, stream: str, consumer: str, subject: str, handler: Handler, *, workers: int) -> None:
+    def consume(self, stream: str, consumer: str, handler: Handler, *, workers: int) -> None:
         """Hand a durable consumer's messages to a handler that acknowledges by itself; up to `workers` at once."""
-        inbox = self._lifeline.inbox_prefix
-        self._intakes.append(Queue(self.broker, stream, consumer, subject, inbox, handler=handler, workers=workers))
+        queue = Queue(lambda: self.broker.connection, stream, consumer, handler=handler, workers=workers)
+        self._intakes.append(queue)
 
 
 def _security(

@@ -88,7 +88,6 @@ def build(settings: ReactorSettings, configuration: Configuration | None = None)
                 messaging.consume(
                     subjects.EVENTS_STREAM,
                     consumer,
-                    f"{subjects.EVENT_PREFIX}.>",
                     handling(reaction),
                     workers=settings.events_at_once,
                 )
@@ -96,7 +95,6 @@ def build(settings: ReactorSettings, configuration: Configuration | None = None)
             messaging.consume(
                 subjects.BLOBS_STREAM,
                 subjects.SWEEPER_CONSUMER,
-                subjects.BLOBS_FILTER,
                 handling_messages(sweeper.look),
                 workers=SWEEPS_AT_ONCE,
             )

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 
 import structlog
-from faststream.nats.annotations import NatsMessage
 from nats.aio.msg import Msg
 
 from decopilot.contracts.events import Recorded, UnknownEventError
@@ -23,37 +22,37 @@ class NotYetError(Exception):
         super().__init__(f"not due for {delay_s:.1f} s")
 
 
-def handling(react: Callable[[Recorded], Awaitable[None]]) -> Callable[[NatsMessage], Awaitable[None]]:
+def handling(react: Callable[[Recorded], Awaitable[None]]) -> Callable[[Msg], Awaitable[None]]:
     """Make the handler of a reaction, which may run twice for one event."""
     return handling_messages(lambda message: react(delivered(message)))
 
 
-def handling_messages(react: Callable[[Msg], Awaitable[None]]) -> Callable[[NatsMessage], Awaitable[None]]:
+def handling_messages(react: Callable[[Msg], Awaitable[None]]) -> Callable[[Msg], Awaitable[None]]:
     """Make the handler of a reaction to what is no event."""
 
-    async def handle(message: NatsMessage) -> None:
-        subject = message.raw_message.subject
+    async def handle(message: Msg) -> None:
+        subject = message.subject
         try:
-            await react(message.raw_message)
+            await react(message)
         except NotYetError as error:
-            await message.nack(delay=error.delay_s)
+            await message.nak(delay=error.delay_s)
         except UnknownEventError as error:
             # A newer version will know it; nothing may be folded past it.
             log.warning("event_unknown", subject=error.subject, sequence=error.sequence)
-            await message.nack(delay=_retry_in_s(message))
+            await message.nak(delay=_retry_in_s(message))
         except UNCERTAIN as error:
             log.warning("reaction_delayed", subject=subject, error=repr(error))
             # However often the item was looked at before: what is wrong is the broker's, and passes.
-            await message.nack(delay=_retry_in_s(message, UNCERTAIN_MAX_S))
+            await message.nak(delay=_retry_in_s(message, UNCERTAIN_MAX_S))
         except Exception:
             log.exception("reaction_failed", subject=subject)
-            await message.nack(delay=_retry_in_s(message))
+            await message.nak(delay=_retry_in_s(message))
         else:
             await message.ack()
 
     return handle
 
 
-def _retry_in_s(message: NatsMessage, at_most_s: float = RETRY_MAX_S) -> float:
+def _retry_in_s(message: Msg, at_most_s: float = RETRY_MAX_S) -> float:
     # An event of a newer version comes again until this one is replaced, and it may be one of thousands.
-    return float(min(RETRY_S * 2 ** min(message.raw_message.metadata.num_delivered - 1, 10), at_most_s))
+    return float(min(RETRY_S * 2 ** min(message.metadata.num_delivered - 1, 10), at_most_s))

@@ -76,7 +76,6 @@ def build(settings: RunnerSettings, configuration: Configuration | None = None) 
             messaging.consume(
                 subjects.EVENTS_STREAM,
                 subjects.RUNNER_CONSUMER,
-                subjects.events_of_type("run_requested"),
                 worker.handle,
                 workers=settings.runs_at_once,
             )
@@ -85,7 +84,6 @@ def build(settings: RunnerSettings, configuration: Configuration | None = None) 
             messaging.consume(
                 subjects.EVENTS_STREAM,
                 subjects.TITLER_CONSUMER,
-                subjects.events_of_type("run_requested"),
                 titler.handle,
                 workers=settings.titles_at_once,
             )

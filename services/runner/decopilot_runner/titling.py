@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import structlog
-from faststream.nats.annotations import NatsMessage
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from opentelemetry.trace import SpanKind
@@ -71,16 +70,15 @@ class Titler:
         for task in self._working:
             task.cancel()
 
-    async def handle(self, message: NatsMessage) -> None:
+    async def handle(self, item: Msg) -> None:
         """Work one item off: acknowledged when the thread has its title, or is to do without."""
-        item = message.raw_message
         try:
             recorded, text = _asked(item)
         except UnknownEventError as unknown:
-            await _leave_to_newer(message, unknown)
+            await _leave_to_newer(item, unknown)
             return
         if self._find is None or recorded is None:
-            await message.ack()
+            await item.ack()
             return
         async with heartbeats(self._nc, item.reply, on_lost=lambda: None) as heart:
             task = asyncio.create_task(self._title(self._find, recorded, text), name=f"title {recorded.thread}")
@@ -93,24 +91,24 @@ class Titler:
             # The item may be another runner's by now: leave it alone.
             return
         if task.cancelled():
-            await message.nack()
+            await item.nak()
             return
         error = task.exception()
         if error is None:
-            await message.ack()
+            await item.ack()
             return
         if isinstance(error, UnknownEventError):
-            await _leave_to_newer(message, error)
+            await _leave_to_newer(item, error)
             return
         tries = item.metadata.num_delivered
         log.warning(
             "title_not_found", org=recorded.org, thread=recorded.thread, tries=tries, error=type(error).__name__
         )
         if tries < TRIES:
-            await message.nack(delay=BACKOFF_S * 4 ** (tries - 1))
+            await item.nak(delay=BACKOFF_S * 4 ** (tries - 1))
         else:
             # Nobody is told: the thread goes on by the first words of its message.
-            await message.ack()
+            await item.ack()
 
     async def _title(self, find: FindTitle, recorded: Recorded, text: str) -> None:
         org, thread = recorded.org, recorded.thread
@@ -129,10 +127,10 @@ class Titler:
                 log.info("thread_titled", org=org, thread=thread)
 
 
-async def _leave_to_newer(message: NatsMessage, error: UnknownEventError) -> None:
+async def _leave_to_newer(item: Msg, error: UnknownEventError) -> None:
     """Hand an item back: what only a newer version can read is titled by such."""
     log.warning("event_unknown", subject=error.subject, sequence=error.sequence)
-    await message.nack(delay=UNKNOWN_AGAIN_S)
+    await item.nak(delay=UNKNOWN_AGAIN_S)
 
 
 def _asked(item: Msg) -> tuple[Recorded | None, str]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import structlog
-from faststream.nats.annotations import NatsMessage
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
@@ -77,9 +76,9 @@ class Worker:
                 task.cancel()
             await asyncio.wait(self._working, timeout=CANCEL_AGAIN_S)
 
-    async def handle(self, message: NatsMessage) -> None:
+    async def handle(self, message: Msg) -> None:
         """Work one item off: acknowledged when the run has ended, handed back to be looked at again otherwise."""
-        item = _Item(message.raw_message)
+        item = _Item(message)
         async with heartbeats(self._nc, item.message.reply, on_lost=item.woken.set) as heart:
             task = asyncio.create_task(self._work(item), name=f"work {item.message.subject}")
             self._working.add(task)
@@ -96,7 +95,7 @@ class Worker:
         if ended:
             await message.ack()
         else:
-            await message.nack(delay=None if task.cancelled() else LOOK_AGAIN_S)
+            await message.nak(delay=None if task.cancelled() else LOOK_AGAIN_S)
 
     async def _hand_back(self, attempt: Attempt) -> None:
         """Say in the log that this attempt did not fail; where that can't be said in time, it counts as if it had."""
