@@ -64,8 +64,11 @@ class Locator:
     async def locate(self, cursor: Cursor | None, form: Form) -> Start:
         """Find the start: behind the cursor; without one, where the form says, mostly where the active run begins.
 
-        A cursor that can't be served exactly is answered by a reset.
+        A cursor that can't be served exactly is answered by a reset, which never leads back behind it.
         """
+        if cursor is not None and cursor.sequence > self._feed.head:
+            # Our feed is held up, or missed something, and they come from one that was not: they are not led back.
+            await self._feed.check()
         last = self._feed.last
         if last is not None:
             # What a deleted thread held is on its way out, and nobody's any more; who was told so is not told again.

@@ -50,6 +50,15 @@ Intensity = Annotated[
     float,
     typer.Option(min=0.05, max=3, help="How many faults: at 2 twice as many as at 1, which are about 2 a second."),
 ]
+Load = Annotated[
+    float | None,
+    typer.Option(
+        min=0.05,
+        max=10,
+        show_default="1; of an own stack on fewer than 4 cores as much less",
+        help="How much is asked: at 2 there is half the time between two messages.",
+    ),
+]
 Nodes = Annotated[int, typer.Option(help="Servers of NATS: 1, or 3 for a cluster that keeps three copies.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all that was found here.")]
 Html = Annotated[
@@ -118,6 +127,7 @@ def chaos(
     seed: Seed = None,
     faults: Faults = None,
     intensity: Intensity = 1,
+    load: Load = None,
     nodes: Nodes = 1,
     json_file: Json = None,
     html: Html = None,
@@ -135,7 +145,7 @@ def chaos(
     from secrets import randbelow  # noqa: PLC0415 - `--help` must not wait for it
 
     from decopilot.cli.chaos.aiming import Said, aim_of  # noqa: PLC0415 - as above
-    from decopilot.cli.chaos.orders import Orders, kinds_of  # noqa: PLC0415 - as above
+    from decopilot.cli.chaos.orders import Orders, kinds_of, usual_load  # noqa: PLC0415 - as above
     from decopilot.cli.chaos.rounds import carry_out  # noqa: PLC0415 - as above
 
     if nodes not in {1, 3}:
@@ -144,7 +154,8 @@ def chaos(
     drawn = randbelow(1_000_000) if seed is None else seed
     try:
         aim = aim_of(said, os.environ)
-        orders = Orders(seconds, drawn, kinds_of(faults or ()), intensity, nodes, json_file, html, keep, aim)
+        asked = usual_load(is_own=aim is None) if load is None else load
+        orders = Orders(seconds, drawn, kinds_of(faults or ()), intensity, asked, nodes, json_file, html, keep, aim)
         status = carry_out(orders)
     except CliError as error:
         typer.secho(str(error), err=True, fg=typer.colors.RED)

@@ -11,7 +11,7 @@ from decopilot.cli.chaos.odds import COMMAND
 from decopilot.cli.chaos.sabotage import Hit
 from decopilot.cli.chaos.truth import Ended, RunTruth, ThreadTruth
 from decopilot.cli.chaos.verdict import Verdict
-from decopilot.contracts.chunks import RUN, RUN_END, RUN_REWIND, USER_MESSAGE
+from decopilot.contracts.chunks import MESSAGES_DROPPED, RUN, RUN_END, RUN_REWIND, USER_MESSAGE
 from decopilot.contracts.events import RunFailed, RunStarted, RunWithdrawn, StepCompleted
 from decopilot.contracts.interactions import Approval
 from decopilot.domain.fold import FoldError
@@ -21,8 +21,8 @@ from decopilot.domain.resuming import LogLostError, replay
 RECOVERY_S = 30.0
 """So long after the last blow to broker, reactors or its runner a run may take, beside what its answer takes."""
 MARGIN_S = 2.0
-_MARGINS = {"start", RUN, USER_MESSAGE, RUN_REWIND, "finish-step", "text-end", "reasoning-end", "tool-output-error"}
-_MARGINS |= {"tool-input-error", "tool-output-denied", RUN_END, "error", "finish"}
+_MARGINS = {"start", RUN, USER_MESSAGE, MESSAGES_DROPPED, RUN_REWIND, RUN_END, "error", "finish", "finish-step"}
+_MARGINS |= {"text-end", "reasoning-end", "tool-output-error", "tool-input-error", "tool-output-denied"}
 
 
 def judge_runs(evidence: Evidence, verdict: Verdict) -> None:

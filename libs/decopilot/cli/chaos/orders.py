@@ -1,5 +1,6 @@
 """Orders: what the user of `decopilot chaos` asked for."""
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,8 @@ from decopilot.cli.chaos.target import Aim
 from decopilot.cli.errors import CliError
 from decopilot.cli.outputs import check_output
 
+OWN_CORES = 4
+"""So many take the whole load of a stack of its own, beside whoever asks and watches."""
 FAMILIES = (PROCESSES, NETWORK, CLIENTS, CLOCKS, STORE)
 
 
@@ -23,6 +26,7 @@ class Orders:
     seed: int
     kinds: tuple[str, ...] = ()
     intensity: float = 1.0
+    load: float = 1.0
     nodes: int = 1
     json: Path | None = None
     html: Path | None = None
@@ -37,6 +41,9 @@ class Orders:
             words += ["--faults", ",".join(self.kinds)]
         if self.intensity != 1:
             words += ["--intensity", f"{self.intensity:g}"]
+        if self.load != 1 or self.aim is None:
+            # Where nothing is said of it, it depends on the machine.
+            words += ["--load", f"{self.load:g}"]
         if self.nodes != 1:
             words += ["--nodes", str(self.nodes)]
         if self.aim is not None:
@@ -64,6 +71,11 @@ class Orders:
             raise NoFaketimeError
         if self.keep is not None and self.keep.exists():
             _check_new(self.keep)
+
+
+def usual_load(*, is_own: bool) -> float:
+    """Tell how much is asked unless somebody says it: services that share few cores are to have time for it."""
+    return min(1.0, len(os.sched_getaffinity(0)) / OWN_CORES) if is_own else 1.0
 
 
 def _check_new(folder: Path) -> None:
