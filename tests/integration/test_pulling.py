@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
+from nats.aio.msg import Msg
 from nats.js.errors import ServiceUnavailableError
 
 from decopilot.cli.chaos.faults.ways import Way, Weather, way_to
@@ -103,3 +104,60 @@ async def test_where_there_is_no_such_consumer_a_pull_says_so_at_once(puller: Pu
     await store.js.delete_consumer(STREAM, CONSUMER)
     with pytest.raises(ServiceUnavailableError):
         await puller.pull()
+
+
+async def test_what_came_for_pulls_that_were_taken_for_lost_is_taken_or_handed_back_before_more_is_asked_for(
+    puller: Puller, store: Store, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulling, "PULL_S", 0.1)
+    monkeypatch.setattr(pulling, "OVERDUE_S", 0.1)
+    assert await puller.pull() is None
+    way.have(held := Weather(holds=frozenset({"down"})))
+    monkeypatch.setattr(pulling, "PULL_S", 5.0)
+    monkeypatch.setattr(pulling, "OVERDUE_S", -4.9)
+    for _ in range(3):
+        assert await puller.pull() is None
+    for number in range(9):
+        await store.publish(STREAM, ITEM, b"%d" % number)
+
+    async def are_sent() -> bool:
+        return await waiting_and_sent(store) == (0, 3)
+
+    await until(are_sent)
+    monkeypatch.setattr(pulling, "OVERDUE_S", 60.0)
+    asked = asyncio.create_task(puller.pull())
+    way.lose(held)
+    taken = [await asked]
+    while len(taken) < 9:
+        taken.append(await puller.pull())
+        # What is sent and in nobody's hands is on its way back.
+        await until(lambda: _as_many(store, taken))
+    assert sorted(b"%d" % number for number in range(9)) == sorted(one.data for one in taken if one is not None)
+
+
+async def _as_many(store: Store, taken: list[Msg | None]) -> bool:
+    waiting, sent = await waiting_and_sent(store)
+    return waiting == 0 and sent >= len(taken)
+
+
+async def test_while_the_connection_is_away_nothing_is_asked_that_would_be_sent_at_its_return(
+    puller: Puller, store: Store, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulling, "OVERDUE_S", 0.01)
+    away = Weather(refuses=True)
+    way.have(away)
+    way.cut()
+    for _ in range(50):
+        assert await puller.pull() is None
+        assert not puller.is_answered
+    way.lose(away)
+    assert (0, 0) == await waiting_and_sent(store)
+    await store.publish(STREAM, ITEM, b"after it")
+
+    async def comes() -> Msg | None:
+        return await puller.pull()
+
+    message = await until(comes)
+    assert message is not None
+    assert b"after it" == message.data
+    assert (0, 1) == await waiting_and_sent(store)

@@ -49,17 +49,22 @@ class Crew:
         """Let the one who was waited for do it."""
         self._keep(self._do(work))
 
-    def put_in_line(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Let whoever is free next do it, when its turn comes."""
-        self._keep(self._do_in_turn(work))
+    def put_in_line(self, work: Callable[[], Awaitable[None]], patience_s: float | None) -> None:
+        """Let whoever is free next do it, when its turn comes; where that takes too long, nobody does."""
+        self._keep(self._do_in_turn(work, patience_s))
 
     def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _do_in_turn(self, work: Callable[[], Awaitable[None]]) -> None:
-        await self.wait_for_hand()
+    async def _do_in_turn(self, work: Callable[[], Awaitable[None]], patience_s: float | None) -> None:
+        try:
+            async with asyncio.timeout(patience_s):
+                await self.wait_for_hand()
+        except TimeoutError:
+            DROPPED.add(1)
+            return
         await self._do(work())
 
     async def _do(self, work: Awaitable[None]) -> None:
@@ -103,13 +108,9 @@ class Desk:
 
     async def _take(self, message: NatsMessage) -> None:
         # Its turn is not waited for here, where it could not be told from one that came just now.
-        arrived = _now()
-        self._crew.put_in_line(lambda: self._answer(message, arrived))
+        self._crew.put_in_line(lambda: self._answer(message), _patience_s(message.headers))
 
-    async def _answer(self, message: NatsMessage, arrived: float) -> None:
-        if _now() - arrived > _patience_s(message.headers):
-            DROPPED.add(1)
-            return
+    async def _answer(self, message: NatsMessage) -> None:
         answer = await self._answerer(message)
         if message.raw_message.reply:
             await message.raw_message.respond(answer)
@@ -154,7 +155,7 @@ class Queue:
                     continue
                 self._crew.let_hand_go()
                 if message is not None:
-                    with suppress(NatsError):
+                    with suppress(NatsError, OSError, RuntimeError):
                         await message.nak()
 
     async def _pull(self, puller: Puller) -> Msg | None:
@@ -165,7 +166,7 @@ class Queue:
         except Exception as error:  # noqa: BLE001  whatever it is, the service goes on asking
             await self._wait_for_better(error)
             return None
-        if self._said:
+        if self._said and puller.is_answered:
             log.info("queue_available", consumer=self._consumer)
             self._said.clear()
             self._lost_pause_s = _LOST_PAUSE_S
@@ -175,7 +176,7 @@ class Queue:
 
     async def _wait_for_better(self, error: Exception) -> None:
         """Say once an outage why nothing can be pulled, and wait; longer and longer where somebody has to mend it."""
-        is_missing = await self._is_missing()
+        is_missing = self._connection().is_connected and await self._is_missing()
         cause = f"consumer {self._consumer} is missing: run decopilot provision" if is_missing else repr(error)
         if cause not in self._said:
             log.warning("queue_unavailable", consumer=self._consumer, error=cause)
@@ -198,12 +199,9 @@ class Queue:
             await asyncio.wait_for(self._leaving.wait(), seconds)
 
 
-def _patience_s(headers: Mapping[str, str]) -> float:
+def _patience_s(headers: Mapping[str, str]) -> float | None:
     try:
-        return float(headers.get(PATIENCE, math.inf))
+        told_s = float(headers.get(PATIENCE, math.inf))
     except ValueError:
-        return math.inf
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+        return None
+    return told_s if math.isfinite(told_s) else None

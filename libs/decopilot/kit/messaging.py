@@ -89,7 +89,9 @@ class Messaging:
                 leaving.append(on_shutdown())
             try:
                 async with asyncio.timeout(GRACE_S):
-                    await asyncio.gather(*leaving)
+                    for error in await asyncio.gather(*leaving, return_exceptions=True):
+                        if isinstance(error, BaseException):
+                            log.error("not_left_in_order", exc_info=error)
             except TimeoutError:
                 log.warning("handlers_abandoned", after_s=GRACE_S)
 

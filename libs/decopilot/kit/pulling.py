@@ -7,6 +7,7 @@ from typing import Self
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
@@ -30,23 +31,42 @@ class Puller:
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._inbox = nc.new_inbox()
         self._pulls = 0
+        self._answers: Subscription | None = None
+        self.is_answered = False
+        """Whether the broker said anything to the last pull."""
 
     async def __aenter__(self) -> Self:
-        self._answers = await self._nc.subscribe(f"{self._inbox}.*")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with suppress(NatsError):
-            await self._answers.unsubscribe()
+        if self._answers is not None:
+            # A connection that breaks in this moment may say so in more ways than nats-py's own.
+            with suppress(NatsError, OSError, RuntimeError):
+                await self._hand_back_rest()
+                await self._answers.unsubscribe()
 
     async def pull(self) -> Msg | None:
-        """Ask for a message; None where there was none in `PULL_S`.
+        """Ask for a message; None where there was none in `PULL_S`, or where the broker said nothing.
 
         Raises:
             nats.js.errors.APIError: the broker refuses; `ServiceUnavailableError`: nobody has such a consumer.
             nats.errors.Error, OSError: no connection.
 
         """
+        self.is_answered = False
+        if not self._nc.is_connected:
+            # What is sent now would be kept, and all of it be sent at once when there is a connection again.
+            await asyncio.sleep(OVERDUE_S)
+            return None
+        if self._answers is None:
+            self._answers = await self._nc.subscribe(f"{self._inbox}.*")
+        message = await self._left_over() or await self._ask(self._answers)
+        if message is not None:
+            # One is free, and no more: whatever else has come is somebody else's.
+            await self._hand_back_rest()
+        return message
+
+    async def _ask(self, answers: Subscription) -> Msg | None:
         clock = asyncio.get_running_loop().time
         self._pulls += 1
         asked = f"{self._inbox}.{self._pulls}"
@@ -55,13 +75,31 @@ class Puller:
         deadline = clock() + PULL_S + OVERDUE_S
         with suppress(TimeoutError):
             while (left_s := deadline - clock()) > 0:
-                message = await self._answers.next_msg(timeout=left_s)
-                status = (message.headers or {}).get(_STATUS)
-                if status is None:
+                message = await answers.next_msg(timeout=left_s)
+                if not (status := _status(message)):
                     # Be it an earlier pull's, which was taken for lost.
+                    self.is_answered = True
                     return message
                 if message.subject == asked:
+                    self.is_answered = True
                     if status in _ENDED:
                         return None
                     raise APIError.from_msg(message)
         return None
+
+    async def _left_over(self) -> Msg | None:
+        """Take what came for a pull that was taken for lost, if something did."""
+        while self._answers is not None and self._answers.pending_msgs:
+            message = await self._answers.next_msg(timeout=OVERDUE_S)
+            if not _status(message):
+                self.is_answered = True
+                return message
+        return None
+
+    async def _hand_back_rest(self) -> None:
+        while (message := await self._left_over()) is not None:
+            await message.nak()
+
+
+def _status(message: Msg) -> str:
+    return (message.headers or {}).get(_STATUS, "")

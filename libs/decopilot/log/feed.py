@@ -186,9 +186,13 @@ class Feed(Generic[ItemT, KindT]):
         self._look_at = asyncio.get_running_loop().time() + self._patience_s
         self._patience_s = min(2 * self._patience_s, KEEPALIVE_S)
         self.doubtful = False
-        last = await self._store.last(self.source.stream, self.source.stored)
-        if last is not None and last.sequence > self.head:
-            await self._take_in(last.sequence)
+        try:
+            last = await self._store.last(self.source.stream, self.source.stored)
+            if last is not None and last.sequence > self.head:
+                await self._take_in(last.sequence)
+        except BaseException:
+            self.doubtful = True
+            raise
 
     async def _heard(self, msg: Msg) -> None:
         # What comes while opening is judged once it is known how far the store is.

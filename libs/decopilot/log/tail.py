@@ -132,7 +132,6 @@ class Tails(Generic[ItemT, KindT]):
         try:
             await feed.check()
         except Exception as error:  # noqa: BLE001  what ails one feed must not end the checking of all
-            feed.doubtful = True
             log.warning("tail_not_checked", subject=feed.source.live, error=repr(error))
 
 

@@ -64,7 +64,7 @@ class Locator:
     async def locate(self, cursor: Cursor | None, form: Form) -> Start:
         """Find the start: behind the cursor; without one, where the form says, mostly where the active run begins.
 
-        A cursor that can't be served exactly is answered by a reset, which never leads back behind it.
+        A cursor that can't be served exactly is answered by a reset.
         """
         if cursor is not None and cursor.sequence > self._feed.head:
             # Our feed is held up, or missed something, and they come from one that was not: they are not led back.
@@ -163,6 +163,8 @@ class Locator:
     async def _anew(self, run: RunId) -> Start:
         """Begin a run anew, telling the viewer so: it holds chunks that are void, and can't take them back."""
         state = await self._state()
+        if state.is_deleted:
+            return await self.reset("rewind")
         record = state.runs.get(run)
         return self._reset_to(state.cursor if record is None else record.cursor, "rewind")
 

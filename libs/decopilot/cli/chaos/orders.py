@@ -1,6 +1,5 @@
 """Orders: what the user of `decopilot chaos` asked for."""
 
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from pathlib import Path
 from decopilot.cli.chaos.commands import family_of
 from decopilot.cli.chaos.faults.clocks import NoFaketimeError, faketime
 from decopilot.cli.chaos.odds import CLIENTS, CLOCKS, NETWORK, PROCESSES, STORE, Family
+from decopilot.cli.chaos.summing import cores
 from decopilot.cli.chaos.target import Aim
 from decopilot.cli.errors import CliError
 from decopilot.cli.outputs import check_output
@@ -75,7 +75,7 @@ class Orders:
 
 def usual_load(*, is_own: bool) -> float:
     """Tell how much is asked unless somebody says it: services that share few cores are to have time for it."""
-    return min(1.0, len(os.sched_getaffinity(0)) / OWN_CORES) if is_own else 1.0
+    return min(1.0, cores() / OWN_CORES) if is_own else 1.0
 
 
 def _check_new(folder: Path) -> None:
