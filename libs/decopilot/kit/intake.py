@@ -17,7 +17,7 @@ from nats.js.errors import NotFoundError
 from opentelemetry.metrics import get_meter
 
 from decopilot.contracts.commands import PATIENCE
-from decopilot.kit.pulling import PULL_S, Puller
+from decopilot.kit.pulling import PULL_S, Puller, hand_back
 
 Handler = Callable[[Msg], Awaitable[None]]
 Answerer = Callable[[NatsMessage], Awaitable[bytes]]
@@ -155,8 +155,7 @@ class Queue:
                     continue
                 self._crew.let_hand_go()
                 if message is not None:
-                    with suppress(NatsError, OSError, RuntimeError):
-                        await message.nak()
+                    await hand_back(message)
 
     async def _pull(self, puller: Puller) -> Msg | None:
         clock = asyncio.get_running_loop().time

@@ -17,6 +17,8 @@ OVERDUE_S = 0.25
 """So much later its end is heard of at most; then it was lost, as by the broker's restart."""
 _STATUS, _ENDED = "Status", {"404", "408", "409"}
 """No message, its time is over, or the broker has other reasons, which pass."""
+_BROKEN = (NatsError, OSError, RuntimeError)
+"""What a connection raises that breaks in this moment: uvloop says so in a way of its own."""
 
 
 class Puller:
@@ -40,9 +42,8 @@ class Puller:
 
     async def __aexit__(self, *_: object) -> None:
         if self._answers is not None:
-            # A connection that breaks in this moment may say so in more ways than nats-py's own.
-            with suppress(NatsError, OSError, RuntimeError):
-                await self._hand_back_rest()
+            await self._hand_back_rest()
+            with suppress(*_BROKEN):
                 await self._answers.unsubscribe()
 
     async def pull(self) -> Msg | None:
@@ -98,7 +99,13 @@ class Puller:
 
     async def _hand_back_rest(self) -> None:
         while (message := await self._left_over()) is not None:
-            await message.nak()
+            await hand_back(message)
+
+
+async def hand_back(message: Msg) -> None:
+    """Let somebody else have a message at once; where the connection breaks, once its acknowledgement is overdue."""
+    with suppress(*_BROKEN):
+        await message.nak()
 
 
 def _status(message: Msg) -> str:

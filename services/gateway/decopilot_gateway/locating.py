@@ -164,7 +164,7 @@ class Locator:
         """Begin a run anew, telling the viewer so: it holds chunks that are void, and can't take them back."""
         state = await self._state()
         if state.is_deleted:
-            return await self.reset("rewind")
+            return await self.reset("cursor")
         record = state.runs.get(run)
         return self._reset_to(state.cursor if record is None else record.cursor, "rewind")
 
