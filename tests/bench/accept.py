@@ -1,8 +1,9 @@
-"""What accepting a message costs, step by step, in turns: `python tests/bench/accept.py [--json FILE]`.
+"""What accepting a message costs, step by step, in turns: `python tests/bench/accept.py [--nodes 3] [--json FILE]`.
 
 Each step holds the one before it: a request that nobody works on, an acknowledged append, the same wish asked of
 `command` directly, and the POST over a connection that is kept, as browsers keep theirs. The services are at rest
-before each turn, and in a second round they are not.
+before each turn, and in a second round they are not. With three nodes every stream is on each of them, as in
+production.
 """
 
 import argparse
@@ -11,7 +12,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -20,13 +23,19 @@ import aiohttp
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from decopilot.cli.chaos.evidence import Limits
 from decopilot.contracts import subjects
 from decopilot.contracts.commands import SEND_MESSAGE, SendMessage
 from decopilot.contracts.ids import MessageId, OrgId, ThreadId, UserId
 from decopilot.contracts.messages import AskedConfig, UIMessage
 from decopilot.kit.connection import connected
+from decopilot.kit.settings import Settings
 from decopilot.log.store import EXPECTED, EXPECTED_SUBJECT, Store
-from support.stack import Stack, running_stack
+from support.brokers import be_operator
+from support.cluster import clustered
+from support.disturbed import ground
+from support.services import UNLIMITED
+from support.stack import running_stack
 from support.viewer import Api, Viewer
 
 ORG = OrgId("local")
@@ -39,29 +48,56 @@ def main() -> None:
     """Measure, and print or write what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=200)
+    parser.add_argument("--nodes", type=int, choices=(1, 3), default=1)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder)) as stack:
-        found = asyncio.run(_measure(stack, asked.turns))
-    text = json.dumps(found, indent=1)
+    with tempfile.TemporaryDirectory() as folder:
+        text = json.dumps(asyncio.run(_measure(Path(folder), asked.nodes, asked.turns)), indent=1)
     if asked.json is not None:
         asked.json.write_text(text + "\n")
     print(text)  # noqa: T201
 
 
-async def _measure(stack: Stack, turns: int) -> dict[str, object]:
-    api = Api(stack.url, stack.token())
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """Where it runs, and who may do everything there."""
+
+    api: Api
+    operator: Settings
+
+
+@asynccontextmanager
+async def _one_node(folder: Path) -> AsyncIterator[_Running]:
+    with running_stack(folder) as stack:
+        yield _Running(Api(stack.url, stack.token()), stack.operator)
+
+
+@asynccontextmanager
+async def _three_nodes(folder: Path) -> AsyncIterator[_Running]:
+    be_operator()
+    with clustered(folder / "nats") as cluster:
+        await cluster.provisioned()
+        one_each = dict.fromkeys(("command", "runner", "reactor", "gateway"), 1)
+        async with ground(cluster, folder, Limits(), one_each, UNLIMITED) as running:
+            [gateway] = [process for process in running.processes() if process.service == "gateway"]
+            url = f"http://127.0.0.1:{gateway.port}"
+            yield _Running(Api(url, running.token(ORG, "me")), running.operator)
+
+
+async def _measure(folder: Path, nodes: int, turns: int) -> dict[str, object]:
     async with (
-        connected(stack.operator, "bench") as nc,
-        connected(stack.operator, "bench-echo") as echo,
+        (_one_node if nodes == 1 else _three_nodes)(folder) as running,
+        connected(running.operator, "bench") as nc,
+        connected(running.operator, "bench-echo") as echo,
         Store(nc) as store,
-        aiohttp.ClientSession(headers={"Authorization": f"Bearer {api.token}"}) as session,
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {running.api.token}"}) as session,
     ):
+        api = running.api
         await _answer_at_once(store, echo)
         steps = _steps(store, api, session)
         rest = await _in_turns(steps, turns, lambda thread: _settle(api, thread))
         busy = await _in_turns({name: steps[name] for name in ("append", "post")}, turns, None)
-    return {"at_rest": _told(rest), "busy": _told(busy)}
+    return {"nodes": nodes, "at_rest": _told(rest), "busy": _told(busy)}
 
 
 async def _answer_at_once(store: Store, echo: Client) -> None:

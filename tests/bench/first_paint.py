@@ -3,6 +3,7 @@
 Every visit is a browser's first: nothing is cached.
 """
 
+import argparse
 import asyncio
 import statistics
 import sys
@@ -57,4 +58,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     asyncio.run(main())

@@ -1,5 +1,6 @@
 """Acknowledged messages that a killed nats-server loses, by persist mode: `python tests/bench/persist_mode.py`."""
 
+import argparse
 import asyncio
 import contextlib
 import tempfile
@@ -49,4 +50,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     asyncio.run(main())

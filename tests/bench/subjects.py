@@ -1,5 +1,6 @@
 """What a subject costs the broker that holds a message on it: `python tests/bench/subjects.py [COUNT]`."""
 
+import argparse
 import asyncio
 import json
 import sys
@@ -43,7 +44,9 @@ async def measure(broker: EmbeddedBroker, count: int) -> dict[str, float]:
 
 def main() -> None:
     """Measure; print JSON."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("count", type=int, nargs="?", default=200_000)
+    count = parser.parse_args().count
     with tempfile.TemporaryDirectory() as folder, EmbeddedBroker(Path(folder), sync_interval=None) as broker:
         found = asyncio.run(measure(broker, count))
     sys.stdout.write(f"{json.dumps(found)}\n")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from decopilot.cli.chaos.conducting import Conductor
 from decopilot.cli.chaos.doors import ORG, Doors
@@ -89,12 +90,16 @@ class ClusterGround:
 
 @asynccontextmanager
 async def ground(
-    cluster: Cluster, folder: Path, limits: Limits, copies: Mapping[str, int] = COPIES
+    cluster: Cluster,
+    folder: Path,
+    limits: Limits,
+    copies: Mapping[str, int] = COPIES,
+    more: Mapping[str, object] = MappingProxyType({}),
 ) -> AsyncIterator[ClusterGround]:
     """Run every service while the context is open."""
     services = Services(folder, cluster.url)
     running = ClusterGround(cluster, services)
-    told = {name: getattr(limits, name) for name in limits.__slots__} | {"demo_dir": folder / "demo"}
+    told = {name: getattr(limits, name) for name in limits.__slots__} | {"demo_dir": folder / "demo"} | more
     try:
         for service, count in copies.items():
             for _ in range(count):

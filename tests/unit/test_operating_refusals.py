@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from nats.errors import AuthorizationError
 
 from decopilot.cli import operating
 from decopilot.cli.errors import CliError
@@ -26,9 +27,15 @@ def test_no_refusal_tells_the_password_of_an_address() -> None:
 
     with pytest.raises(UnreachableError) as refused:
         asyncio.run(reach())
-    for said in (str(refused.value), reason(AWAY, None)):
+    for said in (str(refused.value), reason(AWAY, [])):
         assert "127.0.0.1:1" in said
         assert SECRET not in said
+
+
+def test_who_is_refused_and_then_hung_up_on_is_told_of_the_refusal() -> None:
+    hung_up = ConnectionResetError(104, "Connection reset by peer")
+    said = reason(AWAY, [hung_up, AuthorizationError(), hung_up])
+    assert "127.0.0.1:1 refuses a client without a user." in said
 
 
 def test_an_event_of_a_newer_version_is_a_refusal_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

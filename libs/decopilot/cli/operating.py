@@ -91,9 +91,8 @@ def operate(
     except ReaderGoneError:
         raise typer.Exit(ExitCode.UNREAD) from None
     except (TimeoutError, OSError, NatsError) as error:
-        refused = next((cause for cause in causes if forbidden(cause)), None)
         said = redact(f"{settings.nats_url}: {str(error) or repr(error)}.")
-        message = f"{reason(settings, refused, OPERATOR) if refused else said} {_text(hint)}"
+        message = f"{reason(settings, causes, OPERATOR) if any(map(forbidden, causes)) else said} {_text(hint)}"
         raise CliError(message) from error
     except (UnfinishedRestoreError, InUseError) as error:
         raise CliError(sentence(error)) from error
@@ -143,9 +142,7 @@ async def _store(settings: Settings, causes: list[Exception]) -> AsyncIterator[S
         async with asyncio.timeout(TIMEOUT_S) as deadline:
             client = await connection.__aenter__()
     except TimeoutError as error:
-        # Who is refused may be hung up on, too.
-        refusal = next((cause for cause in causes if is_unauthorized(cause)), None)
-        raise CliError(reason(settings, refusal or (causes[-1] if causes else None), OPERATOR)) from error
+        raise CliError(reason(settings, causes, OPERATOR)) from error
     try:
         async with Store(client) as store:
             yield store

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import typer
 from nats.aio.client import Client
@@ -39,7 +39,7 @@ def run() -> None:
     try:
         typer.echo(asyncio.run(_run(settings, causes)))
     except TimeoutError as error:
-        message = f"Provisioning failed: {reason(settings, causes[-1] if causes else None)}"
+        message = f"Provisioning failed: {reason(settings, causes)}"
         raise CliError(message) from error
     except UnfinishedRestoreError as error:
         message = f"Provisioning failed: {error}"
@@ -57,7 +57,7 @@ def run() -> None:
 async def _run(settings: Settings, causes: list[Exception]) -> str:
     def note(error: Exception) -> None:
         causes.append(error)
-        if is_unauthorized(error) or forbidden(error) or isinstance(error, ssl.SSLCertVerificationError):
+        if _is_refusal(error):
             # Asking again gets the same answer.
             deadline.reschedule(asyncio.get_running_loop().time())
 
@@ -89,8 +89,16 @@ def _difference(before: Mapping[str, object], after: Mapping[str, object]) -> st
     return f"Provisioned: {'; '.join(told) or 'nothing to change'}."
 
 
-def reason(settings: Settings, cause: Exception | None, user: str = "provision") -> str:
-    """Say why nothing came of it, and what to look at."""
+def _is_refusal(error: Exception) -> bool:
+    return (
+        is_unauthorized(error) or forbidden(error) is not None or isinstance(error, ssl.SSLCertVerificationError)
+    )
+
+
+def reason(settings: Settings, causes: Sequence[Exception], user: str = "provision") -> str:
+    """Say why nothing came of it, by all that was met meanwhile, and what to look at."""
+    # Who is refused is hung up on, too, and hears of that behind it.
+    cause = next(filter(_is_refusal, causes), causes[-1] if causes else None)
     url = redact(settings.nats_url)
     who = "a client without a user" if settings.nats_user is None else f"user {settings.nats_user!r}"
     if cause is not None and is_unauthorized(cause):

@@ -177,7 +177,8 @@ class Queue:
         """Say once an outage why nothing can be pulled, and wait; longer and longer where somebody has to mend it."""
         is_missing = self._connection().is_connected and await self._is_missing()
         cause = f"consumer {self._consumer} is missing: run decopilot provision" if is_missing else repr(error)
-        if cause not in self._said:
+        # Once is enough, and once more where it turns out that somebody has to mend it: what passes changes its words.
+        if not self._said or (is_missing and cause not in self._said):
             log.warning("queue_unavailable", consumer=self._consumer, error=cause)
             self._said.add(cause)
         await self._pause(self._lost_pause_s)
