@@ -1,19 +1,20 @@
 """What accepting a message costs, step by step, in turns: `python tests/bench/accept.py [--nodes 3] [--json FILE]`.
 
 Each step holds the one before it: a request that nobody works on, an acknowledged append, the same wish asked of
-`command` directly, and the POST over a connection that is kept, as browsers keep theirs. The services are at rest
-before each turn, and in a second round they are not. With three nodes every stream is on each of them, as in
-production.
+`command` directly, and the POST over a connection that is kept, as browsers keep theirs. `bare_post` is the raw limit
+of such a way: as many hops and the same write, by `bare_path.py`, and nothing else. The services are at rest before
+each turn, and in a second round they are not. With three nodes every stream is on each of them, as in production.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import aiohttp
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from bench.bare_path import guarded
 from decopilot.cli.chaos.evidence import Limits
 from decopilot.contracts import subjects
 from decopilot.contracts.commands import SEND_MESSAGE, SendMessage
@@ -30,12 +32,12 @@ from decopilot.contracts.ids import MessageId, OrgId, ThreadId, UserId
 from decopilot.contracts.messages import AskedConfig, UIMessage
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
-from decopilot.log.store import EXPECTED, EXPECTED_SUBJECT, Store
+from decopilot.log.store import Store
 from support.brokers import be_operator
 from support.cluster import clustered
 from support.disturbed import ground
 from support.services import UNLIMITED
-from support.stack import running_stack
+from support.stack import free_port, running_stack
 from support.viewer import Api, Viewer
 
 ORG = OrgId("local")
@@ -91,13 +93,37 @@ async def _measure(folder: Path, nodes: int, turns: int) -> dict[str, object]:
         connected(running.operator, "bench-echo") as echo,
         Store(nc) as store,
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {running.api.token}"}) as session,
+        AsyncExitStack() as ending,
     ):
         api = running.api
         await _answer_at_once(store, echo)
-        steps = _steps(store, api, session)
+        door = free_port()
+        await ending.enter_async_context(_bare(running.operator, "desk"))
+        await ending.enter_async_context(_bare(running.operator, "door", str(door)))
+        steps = _steps(store, api, session, f"http://127.0.0.1:{door}/")
         rest = await _in_turns(steps, turns, lambda thread: _settle(api, thread))
-        busy = await _in_turns({name: steps[name] for name in ("append", "post")}, turns, None)
+        busy = await _in_turns({name: steps[name] for name in ("append", "bare_post", "post")}, turns, None)
     return {"nodes": nodes, "at_rest": _told(rest), "busy": _told(busy)}
+
+
+@asynccontextmanager
+async def _bare(operator: Settings, *role: str) -> AsyncIterator[None]:
+    password = "" if operator.nats_password is None else operator.nats_password.get_secret_value()
+    told = {"URL": operator.nats_url, "USER": str(operator.nats_user), "PASSWORD": password}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(Path(__file__).with_name("bare_path.py")),
+        *role,
+        env=os.environ | {f"DECOPILOT_NATS_{name}": value for name, value in told.items()},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        assert b"ready\n" == await process.stdout.readline()
+        yield
+    finally:
+        process.kill()
+        await process.wait()
 
 
 async def _answer_at_once(store: Store, echo: Client) -> None:
@@ -108,15 +134,14 @@ async def _answer_at_once(store: Store, echo: Client) -> None:
     await store.nc.flush()
 
 
-def _steps(store: Store, api: Api, session: aiohttp.ClientSession) -> dict[str, Step]:
+def _steps(store: Store, api: Api, session: aiohttp.ClientSession, door: str) -> dict[str, Step]:
     async def request(_: str) -> float:
         began = time.perf_counter()
         await store.nc.request("bench.echo", b"{}")
         return time.perf_counter() - began
 
     async def append(thread: str) -> float:
-        headers = {EXPECTED: "0", EXPECTED_SUBJECT: subjects.events_of(OrgId("bench"), ThreadId(thread))}
-        subject = subjects.event(OrgId("bench"), ThreadId(thread), "noted")
+        subject, headers = guarded(ThreadId(thread))
         began = time.perf_counter()
         await store.publish(subjects.EVENTS_STREAM, subject, b"{}", headers)
         return time.perf_counter() - began
@@ -135,6 +160,14 @@ def _steps(store: Store, api: Api, session: aiohttp.ClientSession) -> dict[str, 
         answer = await store.nc.request(subjects.command(SEND_MESSAGE), body, timeout=5)
         taken = time.perf_counter() - began
         assert b'"accepted"' in answer.data, answer.data
+        return taken
+
+    async def bare_post(thread: str) -> float:
+        began = time.perf_counter()
+        async with session.post(door, data=thread) as response:
+            await response.read()
+            taken = time.perf_counter() - began
+            assert 202 == response.status
         return taken
 
     async def post(thread: str) -> float:
@@ -156,7 +189,8 @@ def _steps(store: Store, api: Api, session: aiohttp.ClientSession) -> dict[str, 
             await posting
         return taken
 
-    return {"request": request, "append": append, "command": command, "post": post, "first_chunk": first_chunk}
+    steps: tuple[Step, ...] = (request, append, bare_post, command, post, first_chunk)
+    return {step.__name__: step for step in steps}
 
 
 async def _settle(api: Api, thread: str) -> None:
@@ -176,7 +210,7 @@ async def _in_turns(
             seconds = await step(thread)
             if turn >= 0:
                 taken[name].append(seconds * 1000)
-            if settle is not None and name not in {"request", "append"}:
+            if settle is not None and name not in {"request", "append", "bare_post"}:
                 await settle(thread)
     return taken
 

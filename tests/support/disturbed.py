@@ -99,7 +99,7 @@ async def ground(
     """Run every service while the context is open."""
     services = Services(folder, cluster.url)
     running = ClusterGround(cluster, services)
-    told = {name: getattr(limits, name) for name in limits.__slots__} | {"demo_dir": folder / "demo"} | more
+    told = {name: getattr(limits, name) for name in limits.__slots__} | {"demo_dir": folder / "demo"} | dict(more)
     try:
         for service, count in copies.items():
             for _ in range(count):
