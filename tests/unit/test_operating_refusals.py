@@ -35,7 +35,7 @@ def test_no_refusal_tells_the_password_of_an_address() -> None:
 def test_who_is_refused_and_then_hung_up_on_is_told_of_the_refusal() -> None:
     hung_up = ConnectionResetError(104, "Connection reset by peer")
     said = reason(AWAY, [hung_up, AuthorizationError(), hung_up])
-    assert "127.0.0.1:1 refuses a client without a user." in said
+    assert "127.0.0.1:1 refuses user 'operator'." in said
 
 
 def test_an_event_of_a_newer_version_is_a_refusal_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
