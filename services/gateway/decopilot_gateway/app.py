@@ -51,7 +51,7 @@ from decopilot_gateway.page import CLIENT, WEB, Files, Page, hardening
 from decopilot_gateway.painting import Painting
 from decopilot_gateway.posting import Posting
 from decopilot_gateway.problems import problems
-from decopilot_gateway.process import allow_files, files_left, spare_the_collector
+from decopilot_gateway.process import allow_files, files_left
 from decopilot_gateway.reading import Reading
 from decopilot_gateway.sampling import Sampling
 from decopilot_gateway.serving import Serving
@@ -200,5 +200,4 @@ async def serve(settings: GatewaySettings) -> None:
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     allow_files(settings.most_connections)
     async with listening(settings):
-        spare_the_collector()
         await stop.wait()

@@ -1,6 +1,5 @@
 """The process: what thousands of open streams need of it."""
 
-import gc
 import resource
 import sys
 
@@ -23,14 +22,3 @@ def files_left() -> int:
     """Tell how many connections the process may have open: one too many would be accepted by nobody."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else max(soft - SPARE_FILES, 1)
-
-
-def spare_the_collector() -> None:
-    """Collect garbage seldom, and never look at what was there from the start.
-
-    Whoever is attached is a few hundred objects that stay: to look at those of 5,000 takes up to a second, and all of
-    them wait for it.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 10)
