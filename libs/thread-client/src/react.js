@@ -22,6 +22,8 @@ import { ThreadChat } from "./thread-chat.js";
 const registry = new WeakMap();
 /** @type {WeakMap<ThreadChat, number>} How many components listen. */
 const users = new WeakMap();
+/** @type {WeakMap<ThreadChat, ReturnType<typeof setTimeout>>} What forgets those that nobody listens to. */
+const forgetting = new WeakMap();
 /** @type {WeakMap<ThreadChat, import("./types.js").Snapshot>} What each was before anything was read. */
 const beginnings = new WeakMap();
 
@@ -99,6 +101,7 @@ function register(client, chat) {
  */
 function hold(client, chat) {
   users.set(chat, (users.get(chat) ?? 0) + 1);
+  clearTimeout(forgetting.get(chat));
   if (!registry.get(client)?.get(chat.thread)?.deref()) register(client, chat);
 }
 
@@ -107,12 +110,16 @@ function hold(client, chat) {
  * @param {ThreadChat} chat
  */
 function release(client, chat) {
-  users.set(chat, (users.get(chat) ?? 1) - 1);
-  // Strict mode, hot reloads and a page that takes the place of another come back at once.
-  setTimeout(() => {
+  const left = (users.get(chat) ?? 1) - 1;
+  users.set(chat, left);
+  if (left > 0) return;
+  // Strict mode, hot reloads and a page that takes the place of another come back at once. Not before its connection is
+  // closed, which the last to go asked for just now: whoever comes in between would open another one.
+  const forget = () => {
     const chats = registry.get(client);
-    if (!users.get(chat) && chats?.get(chat.thread)?.deref() === chat) chats.delete(chat.thread);
-  }, 0);
+    if (chats?.get(chat.thread)?.deref() === chat) chats.delete(chat.thread);
+  };
+  forgetting.set(chat, setTimeout(forget, 0));
 }
 
 /**
