@@ -16,6 +16,7 @@ from faststream.nats.security import NatsSecurity, NatsUserPassword
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from decopilot.kit.collecting import spare_the_collector
 from decopilot.kit.connection import Lifeline
 from decopilot.kit.health import broker_answers, serving
 from decopilot.kit.intake import Answerer, Desk, Handler, Queue
@@ -25,6 +26,46 @@ GRACE_S = 10.0
 """What is being handled when the service is told to leave has this long to end by itself."""
 
 log = structlog.get_logger()
+
+
+class Program(FastStream):
+    """A program that can be told to leave while it still waits for the broker, and while the broker is away."""
+
+    _main: asyncio.Task[Any] | None = None
+    running = False
+
+    async def serve(self) -> None:
+        """Run as what the process is for: the garbage collector is its, too."""
+
+        async def spare() -> None:
+            # Called as it is, it would be called in a thread, where nothing of the loop's may be collected.
+            spare_the_collector()
+
+        self.after_startup(spare)
+        await self.run()
+
+    async def run(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  FastStream's own
+        """Run until it is told to leave."""
+        self._main = asyncio.current_task()
+        try:
+            await super().run(*args, **kwargs)
+        except asyncio.CancelledError:
+            if not self._should_exit:
+                raise
+
+    def exit(self) -> None:
+        """Tell it to leave."""
+        super().exit()
+        if not self.running and self._main is not None:
+            self._main.cancel()
+
+    async def stop(self) -> None:
+        """Leave, as FastStream does."""
+        try:
+            await super().stop()
+        except NatsError as error:
+            # What the broker was not told it finds out by itself: items come again when their time is up.
+            log.warning("left_without_broker", error=repr(error))
 
 
 class Messaging:
@@ -56,7 +97,7 @@ class Messaging:
         lifespan: Callable[[], AbstractAsyncContextManager[Client]],
         *,
         on_shutdown: Callable[[], Coroutine[Any, Any, None]] | None = None,
-    ) -> FastStream:
+    ) -> Program:
         """Make the program: handlers are registered in the lifespan, which yields the service's own connection.
 
         It is alive from its start, and ready while its handlers are at work and the broker answers. On leaving
@@ -95,7 +136,7 @@ class Messaging:
             except TimeoutError:
                 log.warning("handlers_abandoned", after_s=GRACE_S)
 
-        return _Program(self.broker, logger=None, lifespan=living, after_startup=[enter], on_shutdown=[leave])
+        return Program(self.broker, logger=None, lifespan=living, after_startup=[enter], on_shutdown=[leave])
 
     def answer(self, subject: str, queue: str, answerer: Answerer, *, workers: int) -> None:
         """Answer requests, one copy of each in a queue group; up to `workers` at once."""
@@ -117,30 +158,3 @@ def _security(
 
 async def _undecoded(message: StreamMessage[Any]) -> StreamMessage[Any]:
     return message
-
-
-class _Program(FastStream):
-    """A program that can be told to leave while it still waits for the broker, and while the broker is away."""
-
-    _main: asyncio.Task[Any] | None = None
-    running = False
-
-    async def run(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  FastStream's own
-        self._main = asyncio.current_task()
-        try:
-            await super().run(*args, **kwargs)
-        except asyncio.CancelledError:
-            if not self._should_exit:
-                raise
-
-    def exit(self) -> None:
-        super().exit()
-        if not self.running and self._main is not None:
-            self._main.cancel()
-
-    async def stop(self) -> None:
-        try:
-            await super().stop()
-        except NatsError as error:
-            # What the broker was not told it finds out by itself: items come again when their time is up.
-            log.warning("left_without_broker", error=repr(error))

@@ -1,6 +1,5 @@
 """How a service's process runs: settings, logs, traces, metrics, event loop, and a clear word where it can't."""
 
-import gc
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -31,7 +30,6 @@ def run(service: str, settings_type: type[SettingsT], main: Callable[[SettingsT]
     async def body() -> None:
         await main(settings)
 
-    _spare_the_collector()
     with telemetry.exporting(settings, service), metrics.exporting(settings, service):
         try:
             uvloop.run(body())
@@ -41,17 +39,6 @@ def run(service: str, settings_type: type[SettingsT], main: Callable[[SettingsT]
         except* OSError as errors:
             log.error("cannot_run", errors=[str(error) for error in _each(errors)])  # noqa: TRY400  no bug of ours
             sys.exit(1)
-
-
-def _spare_the_collector() -> None:
-    """Collect garbage seldom, and never look at what was there from the start.
-
-    To look at all that a service has imported takes a tenth of a second and more, and at 5,000 who are attached (a few
-    hundred objects each, that stay) up to a second: every run and every viewer waits for it.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 10)
 
 
 def _each(errors: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:

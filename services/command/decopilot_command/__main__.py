@@ -5,4 +5,4 @@ from decopilot_command.app import build
 from decopilot_command.settings import CommandSettings
 
 if __name__ == "__main__":
-    run("command", CommandSettings, lambda settings: build(settings, quotas=settings.quotas).run())
+    run("command", CommandSettings, lambda settings: build(settings, quotas=settings.quotas).serve())

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from faststream import FastStream
 from nats.aio.client import Client
 
 from decopilot.contracts import subjects
@@ -11,7 +10,7 @@ from decopilot.contracts.configuration import Configuration
 from decopilot.domain.quotas import UNLIMITED, Quotas
 from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connected
-from decopilot.kit.messaging import Messaging
+from decopilot.kit.messaging import Messaging, Program
 from decopilot.kit.settings import Settings
 from decopilot.log.blobs import Blobs
 from decopilot.log.capacity import Capacity
@@ -34,7 +33,7 @@ from decopilot_command.wishes import wishes
 REQUESTS_AT_ONCE = 64
 
 
-def build(settings: Settings, configuration: Configuration | None = None, quotas: Quotas = UNLIMITED) -> FastStream:
+def build(settings: Settings, configuration: Configuration | None = None, quotas: Quotas = UNLIMITED) -> Program:
     """Build the program; without a configuration it reads that of the environment; quotas are its caller's."""
     messaging = Messaging(settings, "command")
     configuration = configuration or read_configuration()

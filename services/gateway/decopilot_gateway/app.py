@@ -12,6 +12,7 @@ from aiohttp import web
 from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.frames import Frame
 from decopilot.domain.automating import plans
+from decopilot.kit.collecting import spare_the_collector
 from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connecting
 from decopilot.kit.health import broker_answers, serving
@@ -200,4 +201,6 @@ async def serve(settings: GatewaySettings) -> None:
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     allow_files(settings.most_connections)
     async with listening(settings):
+        # Whoever is attached is a few hundred objects that stay: to look at those of 5,000 takes up to a second.
+        spare_the_collector(50_000)
         await stop.wait()

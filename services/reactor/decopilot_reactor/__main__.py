@@ -5,4 +5,4 @@ from decopilot_reactor.app import build
 from decopilot_reactor.settings import ReactorSettings
 
 if __name__ == "__main__":
-    run("reactor", ReactorSettings, lambda settings: build(settings).run())
+    run("reactor", ReactorSettings, lambda settings: build(settings).serve())

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from faststream import FastStream
 from nats.aio.client import Client
 
 from decopilot.contracts import subjects
@@ -14,7 +13,7 @@ from decopilot.domain.automating import plans
 from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connected
 from decopilot.kit.holding import Gaps, may_be_held
-from decopilot.kit.messaging import Messaging
+from decopilot.kit.messaging import Messaging, Program
 from decopilot.log.automations import Automations
 from decopilot.log.blobs import Blobs
 from decopilot.log.chunklog import ChunkLog
@@ -46,7 +45,7 @@ from decopilot_reactor.telling import Teller
 SWEEPS_AT_ONCE = 4
 
 
-def build(settings: ReactorSettings, configuration: Configuration | None = None) -> FastStream:
+def build(settings: ReactorSettings, configuration: Configuration | None = None) -> Program:
     """Build the program; without a configuration it reads that of the environment."""
     messaging = Messaging(settings, "reactor")
     automated = plans(configuration or read_configuration()).values()

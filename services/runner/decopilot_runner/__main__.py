@@ -5,4 +5,4 @@ from decopilot_runner.app import build
 from decopilot_runner.settings import RunnerSettings
 
 if __name__ == "__main__":
-    run("runner", RunnerSettings, lambda settings: build(settings).run())
+    run("runner", RunnerSettings, lambda settings: build(settings).serve())

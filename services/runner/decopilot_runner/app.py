@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from faststream import FastStream
 from nats.aio.client import Client
 
 from decopilot.contracts import subjects
@@ -12,7 +11,7 @@ from decopilot.contracts.configuration import Configuration
 from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connected
 from decopilot.kit.holding import Gaps
-from decopilot.kit.messaging import Messaging
+from decopilot.kit.messaging import Messaging, Program
 from decopilot.log.blobs import Blobs
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.ending import Ender
@@ -34,7 +33,7 @@ EVENT_RESERVE_BYTES = 128 * 1024
 """What a terminal event and a frame hold beside the answer: the error's text and the like."""
 
 
-def build(settings: RunnerSettings, configuration: Configuration | None = None) -> FastStream:
+def build(settings: RunnerSettings, configuration: Configuration | None = None) -> Program:
     """Build the program; without a configuration it reads that of the environment."""
     messaging = Messaging(settings, "runner")
     configuration = configuration or read_configuration()
