@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js.errors import BadRequestError, ServiceUnavailableError
 from structlog.testing import capture_logs
 
 from decopilot.contracts import subjects
@@ -73,3 +75,20 @@ async def test_a_missing_consumer_is_said_once_with_its_remedy_and_worked_off_on
         ("queue_unavailable", "consumer runner is missing: run decopilot provision"),
         ("queue_available", None),
     ] == [(line["event"], line.get("error")) for line in said()]
+
+
+async def test_what_passes_is_said_once_in_whatever_words_and_what_does_not_besides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(intake, "_LOST_PAUSE_S", 0.01)
+
+    async def handle(_: Msg) -> None:
+        pytest.fail("nothing is pulled")
+
+    away = cast("Client", SimpleNamespace(is_connected=False))
+    queue = intake.Queue(lambda: away, subjects.EVENTS_STREAM, subjects.RUNNER_CONSUMER, handler=handle, workers=1)
+    refused = BadRequestError(code=400, err_code=10003, description="bad request")
+    with capture_logs() as logs:
+        for error in (ServiceUnavailableError(), TimeoutError(), refused, ConnectionResetError(104), refused):
+            await queue._wait_for_better(error)  # noqa: SLF001  no broker can be told to fail so
+    assert [repr(ServiceUnavailableError()), repr(refused)] == [line["error"] for line in logs]

@@ -92,7 +92,8 @@ def operate(
         raise typer.Exit(ExitCode.UNREAD) from None
     except (TimeoutError, OSError, NatsError) as error:
         said = redact(f"{settings.nats_url}: {str(error) or repr(error)}.")
-        message = f"{reason(settings, causes, OPERATOR) if any(map(forbidden, causes)) else said} {_text(hint)}"
+        refused = [cause for cause in causes if forbidden(cause)]
+        message = f"{reason(settings, refused, OPERATOR) if refused else said} {_text(hint)}"
         raise CliError(message) from error
     except (UnfinishedRestoreError, InUseError) as error:
         raise CliError(sentence(error)) from error

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 from opentelemetry.metrics import get_meter
 
 from decopilot.contracts.commands import PATIENCE
@@ -177,8 +177,8 @@ class Queue:
         """Say once an outage why nothing can be pulled, and wait; longer and longer where somebody has to mend it."""
         is_missing = self._connection().is_connected and await self._is_missing()
         cause = f"consumer {self._consumer} is missing: run decopilot provision" if is_missing else repr(error)
-        # Once is enough, and once more where it turns out that somebody has to mend it: what passes changes its words.
-        if not self._said or (is_missing and cause not in self._said):
+        # What passes changes its words, and one line is enough of it; what somebody has to mend is said besides.
+        if not self._said or (cause not in self._said and (is_missing or not _passes(error))):
             log.warning("queue_unavailable", consumer=self._consumer, error=cause)
             self._said.add(cause)
         await self._pause(self._lost_pause_s)
@@ -197,6 +197,13 @@ class Queue:
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._leaving.wait(), seconds)
+
+
+def _passes(error: Exception) -> bool:
+    """Tell whether it may be over by itself: no answer, no connection, no leader."""
+    if isinstance(error, APIError):
+        return isinstance(error, ServiceUnavailableError)
+    return isinstance(error, NatsError | OSError)
 
 
 def _patience_s(headers: Mapping[str, str]) -> float | None:
