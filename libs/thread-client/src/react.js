@@ -70,7 +70,11 @@ export function useThreadChat(options) {
  */
 function chatOf(client, thread, latest) {
   const known = registry.get(client)?.get(thread)?.deref();
-  if (known) return known;
+  if (known) {
+    // Until it is listened to, nothing but the render keeps it, as one that is made there.
+    clearTimeout(forgetting.get(known));
+    return known;
+  }
   const { onFinish, onData, onToolCall, onPaint, onError, run, sendAutomaticallyWhen, ...options } = latest.current;
   const sendWhen = sendAutomaticallyWhen;
   const chat = new ThreadChat({
