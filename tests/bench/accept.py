@@ -2,8 +2,9 @@
 
 Each step holds the one before it: a request that nobody works on, an acknowledged append, the same wish asked of
 `command` directly, and the POST over a connection that is kept, as browsers keep theirs. `bare_post` is the raw limit
-of such a way: as many hops and the same write, by `bare_path.py`, and nothing else. The services are at rest before
-each turn, and in a second round they are not. With three nodes every stream is on each of them, as in production.
+of such a way: the same processes and the same write, by `bare_path.py`, and nothing else. The services are at rest
+before each turn, and in a second round they are not. With three nodes every stream is on each of them, as in
+production.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,7 +123,8 @@ async def _bare(operator: Settings, *role: str) -> AsyncIterator[None]:
         assert b"ready\n" == await process.stdout.readline()
         yield
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
 
 

@@ -90,9 +90,7 @@ def _difference(before: Mapping[str, object], after: Mapping[str, object]) -> st
 
 
 def _is_refusal(error: Exception) -> bool:
-    return (
-        is_unauthorized(error) or forbidden(error) is not None or isinstance(error, ssl.SSLCertVerificationError)
-    )
+    return is_unauthorized(error) or forbidden(error) is not None or isinstance(error, ssl.SSLCertVerificationError)
 
 
 def reason(settings: Settings, causes: Sequence[Exception], user: str = "provision") -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 from bench.peers.results import Found, Kills, Report
 
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#da8bc3")
+WHOLE = 100
+"""From here on nobody reads what is behind the point."""
 
 
 def plot(report: Report, path: Path) -> None:
@@ -27,6 +29,7 @@ def plot(report: Report, path: Path) -> None:
     for axis, (title, values) in zip(axes, drawn.items(), strict=True):
         axis.set_title(title)
         axis.set_xscale("log")
+        axis.xaxis.set_minor_formatter("")
         there = [value for value in values if value is not None]
         low = min(there, default=1.0) / 2
         for place, (value, colour) in enumerate(zip(values, COLOURS, strict=False)):
@@ -35,7 +38,7 @@ def plot(report: Report, path: Path) -> None:
                 axis.text(low, place, f" {said}", va="center", color="#777777")
             else:
                 axis.barh(place, value - low, left=low, color=colour)
-                axis.text(value, place, f" {value:,.3g}", va="center")
+                axis.text(value, place, f" {value:,.0f}" if value >= WHOLE else f" {value:.3g}", va="center")
         axis.set_xlim(low, max(there, default=10.0) * 5)
         axis.set_yticks(range(len(peers)), [peer.name for peer in peers])
         axis.spines[["top", "right"]].set_visible(False)
