@@ -187,8 +187,10 @@ class ToldThread {
             isBehind = true;
             break;
           }
-          const rewound = run.chunks.slice(0, run.told).findIndex(({ chunk }) => chunk.data?.attempt === 2);
-          for (const [place, { cursor: here, seq, chunk, isVoid }] of run.chunks.slice(0, run.told).entries()) {
+          // More may be told while these are on their way: it comes before the next run all the same.
+          const known = run.chunks.slice(0, run.told);
+          const rewound = known.findIndex(({ chunk }) => chunk.data?.attempt === 2);
+          for (const [place, { cursor: here, seq, chunk, isVoid }] of known.entries()) {
             if (!isAfter(here, at)) continue;
             at = here;
             if (isVoid && place < rewound) continue;
@@ -204,7 +206,7 @@ class ToldThread {
             if (!calm && chance.is(0.05)) await later(chance.below(3));
             if (response.destroyed) return undefined;
           }
-          if (isBehind || run.told < run.chunks.length) break;
+          if (isBehind || known.length < run.chunks.length) break;
         }
       }
     }
