@@ -16,6 +16,7 @@ from decopilot.kit.collecting import spare_the_collector
 from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connecting
 from decopilot.kit.health import broker_answers, serving
+from decopilot.kit.tasks import end
 from decopilot.log.automations import Automations
 from decopilot.log.blobs import Blobs
 from decopilot.log.blocks import Memory
@@ -155,20 +156,18 @@ async def build(
 
         async def follow() -> None:
             await connect()
-            async with store, asyncio.TaskGroup() as checks:
+            async with store:
                 await gates.listen(nc)
                 found_broker.set()
-                checks.create_task(pulse.beat())
-                for tails in followed:
-                    checks.create_task(tails.keep_checking())
+                # Not a group: that would hand on one cancellation, and one may be lost.
+                await asyncio.gather(pulse.beat(), *(tails.keep_checking() for tails in followed))
 
         async with serving(settings, ready), asyncio.TaskGroup() as group:
             tasks = [group.create_task(follow())]
             if doorman.issuer is not None:
                 tasks.append(group.create_task(doorman.issuer.keep()))
             yield app, leaving
-            for task in tasks:
-                task.cancel()
+            await end(tasks)
 
 
 @asynccontextmanager

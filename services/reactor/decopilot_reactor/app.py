@@ -14,6 +14,7 @@ from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connected
 from decopilot.kit.holding import Gaps, may_be_held
 from decopilot.kit.messaging import Messaging, Program
+from decopilot.kit.tasks import end
 from decopilot.log.automations import Automations
 from decopilot.log.blobs import Blobs
 from decopilot.log.chunklog import ChunkLog
@@ -101,7 +102,6 @@ def build(settings: ReactorSettings, configuration: Configuration | None = None)
             async with asyncio.TaskGroup() as group:
                 keeping = [group.create_task(task) for task in (clockwork.run(), LagMeter(store.js).run())]
                 yield nc
-                for task in keeping:
-                    task.cancel()
+                await end(keeping)
 
     return messaging.program(lifespan)

@@ -14,6 +14,7 @@ from decopilot.contracts.events import Recorded, RunRequested, UnknownEventError
 from decopilot.domain.commands import Title
 from decopilot.domain.tracing import attributes_of, origin
 from decopilot.kit import telemetry
+from decopilot.kit.tasks import end
 from decopilot.log.journal import Journal, delivered
 from decopilot_runner.heartbeats import heartbeats
 from decopilot_runner.settings import RunnerSettings
@@ -67,8 +68,7 @@ class Titler:
     async def stop(self) -> None:
         """Let go of what is being titled: others go on with it."""
         self._stopping = True
-        for task in self._working:
-            task.cancel()
+        await end(self._working)
 
     async def handle(self, item: Msg) -> None:
         """Work one item off: acknowledged when the thread has its title, or is to do without."""

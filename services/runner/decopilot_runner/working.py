@@ -14,6 +14,7 @@ from decopilot.domain.commands import HandBack, StaleError
 from decopilot.domain.thread import ActiveRun
 from decopilot.domain.tracing import origin
 from decopilot.kit import telemetry
+from decopilot.kit.tasks import end
 from decopilot.log.ending import Attempt, Ender
 from decopilot.log.journal import Journal, Loaded, delivered
 from decopilot.log.metrics import since_s
@@ -26,7 +27,6 @@ from decopilot_runner.lineage import Lineage
 from decopilot_runner.metrics import QUEUE, driving
 
 LOOK_AGAIN_S = 1.0
-CANCEL_AGAIN_S = 1.0
 HAND_BACK_S = 1.0
 
 log = structlog.get_logger()
@@ -70,11 +70,7 @@ class Worker:
     async def stop(self) -> None:
         """Stop every run and hand its work item back."""
         self._stopping = True
-        while self._working:
-            # More than once: an agent may take a cancellation for the failure of its own call, and go on.
-            for task in self._working:
-                task.cancel()
-            await asyncio.wait(self._working, timeout=CANCEL_AGAIN_S)
+        await end(self._working)
 
     async def handle(self, message: Msg) -> None:
         """Work one item off: acknowledged when the run has ended, handed back to be looked at again otherwise."""
