@@ -54,6 +54,10 @@ _REQUESTS: Mapping[str, type[BaseModel]] = {
 }
 _REPLIES = (commands.Accepted, commands.Receipt, commands.Forked, commands.Refused)
 _TRACE = {"traceparent": "The trace that it belongs to (W3C Trace Context)."}
+_ASKED = _TRACE | {
+    commands.PATIENCE: "For how long the answer is waited for, in seconds.",
+    commands.TRY: "The id of this try, to give it up by.",
+}
 _EVENT = _TRACE | {
     "Nats-Msg-Id": "The event's id.",
     "Decopilot-Correlation": "The run that it is about, else the thread.",
@@ -100,12 +104,18 @@ def channels() -> list[Channel]:
         for name in [str(model.model_fields["type"].default)]
     ]
     requests = [
-        Channel(f"command_{name}", subjects.command(name), _first_line(model), model, _TRACE, is_asked=True)
+        Channel(f"command_{name}", subjects.command(name), _first_line(model), model, _ASKED, is_asked=True)
         for name, model in _REQUESTS.items()
     ]
     key = subjects.bucket_key
     return [
         *requests,
+        Channel(
+            "given_up",
+            subjects.GIVEN_UP,
+            "The id of a try that nobody waits for any more: nothing is to be appended for it.",
+            TEXT,
+        ),
         *events,
         Channel(
             "chunk", subjects.chunks(ORG, THREAD, RUN), "A frame of chunks, one AI SDK chunk a line.", NDJSON, _FRAME

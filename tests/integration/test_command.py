@@ -23,6 +23,7 @@ from decopilot.contracts.commands import (
     Receipt,
     Refused,
     Reply,
+    SendMessage,
     decode_reply,
 )
 from decopilot.contracts.configuration import Configuration
@@ -46,12 +47,16 @@ from decopilot_command.branching import Brancher
 from decopilot_command.carrying import Carrier
 from decopilot_command.choosing import Chooser
 from decopilot_command.executing import DEADLINE_S, Executor
+from decopilot_command.giving_up import Tries
 from decopilot_command.limiting import Limiter
 from decopilot_command.tracking import Tracker
 from decopilot_command.waking import Bell
 from decopilot_command.wishes import wishes
+from decopilot_gateway import commanding
+from decopilot_gateway.commanding import Commander
+from decopilot_gateway.problems import ProblemError
 from support.brokers import PASSWORDS, as_user
-from support.services import ORG, Record, Services, again_told, running
+from support.services import ORG, Record, Service, Services, again_told, running, until
 from support.stack import free_port
 from support.threads import Threads, approval, question
 
@@ -421,11 +426,16 @@ async def test_a_broker_that_does_not_answer_is_told_within_the_deadline(setting
         silent.js = nc.jetstream(timeout=2, prefix="silent")
         journal, views = Journal(silent, Views(silent)), Views(silent)
         limiter = Limiter(Counts(silent), Places(silent), UNLIMITED)
-        executor, histories = Executor(journal, Capacity(record.store), limiter), Histories(journal, views)
+        executor, histories = (
+            Executor(journal, Capacity(record.store), limiter, Tries(record.store.nc)),
+            Histories(journal, views),
+        )
         chooser = Chooser(Configuration())
         brancher = Brancher(executor, chooser, histories, Carrier(Blobs(silent)))
         answer = answering(
-            wishes(executor, Tracker(nc), Bell(nc), chooser, brancher)[0], max_payload_bytes=nc.max_payload
+            wishes(executor, Tracker(nc), Bell(nc), chooser, brancher)[0],
+            Tries(record.store.nc),
+            max_payload_bytes=nc.max_payload,
         )
         clock = asyncio.get_running_loop().time
 
@@ -459,6 +469,46 @@ async def test_a_copy_that_leaves_under_load_answers_what_it_took(record: Record
     assert 400 == sum(taken)
     assert min(taken) > 0
     assert [[], []] == [leaving.complaints(), staying.complaints()]
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+async def test_a_try_that_was_given_up_appends_nothing_when_a_stopped_copy_reads_it_at_last(
+    record: Record,
+    services: Services,
+    threads: Threads,
+    own_broker: EmbeddedBroker,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_heard: bool,
+) -> None:
+    nc = record.store.nc
+    monkeypatch.setattr(commanding, "DEADLINE_S", 0.5)
+    message = SendMessage.model_validate_json(json.dumps(numbered(2, on_conflict="reject")))
+    await record.send("t1", "Hello", "m1")
+    service = services.start("command")
+    await service.ready()
+    service.send(signal.SIGSTOP)
+    asking = asyncio.create_task(Commander(nc).ask(SEND_MESSAGE, message, Accepted))
+    if not is_heard:
+        for _ in range(2):
+            await nc.flush()
+        own_broker.kill()
+    with pytest.raises(ProblemError, match="broker_unavailable"):
+        await asking
+    if not is_heard:
+        own_broker.restart()
+    # Another copy would have refused it meanwhile, if it was not to wait.
+    await threads.complete("t1")
+    service.send(signal.SIGCONT)
+    await until(lambda: _found(service, "request_given_up"))
+    assert isinstance(await ask(nc, wish(title="Later"), name=RETITLE_THREAD), Receipt)
+    service.send(signal.SIGTERM)
+    assert 0 == await service.ended()
+    assert ["run_requested", "run_completed", "thread_titled"] == await record.event_types("t1")
+
+
+async def _found(service: Service, event: str) -> bool:
+    return event in [line.get("event") for line in service.lines()]
 
 
 async def test_no_message_and_no_password_is_logged(record: Record, services: Services) -> None:

@@ -3,9 +3,10 @@
 import asyncio
 
 import pytest
+from nats.aio.msg import Msg
 
 from decopilot.contracts import subjects
-from decopilot.contracts.commands import CANCEL_RUN, PATIENCE, CancelRun, Receipt
+from decopilot.contracts.commands import CANCEL_RUN, PATIENCE, TRY, CancelRun, Receipt
 from decopilot.contracts.ids import ThreadId, UserId
 from decopilot.kit.connection import connected
 from decopilot.kit.settings import Settings
@@ -32,19 +33,28 @@ async def test_a_last_try_that_is_cut_short_does_not_hide_that_command_was_away(
             await asking
 
 
-async def test_every_try_says_how_long_it_waits(
+async def test_every_try_says_how_long_it_waits_and_when_it_does_no_more(
     store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commanding, "ATTEMPT_S", 0.2)
     monkeypatch.setattr(commanding, "DEADLINE_S", 0.45)
     commander = Commander(store.nc)
     async with connected(settings, "mute") as mute:
-        asked = await mute.subscribe(subjects.command(CANCEL_RUN))
+        heard: list[Msg] = []
+
+        async def hear(message: Msg) -> None:
+            heard.append(message)
+
+        await mute.subscribe(subjects.command(CANCEL_RUN), cb=hear)
+        await mute.subscribe(subjects.GIVEN_UP, cb=hear)
         await mute.flush()
         with pytest.raises(ProblemError, match="broker_unavailable"):
             await commander.ask(CANCEL_RUN, WISH, Receipt)
-        first, last = [await asked.next_msg(), await asked.next_msg()]
+        await until(lambda: len(heard) == 4)
+        first, first_end, last, last_end = heard
     assert first.headers is not None
     assert last.headers is not None
     assert 0.2 == float(first.headers[PATIENCE])
     assert 0 < float(last.headers[PATIENCE]) < 0.2
+    assert [first.headers[TRY], last.headers[TRY]] == [first_end.data.decode(), last_end.data.decode()]
+    assert first.headers[TRY] != last.headers[TRY]

@@ -39,6 +39,7 @@ from decopilot.log.store import Store
 from decopilot_command.app import build
 from decopilot_command.choosing import Chooser
 from decopilot_command.executing import Executor
+from decopilot_command.giving_up import Tries
 from decopilot_command.limiting import Limiter
 from decopilot_command.sending import Sender
 from decopilot_command.tracking import Tracker
@@ -101,7 +102,7 @@ async def sent_at_once(record: Record, count: int, prefix: str, **more: str) -> 
 def sender(record: Record, quotas: Quotas, *, now: datetime) -> Sender:
     """A copy of `command` whose clock stands."""
     limiter = Limiter(Counts(record.store), Places(record.store), quotas, now=lambda: now)
-    executor = Executor(record.journal, Capacity(record.store), limiter)
+    executor = Executor(record.journal, Capacity(record.store), limiter, Tries(record.store.nc))
     return Sender(executor, Tracker(record.store.nc), Bell(record.store.nc), Chooser(Configuration()))
 
 

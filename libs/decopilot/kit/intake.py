@@ -20,7 +20,7 @@ from decopilot.contracts.commands import PATIENCE
 from decopilot.kit.pulling import PULL_S, Puller, hand_back
 
 Handler = Callable[[Msg], Awaitable[None]]
-Answerer = Callable[[NatsMessage], Awaitable[bytes]]
+Answerer = Callable[[NatsMessage], Awaitable[bytes | None]]
 
 DROPPED = get_meter("decopilot").create_counter(
     "decopilot.requests.dropped", unit="{request}", description="Requests whose answers nobody waited for any more"
@@ -112,7 +112,7 @@ class Desk:
 
     async def _answer(self, message: NatsMessage) -> None:
         answer = await self._answerer(message)
-        if message.raw_message.reply:
+        if answer is not None and message.raw_message.reply:
             await message.raw_message.respond(answer)
 
 

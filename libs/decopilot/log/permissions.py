@@ -97,6 +97,7 @@ SERVICES: Mapping[str, Permissions] = {
         publish=(
             *_HEALTH,
             subjects.command("*"),
+            subjects.GIVEN_UP,
             *_scan(_EVENTS, _CHUNKS, _WATCH, _THREADS),
             *_get(_MESSAGES, _AUTOMATIONS, _BLOBS),
             *_keys(subjects.READERS_BUCKET, subjects.AUTOMATIONS_BUCKET),
@@ -130,7 +131,7 @@ SERVICES: Mapping[str, Permissions] = {
             _SIGNALS,
             subjects.every_track(),
         ),
-        subscribe=(f"{subjects.command('*')} {subjects.COMMAND_QUEUE}",),
+        subscribe=(f"{subjects.command('*')} {subjects.COMMAND_QUEUE}", subjects.GIVEN_UP),
         answers=True,
     ),
     "runner": Permissions(
@@ -165,6 +166,7 @@ SERVICES: Mapping[str, Permissions] = {
             # Tells how far those of the runner are behind: without runners nobody else would.
             *_call("CONSUMER.INFO", f"{_EVENTS}.{subjects.RUNNER_CONSUMER}", f"{_EVENTS}.{subjects.TITLER_CONSUMER}"),
             subjects.command("send_message"),
+            subjects.GIVEN_UP,
             _SIGNALS,
         ),
     ),

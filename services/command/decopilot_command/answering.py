@@ -15,7 +15,9 @@ from decopilot.contracts.events import UnknownEventError
 from decopilot.contracts.problems import PROBLEMS
 from decopilot.domain.commands import RefusedError
 from decopilot.kit import telemetry
+from decopilot.kit.intake import DROPPED
 from decopilot.log.store import UNCERTAIN, MessageTooLargeError
+from decopilot_command.giving_up import GivenUpError, Tries
 from decopilot_command.metrics import COMMAND
 from decopilot_command.wishes import Wish
 
@@ -27,17 +29,27 @@ RESERVE_BYTES = 64 * 1024
 log = structlog.get_logger()
 
 
-def answering(wish: Wish[Any], *, max_payload_bytes: int) -> Callable[[NatsMessage], Awaitable[bytes]]:
-    """Make the handler of a kind of request: decode, grant, encode what came of it."""
+def answering(
+    wish: Wish[Any], tries: Tries, *, max_payload_bytes: int
+) -> Callable[[NatsMessage], Awaitable[bytes | None]]:
+    """Make the handler of a kind of request: decode, grant, encode what came of it; nothing, if it was given up."""
 
-    async def answer(message: NatsMessage) -> bytes:
+    async def answer(message: NatsMessage) -> bytes | None:
         began = time.perf_counter()
-        if len(message.body) > max_payload_bytes - RESERVE_BYTES:
-            reply: Reply = Refused(code="body_too_large", detail=TOO_LARGE)
-        else:
-            reply = await _answer(wish, message.body, message.headers)
+        try:
+            with tries.working_on(message.headers):
+                reply = await _reply(message)
+        except GivenUpError:
+            log.info("request_given_up", name=wish.name)
+            DROPPED.add(1)
+            return None
         COMMAND.record(time.perf_counter() - began, {"command": wish.name, "outcome": _outcome(reply)})
         return reply.model_dump_json().encode()
+
+    async def _reply(message: NatsMessage) -> Reply:
+        if len(message.body) > max_payload_bytes - RESERVE_BYTES:
+            return Refused(code="body_too_large", detail=TOO_LARGE)
+        return await _answer(wish, message.body, message.headers)
 
     return answer
 
@@ -61,6 +73,8 @@ async def _answer(wish: Wish[Any], body: bytes, headers: dict[str, str]) -> Repl
                 outcome=refusal.outcome,
                 retry_after_s=refusal.retry_after_s,
             )
+        except GivenUpError:
+            raise
         except MessageTooLargeError as error:
             # What was resolved bit by bit goes on in one event.
             log.info("request_refused", code="body_too_large", size_bytes=error.size_bytes, **about)

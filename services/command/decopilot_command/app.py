@@ -25,6 +25,7 @@ from decopilot_command.branching import Brancher
 from decopilot_command.carrying import Carrier
 from decopilot_command.choosing import Chooser
 from decopilot_command.executing import Executor
+from decopilot_command.giving_up import Tries
 from decopilot_command.limiting import Limiter
 from decopilot_command.tracking import Tracker
 from decopilot_command.waking import Bell
@@ -44,14 +45,16 @@ def build(settings: Settings, configuration: Configuration | None = None, quotas
             views = Views(store)
             journal = Journal(store, views)
             limiter = Limiter(Counts(store), Places(store), quotas)
-            executor = Executor(journal, Capacity(store), limiter)
+            tries = Tries(nc)
+            await tries.listen()
+            executor = Executor(journal, Capacity(store), limiter, tries)
             chooser = Chooser(configuration)
             brancher = Brancher(executor, chooser, Histories(journal, views), Carrier(Blobs(store)))
             for wish in wishes(executor, Tracker(nc), Bell(nc), chooser, brancher):
                 messaging.answer(
                     subjects.command(wish.name),
                     subjects.COMMAND_QUEUE,
-                    answering(wish, max_payload_bytes=nc.max_payload),
+                    answering(wish, tries, max_payload_bytes=nc.max_payload),
                     workers=REQUESTS_AT_ONCE,
                 )
             yield nc

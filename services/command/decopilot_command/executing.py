@@ -30,6 +30,7 @@ from decopilot.domain.quotas import who_asks
 from decopilot.domain.thread import ThreadState
 from decopilot.log.capacity import Capacity
 from decopilot.log.journal import Executed, Journal
+from decopilot_command.giving_up import Tries
 from decopilot_command.limiting import Limiter
 
 log = structlog.get_logger()
@@ -65,10 +66,11 @@ def wisher(request: Request) -> Wisher:
 class Executor:
     """Has wishes decided and appended."""
 
-    def __init__(self, journal: Journal, capacity: Capacity, limiter: Limiter) -> None:
+    def __init__(self, journal: Journal, capacity: Capacity, limiter: Limiter, tries: Tries) -> None:
         self._journal = journal
         self._capacity = capacity
         self._limiter = limiter
+        self._tries = tries
 
     async def execute(
         self, request: Request, command: UserCommand, *, check: Callable[[RunConfig], None] | None = None
@@ -79,6 +81,7 @@ class Executor:
 
         Raises:
             RefusedError: the thread's state, the user's rights, the check, a limit or the store speak against it.
+            GivenUpError: nobody waits for it any more; nothing was appended.
             TimeoutError, nats.errors.Error: unknown whether it was appended; the same request may be sent again.
 
         """
@@ -98,6 +101,8 @@ class Executor:
                     if await self._capacity.is_nearly_full():
                         raise RefusedError("storage_full", "The chunk log has no room for new runs at the moment.")
                     await admission.admit(event)
+                # The last word before the append, which goes out with no pause behind it.
+                self._tries.check()
 
             executed = await self._journal.execute(request.org, request.thread, command, known=known, before=admit)
             await admission.settle(executed)

@@ -17,6 +17,7 @@ from decopilot.log.counts import Counts
 from decopilot.log.journal import Executed
 from decopilot.log.places import Places
 from decopilot.log.store import UNCERTAIN, MessageTooLargeError
+from decopilot_command.giving_up import GivenUpError
 
 RUNS_RETRY_S = 10
 ASKED_TWICE = "The very same is being asked for at this moment; ask what came of it."
@@ -68,7 +69,7 @@ class Limiter:
         admission = Admission(self, org, thread)
         try:
             yield admission
-        except (RefusedError, MessageTooLargeError):
+        except (RefusedError, GivenUpError, MessageTooLargeError):
             await admission.give_back()
             raise
         finally:

@@ -10,10 +10,9 @@ from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError, NoRespondersError
 from pydantic import BaseModel
 
-from decopilot.contracts import subjects
-from decopilot.contracts.commands import PATIENCE, Accepted, Forked, Receipt, Refused, Reply, decode_reply
+from decopilot.contracts.commands import Accepted, Forked, Receipt, Refused, Reply, decode_reply
 from decopilot.contracts.problems import PROBLEMS
-from decopilot.kit import telemetry
+from decopilot.kit.asking import ask
 from decopilot_gateway.metrics import ACCEPT
 from decopilot_gateway.problems import ProblemError
 
@@ -63,7 +62,7 @@ class Commander:
         body = request.model_dump_json().encode()
         if len(body) > self._nc.max_payload - HEADER_BYTES:
             raise ProblemError("body_too_large", "The message does not fit the broker.")
-        reply, tries = await self._reply(subjects.command(name), body, may_repeat=may_repeat)
+        reply, tries = await self._reply(name, body, may_repeat=may_repeat)
         if isinstance(reply, Refused):
             raise ProblemError(reply.code, reply.detail, reply.outcome, retry_after_s=reply.retry_after_s)
         if not isinstance(reply, expected):
@@ -71,7 +70,7 @@ class Commander:
             raise TypeError(msg)
         return reply, tries
 
-    async def _reply(self, subject: str, body: bytes, *, may_repeat: bool) -> tuple[Reply, int]:
+    async def _reply(self, name: str, body: bytes, *, may_repeat: bool) -> tuple[Reply, int]:
         clock = asyncio.get_running_loop().time
         deadline = clock() + DEADLINE_S
         code, tries = "broker_unavailable", 0
@@ -82,9 +81,7 @@ class Commander:
             tries += 1
             timeout = min(ATTEMPT_S, left) if may_repeat else left
             try:
-                headers = telemetry.inject({PATIENCE: f"{timeout:.3f}"})
-                message = await self._nc.request(subject, body, timeout=timeout, headers=headers)
-                reply = decode_reply(message.data)
+                reply = decode_reply((await ask(self._nc, name, body, patience_s=timeout)).data)
                 if not isinstance(reply, Refused) or reply.code != "version_too_old":
                     return reply, tries
                 # Nothing was appended, and another copy may be newer.

@@ -8,12 +8,12 @@ from http import HTTPStatus
 import structlog
 from nats.aio.client import Client
 
-from decopilot.contracts import subjects
 from decopilot.contracts.automations import Claim
-from decopilot.contracts.commands import PATIENCE, SEND_MESSAGE, Accepted, Refused, decode_reply
+from decopilot.contracts.commands import SEND_MESSAGE, Accepted, Refused, decode_reply
 from decopilot.contracts.problems import PROBLEMS
 from decopilot.domain.automating import Plan
 from decopilot.kit import telemetry
+from decopilot.kit.asking import ask
 from decopilot.log.automations import ASK_AGAIN, Automations, Looked
 from decopilot.log.store import UNCERTAIN
 
@@ -47,9 +47,8 @@ class Clockwork:
 
     async def run(self) -> None:
         """Keep the time of every automation, for ever."""
-        async with asyncio.TaskGroup() as group:
-            for plan in self._plans:
-                group.create_task(self._keep(plan), name=f"keep the time of {plan.name}")
+        # Not a group: that would hand on one cancellation, and one may be lost.
+        await asyncio.gather(*(self._keep(plan) for plan in self._plans))
 
     async def _keep(self, plan: Plan) -> None:
         while True:
@@ -84,8 +83,7 @@ class Clockwork:
         attributes = {telemetry.ORG: plan.org, telemetry.THREAD: claim.thread, "decopilot.automation": plan.name}
         with telemetry.span("fire automation", attributes):
             body = plan.message(claim.thread).model_dump_json().encode()
-            headers = telemetry.inject({PATIENCE: str(ANSWER_S)})
-            message = await self._nc.request(subjects.command(SEND_MESSAGE), body, timeout=ANSWER_S, headers=headers)
+            message = await ask(self._nc, SEND_MESSAGE, body, patience_s=ANSWER_S)
         match decode_reply(message.data):
             case Accepted(run_id=run):
                 log.info("automation_fired", run_id=run, due=str(claim.due), **about)
