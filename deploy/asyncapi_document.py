@@ -113,7 +113,7 @@ def channels() -> list[Channel]:
         Channel(
             "given_up",
             subjects.GIVEN_UP,
-            "The id of a try that nobody waits for any more: nothing is to be appended for it.",
+            "The id of a try for which nothing is to be appended any more: a later one was answered.",
             TEXT,
         ),
         *events,

@@ -18,11 +18,13 @@ from decopilot.contracts.commands import (
     RESOLVE_INTERACTIONS,
     RETITLE_THREAD,
     SEND_MESSAGE,
+    TRY,
     WITHDRAW_MESSAGE,
     Accepted,
     Receipt,
     Refused,
     Reply,
+    RetitleThread,
     SendMessage,
     decode_reply,
 )
@@ -441,7 +443,7 @@ async def test_a_broker_that_does_not_answer_is_told_within_the_deadline(setting
 
         asked = SimpleNamespace(body=json.dumps(request()).encode(), headers={})
         began = clock()
-        refused = decode_reply(await answer(asked))  # type: ignore[arg-type]  # what it reads of a message
+        refused = decode_reply(await answer(asked)() or b"")  # type: ignore[arg-type]  # what it reads of a message
         took_s = clock() - began
     assert isinstance(refused, Refused)
     assert "broker_unavailable" == refused.code
@@ -471,37 +473,58 @@ async def test_a_copy_that_leaves_under_load_answers_what_it_took(record: Record
     assert [[], []] == [leaving.complaints(), staying.complaints()]
 
 
-@pytest.mark.parametrize("is_heard", [True, False])
-async def test_a_try_that_was_given_up_appends_nothing_when_a_stopped_copy_reads_it_at_last(
-    record: Record,
-    services: Services,
-    threads: Threads,
-    own_broker: EmbeddedBroker,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    is_heard: bool,
+async def test_a_message_that_was_refused_does_not_begin_when_a_copy_that_stood_still_goes_on(
+    record: Record, services: Services, threads: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commanding, "ATTEMPT_S", 0.2)
+    monkeypatch.setattr(commanding, "DEADLINE_S", 60.0)
+    commander, clock = Commander(record.store.nc), asyncio.get_running_loop().time
+    await record.send("t1", "Hello", "m1")
+    stopped, awake = services.start("command"), services.start("command")
+    await asyncio.gather(stopped.ready(), awake.ready())
+    stopped.send(signal.SIGSTOP)
+    # The broker gives a request to either copy, as it likes.
+    took_s, number = 0.0, 1
+    while took_s < commanding.ATTEMPT_S:
+        number += 1
+        message = SendMessage.model_validate_json(json.dumps(numbered(number, on_conflict="reject")))
+        began = clock()
+        with pytest.raises(ProblemError, match="run_active"):
+            await commander.ask(SEND_MESSAGE, message, Accepted)
+        took_s = clock() - began
+    await threads.complete("t1")
+    stopped.send(signal.SIGCONT)
+    await until(lambda: _found(stopped, "request_given_up"))
+    stopped.send(signal.SIGTERM)
+    assert 0 == await stopped.ended()
+    assert ["run_requested", "run_completed"] == await record.event_types("t1")
+
+
+async def test_what_may_have_been_given_up_unheard_appends_nothing(
+    record: Record, services: Services, threads: Threads, own_broker: EmbeddedBroker
 ) -> None:
     nc = record.store.nc
-    monkeypatch.setattr(commanding, "DEADLINE_S", 0.5)
-    message = SendMessage.model_validate_json(json.dumps(numbered(2, on_conflict="reject")))
     await record.send("t1", "Hello", "m1")
     service = services.start("command")
     await service.ready()
     service.send(signal.SIGSTOP)
-    asking = asyncio.create_task(Commander(nc).ask(SEND_MESSAGE, message, Accepted))
-    if not is_heard:
-        for _ in range(2):
-            await nc.flush()
-        own_broker.kill()
-    with pytest.raises(ProblemError, match="broker_unavailable"):
-        await asking
-    if not is_heard:
-        own_broker.restart()
-    # Another copy would have refused it meanwhile, if it was not to wait.
+    inbox = nc.new_inbox()
+    body = json.dumps(numbered(2, on_conflict="reject")).encode()
+    await nc.publish(subjects.command(SEND_MESSAGE), body, reply=inbox, headers={TRY: "first"})
+    for _ in range(2):
+        await nc.flush()
+    own_broker.kill()
+    own_broker.restart()
+
+    async def is_back() -> bool:
+        return bool(nc.stats["reconnects"])
+
+    await until(is_back)
     await threads.complete("t1")
     service.send(signal.SIGCONT)
     await until(lambda: _found(service, "request_given_up"))
-    assert isinstance(await ask(nc, wish(title="Later"), name=RETITLE_THREAD), Receipt)
+    # What came before both of its connections were there again is asked again.
+    await Commander(nc).ask(RETITLE_THREAD, RetitleThread.model_validate(wish(title="Later")), Receipt)
     service.send(signal.SIGTERM)
     assert 0 == await service.ended()
     assert ["run_requested", "run_completed", "thread_titled"] == await record.event_types("t1")

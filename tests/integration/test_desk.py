@@ -1,7 +1,7 @@
 """A desk answers whoever still waits, and nobody else."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -29,18 +29,21 @@ class Answers:
         self.has_begun = asyncio.Event()
         self.is_free = asyncio.Event()
 
-    async def answer(self, message: NatsMessage) -> bytes:
-        self.begun.append(message.body)
-        self.has_begun.set()
-        await self.is_free.wait()
-        return b"answer to " + message.body
+    def take(self, message: NatsMessage) -> Callable[[], Awaitable[bytes]]:
+        async def answer() -> bytes:
+            self.begun.append(message.body)
+            self.has_begun.set()
+            await self.is_free.wait()
+            return b"answer to " + message.body
+
+        return answer
 
 
 @pytest.fixture
 async def answers(settings: Settings) -> AsyncIterator[Answers]:
     told = as_user(settings.model_copy(update={"health_port": (port := free_port())}), "command")
     messaging, answers = Messaging(told, "command"), Answers()
-    messaging.answer(SUBJECT, subjects.COMMAND_QUEUE, answers.answer, workers=1)
+    messaging.answer(SUBJECT, subjects.COMMAND_QUEUE, answers.take, workers=1)
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[Client]:

@@ -21,7 +21,7 @@ FORK_THREAD = "fork_thread"
 PATIENCE = "Decopilot-Patience"
 """A request's header: so many seconds its answer is waited for. One that waits longer for its turn is not begun."""
 TRY = "Decopilot-Try"
-"""A request's header: the id of this try, for whoever asked to say on `decopilot.given_up` that nobody waits for it."""
+"""A request's header: the id of this try, by which whoever asked may give it up on `decopilot.given_up`."""
 
 TITLE_MAX = 200
 

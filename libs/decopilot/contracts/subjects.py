@@ -36,7 +36,7 @@ PLACE_PREFIX = "decopilot.place"
 COMMAND_PREFIX = "decopilot.command"
 COMMAND_QUEUE = "command"
 GIVEN_UP = "decopilot.given_up"
-"""Where whoever asked `command` says the id of a try that nobody waits for any more."""
+"""Where whoever asked `command` says the id of a try for which nothing is to be appended any more."""
 
 
 def event(org: OrgId, thread: ThreadId, event_type: str) -> str:

@@ -20,7 +20,8 @@ from decopilot.contracts.commands import PATIENCE
 from decopilot.kit.pulling import PULL_S, Puller, hand_back
 
 Handler = Callable[[Msg], Awaitable[None]]
-Answerer = Callable[[NatsMessage], Awaitable[bytes | None]]
+Answerer = Callable[[NatsMessage], Callable[[], Awaitable[bytes | None]]]
+"""Takes a request when it comes, and makes what answers it in its turn: with bytes, or not at all."""
 
 DROPPED = get_meter("decopilot").create_counter(
     "decopilot.requests.dropped", unit="{request}", description="Requests whose answers nobody waited for any more"
@@ -108,10 +109,11 @@ class Desk:
 
     async def _take(self, message: NatsMessage) -> None:
         # Its turn is not waited for here, where it could not be told from one that came just now.
-        self._crew.put_in_line(lambda: self._answer(message), _patience_s(message.headers))
+        answering = self._answerer(message)
+        self._crew.put_in_line(lambda: self._answer(message, answering), _patience_s(message.headers))
 
-    async def _answer(self, message: NatsMessage) -> None:
-        answer = await self._answerer(message)
+    async def _answer(self, message: NatsMessage, answering: Callable[[], Awaitable[bytes | None]]) -> None:
+        answer = await answering()
         if answer is not None and message.raw_message.reply:
             await message.raw_message.respond(answer)
 

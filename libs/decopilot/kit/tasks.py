@@ -1,10 +1,29 @@
 """Tasks that go on until they are told to end."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 CANCEL_AGAIN_S = 1.0
+
+Start = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+@asynccontextmanager
+async def keeping() -> AsyncIterator[Start]:
+    """Keep what is started going, as a `TaskGroup`, while the context is open; leaving it ends all of it."""
+    async with asyncio.TaskGroup() as group:
+        started: list[asyncio.Task[None]] = []
+
+        def start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+            started.append(task := group.create_task(work))
+            return task
+
+        try:
+            yield start
+        finally:
+            await end(started)
 
 
 async def end(tasks: Collection[asyncio.Task[Any]]) -> None:

@@ -166,7 +166,6 @@ SERVICES: Mapping[str, Permissions] = {
             # Tells how far those of the runner are behind: without runners nobody else would.
             *_call("CONSUMER.INFO", f"{_EVENTS}.{subjects.RUNNER_CONSUMER}", f"{_EVENTS}.{subjects.TITLER_CONSUMER}"),
             subjects.command("send_message"),
-            subjects.GIVEN_UP,
             _SIGNALS,
         ),
     ),

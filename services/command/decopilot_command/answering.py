@@ -15,7 +15,7 @@ from decopilot.contracts.events import UnknownEventError
 from decopilot.contracts.problems import PROBLEMS
 from decopilot.domain.commands import RefusedError
 from decopilot.kit import telemetry
-from decopilot.kit.intake import DROPPED
+from decopilot.kit.intake import DROPPED, Answerer
 from decopilot.log.store import UNCERTAIN, MessageTooLargeError
 from decopilot_command.giving_up import GivenUpError, Tries
 from decopilot_command.metrics import COMMAND
@@ -29,32 +29,33 @@ RESERVE_BYTES = 64 * 1024
 log = structlog.get_logger()
 
 
-def answering(
-    wish: Wish[Any], tries: Tries, *, max_payload_bytes: int
-) -> Callable[[NatsMessage], Awaitable[bytes | None]]:
+def answering(wish: Wish[Any], tries: Tries, *, max_payload_bytes: int) -> Answerer:
     """Make the handler of a kind of request: decode, grant, encode what came of it; nothing, if it was given up."""
 
-    async def answer(message: NatsMessage) -> bytes | None:
-        began = time.perf_counter()
-        try:
-            with tries.working_on(message.headers):
-                reply = await _reply(message)
-        except GivenUpError:
-            log.info("request_given_up", name=wish.name)
-            DROPPED.add(1)
-            return None
-        COMMAND.record(time.perf_counter() - began, {"command": wish.name, "outcome": _outcome(reply)})
-        return reply.model_dump_json().encode()
+    def take(message: NatsMessage) -> Callable[[], Awaitable[bytes | None]]:
+        taken = tries.take(message.headers)
 
-    async def _reply(message: NatsMessage) -> Reply:
-        if len(message.body) > max_payload_bytes - RESERVE_BYTES:
-            return Refused(code="body_too_large", detail=TOO_LARGE)
-        return await _answer(wish, message.body, message.headers)
+        async def answer() -> bytes | None:
+            began = time.perf_counter()
+            if len(message.body) > max_payload_bytes - RESERVE_BYTES:
+                reply: Reply | None = Refused(code="body_too_large", detail=TOO_LARGE)
+            else:
+                with tries.working_on(taken):
+                    reply = await _answer(wish, tries, message.body, message.headers)
+            if reply is None:
+                DROPPED.add(1)
+                return None
+            COMMAND.record(time.perf_counter() - began, {"command": wish.name, "outcome": _outcome(reply)})
+            return reply.model_dump_json().encode()
 
-    return answer
+        return answer
+
+    return take
 
 
-async def _answer(wish: Wish[Any], body: bytes, headers: dict[str, str]) -> Reply:  # noqa: PLR0911  one case per outcome
+async def _answer(  # noqa: PLR0911  one case per outcome
+    wish: Wish[Any], tries: Tries, body: bytes, headers: dict[str, str]
+) -> Reply | None:
     try:
         request = wish.form.model_validate_json(body)
     except ValidationError as error:
@@ -64,6 +65,7 @@ async def _answer(wish: Wish[Any], body: bytes, headers: dict[str, str]) -> Repl
     attributes = {telemetry.ORG: request.org, telemetry.THREAD: request.thread}
     with telemetry.span(f"command {wish.name}", attributes, headers=headers, kind=SpanKind.SERVER):
         try:
+            tries.check()
             return await wish.grant(request)
         except RefusedError as refusal:
             log.info("request_refused", code=refusal.code, **about)
@@ -74,7 +76,8 @@ async def _answer(wish: Wish[Any], body: bytes, headers: dict[str, str]) -> Repl
                 retry_after_s=refusal.retry_after_s,
             )
         except GivenUpError:
-            raise
+            log.info("request_given_up", **about)
+            return None
         except MessageTooLargeError as error:
             # What was resolved bit by bit goes on in one event.
             log.info("request_refused", code="body_too_large", size_bytes=error.size_bytes, **about)

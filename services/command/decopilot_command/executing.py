@@ -81,7 +81,7 @@ class Executor:
 
         Raises:
             RefusedError: the thread's state, the user's rights, the check, a limit or the store speak against it.
-            GivenUpError: nobody waits for it any more; nothing was appended.
+            GivenUpError: nothing is to be appended for it any more, and nothing was.
             TimeoutError, nats.errors.Error: unknown whether it was appended; the same request may be sent again.
 
         """

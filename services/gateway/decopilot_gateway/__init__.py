@@ -1,6 +1,6 @@
 """Gateway: the only door for browsers.
 
 Hears: HTTP; re-published chunks and watch events.
-Says: requests to `command`, and which of them it has given up; Server-Sent Events.
+Says: requests to `command`, and which of its tries are given up; Server-Sent Events.
 Promises: delivers nothing that is not stored, each chunk once and in order; holds no state that a restart would lose.
 """

@@ -16,7 +16,7 @@ from decopilot.kit.collecting import spare_the_collector
 from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connecting
 from decopilot.kit.health import broker_answers, serving
-from decopilot.kit.tasks import end
+from decopilot.kit.tasks import keeping
 from decopilot.log.automations import Automations
 from decopilot.log.blobs import Blobs
 from decopilot.log.blocks import Memory
@@ -159,15 +159,13 @@ async def build(
             async with store:
                 await gates.listen(nc)
                 found_broker.set()
-                # Not a group: that would hand on one cancellation, and one may be lost.
-                await asyncio.gather(pulse.beat(), *(tails.keep_checking() for tails in followed))
+                await asyncio.wait([start(work) for work in (pulse.beat(), *(t.keep_checking() for t in followed))])
 
-        async with serving(settings, ready), asyncio.TaskGroup() as group:
-            tasks = [group.create_task(follow())]
+        async with serving(settings, ready), keeping() as start:
+            start(follow())
             if doorman.issuer is not None:
-                tasks.append(group.create_task(doorman.issuer.keep()))
+                start(doorman.issuer.keep())
             yield app, leaving
-            await end(tasks)
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import uuid
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -10,9 +11,10 @@ from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError, NoRespondersError
 from pydantic import BaseModel
 
-from decopilot.contracts.commands import Accepted, Forked, Receipt, Refused, Reply, decode_reply
+from decopilot.contracts import subjects
+from decopilot.contracts.commands import PATIENCE, TRY, Accepted, Forked, Receipt, Refused, Reply, decode_reply
 from decopilot.contracts.problems import PROBLEMS
-from decopilot.kit.asking import ask
+from decopilot.kit import telemetry
 from decopilot_gateway.metrics import ACCEPT
 from decopilot_gateway.problems import ProblemError
 
@@ -74,18 +76,23 @@ class Commander:
         clock = asyncio.get_running_loop().time
         deadline = clock() + DEADLINE_S
         code, tries = "broker_unavailable", 0
+        unanswered: list[str] = []
         while (left := deadline - clock()) > 0:
             # What is sent while disconnected would be kept and sent later, after we said that it was not.
             if not self._nc.is_connected:
                 break
             tries += 1
-            timeout = min(ATTEMPT_S, left) if may_repeat else left
+            id_, timeout = uuid.uuid4().hex, min(ATTEMPT_S, left) if may_repeat else left
             try:
-                reply = decode_reply((await ask(self._nc, name, body, patience_s=timeout)).data)
-                if not isinstance(reply, Refused) or reply.code != "version_too_old":
+                headers = telemetry.inject({PATIENCE: f"{timeout:.3f}", TRY: id_})
+                message = await self._nc.request(subjects.command(name), body, timeout=timeout, headers=headers)
+                reply = decode_reply(message.data)
+                if isinstance(reply, Refused) and reply.code == "version_too_old":
+                    # Nothing was appended, and another copy may be newer.
+                    code = reply.code
+                elif not await self._give_up(unanswered) or not isinstance(reply, Refused):
                     return reply, tries
-                # Nothing was appended, and another copy may be newer.
-                code = reply.code
+                # What was refused may have been granted to one of those by now: who is asked behind this knows.
             except MaxPayloadError as error:
                 raise ProblemError("body_too_large", "The message does not fit the broker.") from error
             except NoRespondersError:
@@ -96,5 +103,15 @@ class Commander:
                     code = "broker_unavailable"
                 if not may_repeat:
                     break
+                unanswered.append(id_)
             await asyncio.sleep(PAUSE_S)
         raise ProblemError(code, "No answer in time; ask the same again.")
+
+    async def _give_up(self, tries: list[str]) -> bool:
+        """Say that nothing is to be appended for these any more; False where there are none (ADR 0060)."""
+        if not tries:
+            return False
+        for id_ in tries:
+            await self._nc.publish(subjects.GIVEN_UP, id_.encode())
+        tries.clear()
+        return True

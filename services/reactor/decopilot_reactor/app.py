@@ -1,6 +1,5 @@
 """Where the parts of `reactor` meet."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,7 +13,7 @@ from decopilot.kit.configuration import read_configuration
 from decopilot.kit.connection import connected
 from decopilot.kit.holding import Gaps, may_be_held
 from decopilot.kit.messaging import Messaging, Program
-from decopilot.kit.tasks import end
+from decopilot.kit.tasks import keeping
 from decopilot.log.automations import Automations
 from decopilot.log.blobs import Blobs
 from decopilot.log.chunklog import ChunkLog
@@ -99,9 +98,9 @@ def build(settings: ReactorSettings, configuration: Configuration | None = None)
                 workers=SWEEPS_AT_ONCE,
             )
             clockwork = Clockwork(nc, Automations(store, journal), automated, look_s=settings.look_s)
-            async with asyncio.TaskGroup() as group:
-                keeping = [group.create_task(task) for task in (clockwork.run(), LagMeter(store.js).run())]
+            async with keeping() as start:
+                for work in (*clockwork.runs(), LagMeter(store.js).run()):
+                    start(work)
                 yield nc
-                await end(keeping)
 
     return messaging.program(lifespan)

@@ -1,19 +1,20 @@
 """Automating: every copy keeps the time, one of them claims what is due, and any of them has it begin."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from nats.aio.client import Client
 
+from decopilot.contracts import subjects
 from decopilot.contracts.automations import Claim
-from decopilot.contracts.commands import SEND_MESSAGE, Accepted, Refused, decode_reply
+from decopilot.contracts.commands import PATIENCE, SEND_MESSAGE, Accepted, Refused, decode_reply
 from decopilot.contracts.problems import PROBLEMS
 from decopilot.domain.automating import Plan
 from decopilot.kit import telemetry
-from decopilot.kit.asking import ask
 from decopilot.log.automations import ASK_AGAIN, Automations, Looked
 from decopilot.log.store import UNCERTAIN
 
@@ -45,10 +46,9 @@ class Clockwork:
         self._look_s = look_s
         self._now = now
 
-    async def run(self) -> None:
-        """Keep the time of every automation, for ever."""
-        # Not a group: that would hand on one cancellation, and one may be lost.
-        await asyncio.gather(*(self._keep(plan) for plan in self._plans))
+    def runs(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """Make what keeps the time of each automation, until cancelled."""
+        return (self._keep(plan) for plan in self._plans)
 
     async def _keep(self, plan: Plan) -> None:
         while True:
@@ -83,7 +83,8 @@ class Clockwork:
         attributes = {telemetry.ORG: plan.org, telemetry.THREAD: claim.thread, "decopilot.automation": plan.name}
         with telemetry.span("fire automation", attributes):
             body = plan.message(claim.thread).model_dump_json().encode()
-            message = await ask(self._nc, SEND_MESSAGE, body, patience_s=ANSWER_S)
+            headers = telemetry.inject({PATIENCE: str(ANSWER_S)})
+            message = await self._nc.request(subjects.command(SEND_MESSAGE), body, timeout=ANSWER_S, headers=headers)
         match decode_reply(message.data):
             case Accepted(run_id=run):
                 log.info("automation_fired", run_id=run, due=str(claim.due), **about)
