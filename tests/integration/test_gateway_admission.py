@@ -73,10 +73,12 @@ async def test_a_file_that_comes_or_goes_is_a_stream_as_long_as_it_does(
     own_broker: EmbeddedBroker, store: Store
 ) -> None:
     del store
-    files, ends = f"/{ORG}/decopilot/threads/t1/files", asyncio.Event()
+    files, is_inside, ends = f"/{ORG}/decopilot/threads/t1/files", asyncio.Event(), asyncio.Event()
+    large_bytes = bytes(24 << 20)  # more than sockets hold
 
     async def slowly() -> AsyncIterator[bytes]:
-        yield b"a"
+        yield large_bytes
+        is_inside.set()
         await ends.wait()
 
     async with (
@@ -90,8 +92,7 @@ async def test_a_file_that_comes_or_goes_is_a_stream_as_long_as_it_does(
             async with http.post(files, data=data, headers={"Content-Type": "application/pdf"}) as got:
                 return got.status, await got.json(content_type=None)
 
-        # More than sockets hold.
-        status, large = await upload(io.BytesIO(bytes(24 << 20)))
+        status, large = await upload(io.BytesIO(large_bytes))
         assert 201 == status
         going = await http.get(large["url"])
         assert 200 == going.status
@@ -103,12 +104,14 @@ async def test_a_file_that_comes_or_goes_is_a_stream_as_long_as_it_does(
 
         await until(is_let_in)
         coming = group.create_task(upload(slowly()))
+        # A look that is quicker would be in its place.
+        await is_inside.wait()
 
         async def is_refused() -> bool:
             async with http.get(large["url"], headers={"Range": "bytes=0-0"}) as got:
                 return got.status == 429
 
-        await until(is_refused)
+        assert await is_refused()
         ends.set()
         assert 201 == (await coming)[0]
         assert not await is_refused()
