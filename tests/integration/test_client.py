@@ -326,14 +326,18 @@ async def test_a_message_that_is_taken_back_ends_the_wait_for_it(scene: Scene) -
 
 
 async def test_a_run_that_ended_unseen_and_whose_chunks_are_gone_is_read_from_the_history(scene: Scene) -> None:
+    is_cut_off = asyncio.Event()
+
     def cut_off(_: Accepted) -> None:
         scene.line.talks.clear()
         scene.line.cut()
+        is_cut_off.set()
 
     async with scene.client() as client:
         waiting = asyncio.create_task(client.run_and_wait(THREAD, "hello", on_accepted=cut_off))
         await scene.runner.answer("nobody saw it")
         await scene.runner.purge()
+        await is_cut_off.wait()
         scene.line.talks.set()
         scene.line.cut()
         # Well before it would be asked about for its silence.
@@ -346,13 +350,17 @@ async def test_a_run_that_ended_unseen_and_whose_chunks_are_gone_is_read_from_th
 
 
 async def test_a_run_whose_beginning_is_lost_while_it_goes_on_is_read_from_the_history(scene: Scene) -> None:
+    is_cut_off = asyncio.Event()
+
     def cut_off(_: Accepted) -> None:
         scene.line.talks.clear()
         scene.line.cut()
+        is_cut_off.set()
 
     async with scene.client() as client:
         waiting = asyncio.create_task(client.run_and_wait(THREAD, "hello", on_accepted=cut_off))
         async with scene.runner.attempting() as going:
+            await is_cut_off.wait()
             await going.say("lost")
             await scene.runner.purge()
             scene.line.talks.set()

@@ -10,10 +10,12 @@ from nats.aio.client import Client
 
 from decopilot.contracts import subjects
 from decopilot.contracts.commands import CANCEL_RUN, PATIENCE
+from decopilot.kit import intake
 from decopilot.kit.connection import connected
 from decopilot.kit.messaging import Messaging
 from decopilot.kit.settings import Settings
 from support.brokers import as_user
+from support.gateways import until
 from support.services import running
 from support.stack import free_port
 
@@ -60,7 +62,20 @@ async def gateway(settings: Settings) -> AsyncIterator[Client]:
         yield nc
 
 
-async def test_what_nobody_waits_for_any_more_is_not_begun(answers: Answers, gateway: Client) -> None:
+class Dropped:
+    """Counts what a desk has dropped."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self, count: int) -> None:
+        self.count += count
+
+
+async def test_what_nobody_waits_for_any_more_is_not_begun(
+    answers: Answers, gateway: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "DROPPED", dropped := Dropped())
     first = asyncio.create_task(gateway.request(SUBJECT, b"first", timeout=60))
     await answers.has_begun.wait()
     with pytest.raises(TimeoutError):
@@ -74,6 +89,8 @@ async def test_what_nobody_waits_for_any_more_is_not_begun(answers: Answers, gat
         )
     ]
     await gateway.flush()
+    # The desk's time began when the request had come.
+    await until(lambda: dropped.count == 1)
 
     answers.is_free.set()
 

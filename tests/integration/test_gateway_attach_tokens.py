@@ -173,8 +173,8 @@ async def test_renewals_end_with_the_token_that_the_first_one_was_made_from(
     own_broker: EmbeddedBroker, store: Store
 ) -> None:
     del store
-    expires = int(time.time()) + 4
     async with running_gateway(own_broker.url, attach_token_s=2, keepalive_s=0.4) as gateway:
+        expires = int(time.time()) + 4
         made = await issued(gateway, token=make_token(exp=expires))
         said: list[float] = []
         async with streaming(gateway.url + made["url"]) as events:

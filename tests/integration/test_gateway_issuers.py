@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -154,13 +155,14 @@ async def kept(issuer: Issuer, **times: float) -> AsyncIterator[tuple[IssuerKeys
 
 @pytest.mark.parametrize("name", BAD_ANSWERS)
 async def test_what_is_no_set_of_public_keys_leaves_the_known_ones_for_a_while(name: str) -> None:
-    async with running_issuer(NEW) as issuer, kept(issuer, refetch_s=0.02, refresh_s=0.02, kept_s=0.5) as (keys, _):
+    async with running_issuer(NEW) as issuer, kept(issuer, refetch_s=0.02, refresh_s=0.02, kept_s=3600) as (keys, _):
         await keys.look_for("new")
         known = keys.key_of({"kid": "new"})
         issuer.answer = BAD_ANSWERS[name]
         before = issuer.asked
         await until(lambda: issuer.asked >= before + 3)
         assert known is keys.key_of({"kid": "new"})
+        keys._clock = lambda: time.monotonic() + 3601  # noqa: SLF001  an hour goes by
 
         def is_forgotten() -> bool:
             try:

@@ -10,7 +10,7 @@ import pytest
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.client import Client
 from decopilot.log.store import Store
-from support.gateways import ORG, Run, make_token, running_gateway
+from support.gateways import ORG, Run, make_token, running_gateway, until
 
 ATTACH, WATCH = f"/{ORG}/decopilot/attach/t1", f"/{ORG}/watch"
 
@@ -84,6 +84,7 @@ async def test_a_client_with_fresh_tokens_sees_a_run_whole_over_any_number_of_th
             for letter in "abcdefghij":
                 await run.say(letter)
                 await asyncio.sleep(0.5)
+            await until(lambda: len(made) >= 3)
             await run.finish()
 
         async with asyncio.timeout(30), Client(gateway.url, token, ORG) as client, asyncio.TaskGroup() as group:
@@ -91,7 +92,6 @@ async def test_a_client_with_fresh_tokens_sees_a_run_whole_over_any_number_of_th
             seen = [chunk async for chunk in _run(client)]
         text = "".join(str(chunk.get("delta", "")) for chunk in seen)
     assert "abcdefghij" == text
-    assert len(made) >= 3
 
 
 async def _run(client: Client) -> AsyncIterator[dict[str, object]]:

@@ -133,7 +133,7 @@ async def test_an_answer_that_is_another_users_is_not_heard(broker: EmbeddedBrok
         await operator.subscribe("decopilot.command.*", cb=answer)
         await flushed(operator)
         assert await is_refused(runner, refused, "subscribe", "_INBOX_gateway.>")
-        assert b"secret" == (await gateway.request("decopilot.command.send_message")).data
+        assert b"secret" == (await gateway.request("decopilot.command.send_message", timeout=WAIT_S)).data
 
 
 async def test_whoever_answers_may_answer_whom_it_heard_and_once(broker: EmbeddedBroker, operator: Client) -> None:
@@ -161,6 +161,7 @@ async def test_a_refusal_is_an_error_in_the_log_with_its_subject(
     async with connected(as_user(Settings(nats_url=broker.url), "gateway"), "gateway") as nc, Store(nc) as store:
         with pytest.raises(nats.errors.TimeoutError):
             await store.publish(EV, subjects.event(ORG, T1, "thread_deleted"), b"{}", timeout_s=0.3)
+        await flushed(nc)
     said = capsys.readouterr().out
     assert "nats_forbidden" in said
     assert "decopilot.event.acme.t1.thread_deleted" in said

@@ -41,13 +41,14 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-async def until_attempt(record: Record, number: int) -> None:
-    """Wait until this attempt has begun."""
+async def until_attempt(record: Record, number: int) -> str:
+    """Wait until this attempt has begun; returns whose it is."""
 
-    async def has_begun() -> bool:
-        return any(isinstance(r.event, RunStarted) and r.event.attempt == number for r in await record.events("t1"))
+    async def begun() -> list[RunStarted]:
+        events = [recorded.event for recorded in await record.events("t1")]
+        return [event for event in events if isinstance(event, RunStarted) and event.attempt == number]
 
-    await until(has_begun)
+    return (await until(begun))[0].runner_id
 
 
 async def two_runners(services: Services) -> list[Service]:
@@ -104,14 +105,13 @@ async def test_a_killed_runners_run_is_gone_on_with_by_the_next_one_within_secon
 async def test_a_run_outlives_as_many_runners_as_there_are_attempts(
     record: Record, services: Services, notes: Path
 ) -> None:
-    pair = await two_runners(services)
+    runners = [services.start("runner", agent="support.agents:obey") for _ in range(3)]
+    await asyncio.gather(*(runner.ready() for runner in runners))
     run = await record.send("t1", SLOW)
-    driving, other = await driver_of(record, pair, run)
-    driving.send(signal.SIGKILL)
-    await until_attempt(record, 2)
-    third = services.start("runner", agent="support.agents:obey")
-    await third.ready()
-    other.send(signal.SIGKILL)
+    await record.frames_reach("t1", run, 10)
+    for attempt in (1, 2):
+        runner_id = await until_attempt(record, attempt)
+        next(runner for runner in runners if runner.name == runner_id).send(signal.SIGKILL)
     end = await record.end_of("t1", run)
     await is_whole(record, run, end, notes)
     assert [1, 2, 3] == [r.event.attempt for r in await record.events("t1") if isinstance(r.event, RunStarted)]

@@ -161,7 +161,7 @@ async def test_neither_ack_nor_nak_of_a_stalled_runner_touches_the_item_of_a_new
     assert (1, delivered) == (info.num_ack_pending, await record.deliveries("runner"))
     # And is still there for a third attempt.
     other.send(signal.SIGKILL)
-    assert "run_completed" == (await record.end_of("t1", run)).type
+    assert "run_completed" == (await record.end_of("t1", run, 40)).type
     assert [1, 2, 3] == await attempts(record)
     await record.drained("runner")
 

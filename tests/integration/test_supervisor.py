@@ -148,7 +148,10 @@ async def test_who_is_not_ready_in_time_is_named_with_reason_and_last_lines(tmp_
         held = stage.start("runner")
         await eventually(lambda: "moon" in held.reason and held.tail)
         broken = stage.start("gateway", "raise SystemExit('address is taken')")
-        await eventually(lambda: broken.tail and broken.state is State.DEAD)
+        # The later, the longer it stays so.
+        await eventually(
+            lambda: len(stage.ears.heard("process_died")) == 3 and broken.tail and broken.state is State.DEAD
+        )
 
         with pytest.raises(NotReadyError) as refused:
             await stage.crew.ready([good, held, broken], 0.2)

@@ -31,10 +31,9 @@ class Sweeping:
         self.blobs, self.leftovers = Blobs(store), Leftovers(store)
 
     async def items(self, store: Store) -> list[Msg]:
-        """Take all that the consumer has at this moment."""
-        pending = (await store.js.consumer_info(STREAM, subjects.SWEEPER_CONSUMER)).num_pending
+        """Take what the consumer has; it counts a moment later than the store, and so is not asked how much."""
         subscription = await store.js.pull_subscribe_bind(durable=subjects.SWEEPER_CONSUMER, stream=STREAM)
-        found = await subscription.fetch(pending, timeout=5) if pending else []
+        found = await subscription.fetch(1, timeout=5)
         await subscription.unsubscribe()
         return list(found)
 

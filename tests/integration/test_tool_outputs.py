@@ -114,9 +114,10 @@ async def test_what_is_hardly_json_does_no_harm(settings: Settings, record: Reco
 async def test_a_tool_that_returns_nothing_one_that_raises_and_one_that_hangs(
     settings: Settings, record: Record, tmp_path: Path
 ) -> None:
-    async with runner(settings, tmp_path, timeout_s=0.5):
+    async with runner(settings, tmp_path):
         nothing = await called(record, "returns_nothing", "m1")
         raises = await called(record, "raises", "m2")
+    async with runner(settings, tmp_path, timeout_s=0.5):
         hangs = await called(record, "hangs_in_its_thread", "m3")
     assert ("output-available", None) == (nothing["state"], nothing["output"])
     assert ("output-error", "The tool failed unexpectedly.") == (raises["state"], raises["errorText"])

@@ -97,7 +97,7 @@ class GatewayProcess(Gateway):
     async def status(self, path: str) -> int | None:
         """Ask; None where nobody listens."""
         async with aiohttp.ClientSession() as session:
-            with suppress(aiohttp.ClientConnectorError):
+            with suppress(aiohttp.ClientConnectionError):
                 async with session.get(self.url + path, headers={"Authorization": f"Bearer {self.api.token}"}) as got:
                     return got.status
         return None

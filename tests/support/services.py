@@ -317,8 +317,14 @@ class Record:
         """Wait until a consumer has nothing left, neither to deliver nor to hear of."""
 
         async def look() -> bool:
+            told = (await self.consumer(name)).config
+            filters = told.filter_subjects or [told.filter_subject or ">"]
+            lasts = [await self.store.last(subjects.EVENTS_STREAM, filter_) for filter_ in filters]
+            newest = max((last.sequence for last in lasts if last is not None), default=0)
             info = await self.consumer(name)
-            return (info.num_pending, info.num_ack_pending) == (0, 0)
+            # What is stored it hears of a moment later: until then it has nothing left, either.
+            heard = 0 if info.delivered is None else info.delivered.stream_seq
+            return heard >= newest and (info.num_pending, info.num_ack_pending) == (0, 0)
 
         await until(look, deadline_s)
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from decopilot.cli.ports import random_port
 from decopilot.cli.state import ProcessInfo, RunInfo
 from decopilot.kit.settings import Settings
 from decopilot.log.permissions import OPERATOR
@@ -92,11 +92,13 @@ class Stack:
         raise AssertionError(msg)
 
 
+_GIVEN: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that nobody has at this moment."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has at this moment, and that is given to nobody else in this process."""
+    _GIVEN.add(port := random_port(_GIVEN))
+    return port
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import random
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import aclosing, suppress
@@ -19,6 +20,7 @@ PUT_LIMIT_S = 600.0
 CHUNK_LIMIT_S = 30.0
 """How long one chunk may take: less than the stream remembers which ones it has (2 minutes)."""
 _READ_AT_ONCE = 4
+_PAUSE_S = 0.1
 _MESSAGE_ID = "Nats-Msg-Id"
 
 
@@ -137,19 +139,24 @@ class Blobs:
 
         Raises:
             BlobNotFoundError: it went meanwhile.
+            TimeoutError: it took longer than 10 minutes.
 
         """
-        copied = await self.renew(org, target, blob)
-        original = None if copied else await self.info(org, source, blob)
-        if original is None:
-            return copied
-        kind, name = original.media_type, original.name
-        try:
-            async with aclosing(self.stream(org, source, blob)) as pieces:
-                return await self.put(org, target, blob, pieces, media_type=kind, name=name)
-        except BlobConflictError:
-            # Somebody did the same at the same time, or the thread is being erased.
-            return await self.renew(org, target, blob)
+        pause_s = _PAUSE_S
+        async with asyncio.timeout(PUT_LIMIT_S):
+            while True:
+                copied = await self.renew(org, target, blob)
+                original = None if copied else await self.info(org, source, blob)
+                if original is None:
+                    return copied
+                kind, name = original.media_type, original.name
+                try:
+                    async with aclosing(self.stream(org, source, blob)) as pieces:
+                        return await self.put(org, target, blob, pieces, media_type=kind, name=name)
+                except BlobConflictError:
+                    # Somebody does the same at the same time, and is not done yet: one lets the other, by chance.
+                    await asyncio.sleep(random.uniform(0, pause_s))  # noqa: S311  no secret
+                    pause_s *= 2
 
     async def read(self, org: OrgId, thread: ThreadId, blob: str) -> bytes:
         """Read a whole blob into memory.

@@ -1,6 +1,7 @@
 """Limiting: whoever asks for a run is counted, and claims a place among those that go on, before it is appended."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from decopilot.log.store import UNCERTAIN, MessageTooLargeError
 from decopilot_command.giving_up import GivenUpError
 
 RUNS_RETRY_S = 10
+SPENT_S = 1.0
 ASKED_TWICE = "The very same is being asked for at this moment; ask what came of it."
 
 ABSENT = (NoStreamResponseError, NotFoundError)
@@ -33,21 +35,21 @@ def _now() -> datetime:
 
 
 class _Spent:
-    """Who has sent as much as they may in the present window: they are refused at the cost of a look in here."""
+    """Who had sent as much as they may a moment ago: a flood is refused at the cost of a look in here.
+
+    No longer: of what was counted then, what was refused is given back.
+    """
 
     def __init__(self) -> None:
-        self._window = 0
-        self._whose: set[tuple[OrgId, str]] = set()
+        self._until: dict[tuple[OrgId, str], float] = {}
 
-    def add(self, org: OrgId, who: str, window: int) -> None:
-        if window != self._window:
-            self._window, self._whose = window, set()
-        self._whose.add((org, who))
+    def add(self, org: OrgId, who: str) -> None:
+        now = time.monotonic()
+        self._until = {one: until for one, until in self._until.items() if until > now} | {(org, who): now + SPENT_S}
 
-    def find(self, org: OrgId, counted: Iterable[str], window: int) -> str | None:
-        if window != self._window:
-            return None
-        return next((who for who in counted if (org, who) in self._whose), None)
+    def find(self, org: OrgId, counted: Iterable[str]) -> str | None:
+        now = time.monotonic()
+        return next((who for who in counted if self._until.get((org, who), now) > now), None)
 
 
 class Limiter:
@@ -141,13 +143,13 @@ class Admission:
         limits = {who: quotas.messages_per_user, ORG: quotas.messages_per_org}
         if who == SERVICE:
             del limits[who]
-        spent = self._limiter.spent.find(self._org, limits, window)
+        spent = self._limiter.spent.find(self._org, limits)
         if spent is not None:
             return _Measured(messages=_too_many_messages(spent, limits[spent], left_s))
         runs, counts = await _together(self._place(who, run), *(self._count(counted, window) for counted in limits))
         for (counted, limit), count in zip(limits.items(), counts, strict=True):
             if count > limit:
-                self._limiter.spent.add(self._org, counted, window)
+                self._limiter.spent.add(self._org, counted)
                 return _Measured(messages=_too_many_messages(counted, limit, left_s))
         return _Measured(runs=runs)
 

@@ -58,10 +58,12 @@ class Asking:
         clock = asyncio.get_running_loop().time
         deadline, pause_s = clock() + PATIENCE_S, PAUSE_S
         while clock() < deadline:
+            # As it stood when it was asked: the answer to what created it may overtake this one.
+            is_new = wish != "post" and not self._is_created
             answer = await (doors or self.doors).call(chance, method, rest, body)
             self.ledger.answers["none" if answer is None else f"{wish} {answer.status} {answer.code}".strip()] += 1
             if answer is not None and answer.status not in ASK_AGAIN:
-                self._judge(wish, answer)
+                self._judge(wish, answer, is_new=is_new)
                 return answer
             if answer is None or answer.status != 429:
                 on_doubt()
@@ -69,11 +71,12 @@ class Asking:
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         return None
 
-    def _judge(self, wish: str, answer: Answer) -> None:
+    def _judge(self, wish: str, answer: Answer, *, is_new: bool) -> None:
         known = answer.status in DONE or answer.code in REFUSALS[wish]
-        # A thread that is not there yet, or no more.
-        is_new = wish != "post" and not self._is_created
-        gone = answer.code == GONE and (is_new or self.thread in self.ledger.deleting)
+        is_deleting = self.thread in self.ledger.deleting
+        # A thread that is not there yet, or no more; of one that goes the files may go first.
+        gone = answer.code == GONE and (is_new or is_deleting)
+        gone = gone or (answer.code == "file_not_found" and is_deleting)
         if not known and not gone:
             self.ledger.unexpected.append(f"{self.thread}: {wish} was answered by {answer}")
 

@@ -90,6 +90,7 @@ class Evidence:
         store = self.recorder.store
         self.watch.clear()
         self.files.clear()
+        self.messages.clear()
         self.conflicts = self.recorder.conflicts
         await self.recorder.read_frames()
         await self.recorder.read_copy()

@@ -14,6 +14,7 @@ from decopilot.contracts.events import (
     RunRequested,
     RunRequiresAction,
     ThreadArchived,
+    ThreadDeleted,
     ThreadForked,
 )
 from decopilot.contracts.ids import RunId
@@ -142,19 +143,28 @@ def _regenerated(evidence: Evidence, verdict: Verdict) -> None:
                 "BRANCH", question == told.message_id, f"{told} was accepted, the log answers {question} anew"
             )
     for (thread_name, request), found in runs.items():
-        verdict.check("BRANCH", len(found) == 1, f"{thread_name}: {request} is {found}")
+        # Who asks while another's run answers the same message is told of that, and asking again later begins one.
+        others = {run for (_, other), told in runs.items() if other != request for run in told}
+        verdict.check("BRANCH", len(found - others) <= 1, f"{thread_name}: {request} is {found}")
 
 
 def _files(evidence: Evidence, verdict: Verdict) -> None:
     for served in evidence.files:
         known = evidence.ledger.uploads.get(served.filename)
         what = f"{served.thread}: {served.filename} at {served.url}"
-        if evidence.threads[served.thread].deleted_at is not None:
+        thread = evidence.threads[served.thread]
+        if thread.deleted_at is not None:
             verdict.check("DELETE", served.status == GONE, f"{what} is answered by {served.status}")
             continue
         source = None if known is None else evidence.threads[known.thread]
         is_source = known is not None and served.url.endswith(known.url) and served.thread != known.thread
-        if is_source and source is not None and source.deleted_at is not None and served.status == GONE:
+        if is_source and source is not None and served.status == GONE and _was_deleted(source, before=thread):
             continue  # it was gone before the fork could have it for its own
         is_same = known is not None and served.digest == known.digest
         verdict.check("FILES", served.status == 200 and is_same, f"{what}: {served}, not {known}")
+
+
+def _was_deleted(thread: ThreadTruth, *, before: ThreadTruth) -> bool:
+    """Tell whether a thread was deleted before another one began."""
+    ends = [recorded.sequence for recorded in thread.events if isinstance(recorded.event, ThreadDeleted)]
+    return bool(ends) and bool(before.events) and ends[0] < before.events[0].sequence

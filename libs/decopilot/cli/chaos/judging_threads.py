@@ -84,7 +84,7 @@ def _one_run(thread: ThreadTruth, verdict: Verdict) -> None:
             requested[event.run_id] += 1
             active = None if state.active is None else state.active.run_id
             verdict.check("ONE-RUN", active is None, f"{what} of {event.run_id} while {active} is active")
-            if state.may_promote:
+            if state.queue and state.may_promote:
                 verdict.check("ONE-RUN", event.run_id == state.queue[0].run_id, f"{what}: not the head of the queue")
         if isinstance(event, RunRequested | RunQueued) and event.message is not None:
             known = runs.setdefault(event.message.id, event.run_id)

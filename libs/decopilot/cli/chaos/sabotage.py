@@ -197,9 +197,9 @@ class Saboteur:
         return self.ground.processes()
 
     async def _let_go_later(self, hit: Hit, stopping: asyncio.Event) -> None:
-        if not await comes(asyncio.get_running_loop().time() + hit.fault.for_s, stopping):
-            hit.ended = datetime.now(UTC)
+        await comes(asyncio.get_running_loop().time() + hit.fault.for_s, stopping)
         self._let_go(hit.pid)
+        hit.ended = datetime.now(UTC)
 
     def _let_go(self, pid: int) -> None:
         self._stopped.discard(pid)
