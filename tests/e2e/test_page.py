@@ -43,6 +43,7 @@ async def test_the_link_lets_in_and_a_chat_streams_its_answer(browser: Browser, 
     await expect(answer).to_be_visible(timeout=10_000)
     await expect(page.locator('[data-streaming="true"]')).to_have_count(0, timeout=30_000)
     thread = page.url.partition("#")[2]
+    await api.settled(thread)
     messages, _ = await api.messages(thread)
     assert [QUESTION] == [part["text"] for part in messages[0]["parts"]]
     await expect(answer).to_have_attribute("data-message-id", messages[-1]["id"])

@@ -156,6 +156,7 @@ async def test_a_tour_of_all_that_can_be_done_leaves_the_console_empty(person: T
     await page.get_by_test_id("ask-first").check()
     await send(page, "/delete milk")
     await expect(page.get_by_test_id("ask")).to_be_visible(timeout=SOON_MS)
+    await api.settled(thread_of(page))
     await page.get_by_test_id("deny").click()
     await expect(page.locator("main")).to_contain_text("Nothing was deleted", timeout=SOON_MS)
     await send(page, "/fail 2")

@@ -142,7 +142,7 @@ async def test_the_next_message_sent_at_once_has_its_own_answer_whenever_the_end
     assert 6 == len(await assert_in_step(api, first, second))
     if passes is late:
         # Of both tabs one watches for both.
-        await until(lambda: len(_ends(meddler)) == 3)
+        await until(lambda: len(_ends(meddler, thread_of(first))) == 3)
         assert 6 == len(await assert_in_step(api, first, second))
 
 
@@ -161,10 +161,12 @@ async def test_an_end_that_is_told_ahead_of_the_last_chunks_does_not_end_the_ans
             await released.wait()
         return True
 
-    told = len(_ends(meddler))
+    thread = thread_of(first)
+    # The first one's end may be told later than it is.
+    await until(lambda: len(_ends(meddler, thread)) == 1)
     meddler.passes = held
     await send(first, "/count 6 10")
-    await until(lambda: len(_ends(meddler)) == told + 1)
+    await until(lambda: len(_ends(meddler, thread)) == 2)
     async with first.expect_response(lambda response: response.request.method == "POST") as accepted:
         await send(first, "/count 7 0")
     assert "in_progress" == (await (await accepted.value).json())["status"]
@@ -174,8 +176,9 @@ async def test_an_end_that_is_told_ahead_of_the_last_chunks_does_not_end_the_ans
     assert 6 == len(await assert_in_step(api, first, second))
 
 
-def _ends(meddler: Meddler) -> list[Event]:
-    return [event for event in meddler.passed if event.name == "decopilot.finish"]
+def _ends(meddler: Meddler, thread: str) -> list[Event]:
+    ends = [event for event in meddler.passed if event.name == "decopilot.finish"]
+    return [event for event in ends if event.data["subject"] == thread]
 
 
 async def test_a_message_that_could_not_be_sent_is_given_back_and_sent_again_is_one_run(person: Tabs, api: Api) -> None:
@@ -268,10 +271,11 @@ async def test_of_all_tabs_one_watches_and_another_takes_over_when_it_goes(
     for page in (leader, others[0]):
         await page.close()
     await send(others[1], "/count 3 0")
+    await others[1].wait_for_url("**#*")
     # What another tab does is heard of by watching alone.
     row = others[2].locator(f'[data-thread-id="{thread_of(others[1])}"]')
     await expect(row).to_contain_text("Done", timeout=SOON_MS)
-    assert 1 == meddler.streams("watch")
+    await until(lambda: meddler.streams("watch") == 1)
     await assert_in_step(api, others[1])
 
 

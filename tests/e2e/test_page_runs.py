@@ -133,7 +133,8 @@ async def test_messages_wait_in_line_over_a_reload_and_come_in_their_order(tab: 
     second = await tab(first.url)
     await _send(first, "/count 3 0")
     await _send(first, "/count 4 0")
-    await expect(first.get_by_test_id("composer")).to_have_value("")
+    # The second is sent behind the answer to the first.
+    await expect(second.get_by_test_id("queued")).to_contain_text(["/count 3 0", "/count 4 0"], timeout=SOON_MS)
     await _reload(first)
     for page in (first, second):
         await expect(page.get_by_test_id("queued")).to_contain_text(["/count 3 0", "/count 4 0"], timeout=SOON_MS)
@@ -248,7 +249,7 @@ async def test_a_denial_after_a_reload_says_why_in_both_tabs(tab: Opener) -> Non
         await expect(page.get_by_test_id("ask")).to_have_count(0)
 
 
-async def test_a_decision_that_came_too_late_is_told_what_was_decided(tab: Opener) -> None:
+async def test_a_decision_that_came_too_late_is_told_what_was_decided(tab: Opener, api: Api) -> None:
     first = await tab()
     await _ask_to_delete(first, "eggs")
     second = await tab(first.url)
@@ -263,6 +264,7 @@ async def test_a_decision_that_came_too_late_is_told_what_was_decided(tab: Opene
     await expect(second.get_by_test_id("approve")).to_be_visible(timeout=SOON_MS)
     await first.get_by_test_id("approve").click()
     await expect(_answer(first)).to_contain_text("I have deleted", timeout=SOON_MS)
+    await api.settled(_thread(first))
     await second.get_by_test_id("deny").click()
     await expect(second.get_by_test_id("notice")).to_contain_text("Decided elsewhere: approved", timeout=SOON_MS)
     await expect(second.get_by_test_id("ask")).to_have_count(0)

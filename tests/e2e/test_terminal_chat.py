@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from textual.widgets import OptionList
 
 from decopilot.cli.chat.session import Choice
 from decopilot.cli.chat.views import Prompt
@@ -28,6 +29,7 @@ async def test_a_message_is_answered_as_it_comes_and_a_tool_is_shown_with_what_i
     async with chatting(stack, thread) as talker:
         await talker.say("/weather Oslo")
         await talker.sees("> /weather Oslo", "✓ get_weather", "In **Oslo** it is", "ready")
+        await api.settled(thread)
         messages, _ = await api.messages(thread)
         assert [messages[-1]["parts"][-1]["text"]] == talker.answers
 
@@ -98,8 +100,9 @@ async def test_messages_wait_in_line_can_be_taken_back_and_one_can_interrupt(sta
         await talker.say("/count 7 0")
         await talker.sees("queued: /count 7 0")
         await talker.say("/back")
-        await talker.until(lambda: talker.app.query_one(Prompt).text == "/count 7 0")
-        assert "queued: /count 7 0" not in talker.screen
+        await talker.until(
+            lambda: talker.app.query_one(Prompt).text == "/count 7 0" and "queued: /count 7 0" not in talker.screen
+        )
         await talker.pilot.press("ctrl+o")
         await talker.until(lambda: talker.answers[1:] == ["1 2 3 4 5 6 7", "1 2 3"], "both answers in their order")
         await talker.sees("Superseded: ", "ready")
@@ -158,8 +161,11 @@ async def test_a_message_that_got_no_answer_is_given_back_and_taken_once_when_it
             await talker.until(lambda: prompt.text == "/count 3 0", "given back")
         finally:
             await asyncio.to_thread(stack.kill, "gateway", signal.SIGCONT)
+        # It answers again: the next try has a second, too.
+        await api.get("decopilot/threads")
         await talker.pilot.press("enter")
         await talker.sees("1 2 3", "ready")
+        await api.settled(thread)
         messages, _ = await api.messages(thread)
     assert ["user", "assistant"] == [message["role"] for message in messages]
 
@@ -194,7 +200,11 @@ async def test_conversations_are_listed_opened_and_begun(stack: Stack, thread: s
         await talker.sees("1 2 3 4")
         first = talker.app.session.thread
         await talker.say("/threads")
-        await talker.until(lambda: len(talker.app.screen_stack) == 2, "the list")
+        # It is there a moment before it takes keys.
+        await talker.until(
+            lambda: isinstance(talker.app.focused, OptionList) and talker.app.focused.highlighted is not None,
+            "the list",
+        )
         await talker.pilot.press("enter")
         await talker.until(lambda: len(talker.app.screen_stack) == 1 and talker.app.session.thread != first, "another")
 

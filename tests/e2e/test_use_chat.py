@@ -136,8 +136,8 @@ async def test_a_cancelled_run_ends_through_the_stream(ai: UseChat, api: Api, th
 async def test_a_stop_cancels_only_where_it_is_said_to(ai: UseChat, api: Api, thread: str) -> None:
     await ai.do("mount", thread, thread=thread, options={"cancelOnAbort": True})
     await ai.do("mount", f"{thread}-on", thread=f"{thread}-on")
-    for chat in (thread, f"{thread}-on"):
-        await ai.do("send", chat, text="/count 60 20")
+    for chat, text in ((thread, "/count 2000 20"), (f"{thread}-on", "/count 100 20")):
+        await ai.do("send", chat, text=text)
         await ai.shows(chat, text=40)
         await ai.do("stop", chat)
         shown = await ai.shows(chat, status="ready", finishes=1)
@@ -157,9 +157,16 @@ async def test_a_run_outlives_the_component_and_is_resumed_by_another(ai: UseCha
     assert "completed" == (await api.settled(thread))["status"]
 
 
-async def test_a_run_that_ends_between_loading_and_resuming_is_not_missed(ai: UseChat, api: Api, thread: str) -> None:
-    await api.post(thread, "/count 20 20")
-    await ai.do("mount", thread, thread=thread, load=True)
+async def test_a_run_that_ends_between_loading_and_resuming_is_not_missed(
+    ai: UseChat, api: Api, stack: Stack, thread: str
+) -> None:
+    runners = [await asyncio.to_thread(stack.kill, "runner", signal.SIGSTOP, index) for index in (1, 2)]
+    try:
+        await api.post(thread, "/count 20 20")
+        await ai.do("mount", thread, thread=thread, load=True)
+    finally:
+        for pid in runners:
+            os.kill(pid, signal.SIGCONT)
     await api.settled(thread)
     await ai.do("resume", thread)
     shown = await ai.shows(thread, status="ready", finishes=1)

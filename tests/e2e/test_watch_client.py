@@ -14,7 +14,7 @@ from support.viewer import Api
 
 SOON_S = 30.0
 WATCH = """
-async (scope) => {
+async ([scope, times]) => {
   const { DecopilotClient, WatchClient } = await import("/web/client/index.js");
   window.heard = [];
   window.open = 0;
@@ -27,7 +27,7 @@ async (scope) => {
       return fetch(url, init);
     },
   });
-  const watch = new WatchClient({ client, scope, silence_ms: 1000, answer_ms: 700 });
+  const watch = new WatchClient({ client, scope, ...times });
   window.leave = watch.subscribe(({ type, subject, data, id }) => window.heard.push({ type, subject, data, id }));
 }
 """
@@ -66,7 +66,8 @@ async def test_three_tabs_hear_everything_once_over_one_connection_though_the_on
 async def test_a_frozen_tab_loses_the_lead_and_hears_what_it_missed_when_it_thaws(
     context: BrowserContext, stack: Stack, api: Api
 ) -> None:
-    tabs = await _three(context, stack)
+    # So impatient that a leader who is only slow would be taken for a frozen one.
+    tabs = await _three(context, stack, silence_ms=1000, answer_ms=700)
     async with standing_still(tabs[0]):
         threads = [await _say(api)]
         await _until_heard(tabs[1:], threads[0])
@@ -80,13 +81,13 @@ async def test_a_frozen_tab_loses_the_lead_and_hears_what_it_missed_when_it_thaw
     assert 1 == sum([await _open(tab) for tab in tabs])
 
 
-async def _three(context: BrowserContext, stack: Stack) -> list[Page]:
+async def _three(context: BrowserContext, stack: Stack, **times: int) -> list[Page]:
     scope, tabs = uuid.uuid4().hex, list[Page]()
     for _ in range(3):
         page = await context.new_page()
         # The chat itself would take of the six connections that a browser has for a host.
         await page.goto(f"{stack.url}/web/app.js")
-        await page.evaluate(WATCH, scope)
+        await page.evaluate(WATCH, [scope, times])
         await page.wait_for_function("() => window.heard.length > 0", timeout=SOON_S * 1000)
         tabs.append(page)
     return tabs

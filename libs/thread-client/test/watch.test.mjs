@@ -46,8 +46,9 @@ class Watchable {
       for (; at < this.events.length; at += 1) write(at + 1, this.events[at].type, this.events[at]);
     };
     this.streams.add(tell);
-    this.most = Math.max(this.most, this.streams.size);
-    response.on("close", () => this.streams.delete(tell));
+    for (const [from, name] of [[request.socket, "end"], [response, "close"]]) from.on(name, () => this.streams.delete(tell));
+    // Once it is known who has left: that may come in the same turn.
+    setImmediate(() => (this.most = Math.max(this.most, this.streams.size)));
     tell();
   }
 }
