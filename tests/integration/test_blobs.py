@@ -178,3 +178,12 @@ async def test_what_is_damaged_is_not_taken_for_whole(store: Store, blobs: Blobs
     await store.publish(STREAM, PLACE.meta, there.data.replace(b'"digest":"SHA-256=', b'"digest":"SHA-256=AAAA'))
     with pytest.raises(BlobDamagedError):
         await blobs.read(ORG, THREAD, BLOB)
+
+
+async def test_who_copies_a_blob_at_the_same_time_as_others_has_it_too(store: Store, blobs: Blobs) -> None:
+    target = ThreadId("target")
+    for number in range(5):
+        await blobs.put(ORG, THREAD, f"b{number}", MUCH)
+        copies = await asyncio.gather(*(Blobs(store).copy(ORG, THREAD, target, f"b{number}") for _ in range(3)))
+        assert [len(MUCH)] * 3 == [0 if copy is None else copy.size for copy in copies]
+        assert MUCH == await blobs.read(ORG, target, f"b{number}")

@@ -188,6 +188,8 @@ async def test_a_continued_message_is_told_whole_from_its_first_start_to_those_w
             await asyncio.wait([reading])
             viewer.seen.clear()
             viewer.cursor = "0-0" if comes == "behind a cursor" else None
+        else:
+            await until(partial(_has_begun, viewer))
         async with second as run:
             await run.open()
             if comes == "behind the opening":

@@ -434,6 +434,7 @@ async def test_whatever_is_said_wherever_it_dies_whenever_they_drop_all_see_one_
             is_told.set()
             # Without a cursor one only gets a run that is still active.
             await until(lambda: all(watching.viewer.cursor == tip for watching in forgetting))
+            await until(lambda: all(watching.viewer.cursor for watching in keeping))
             await run.close()
     log = await Log.of(store, run)
     whole = fold(MessageId("a1"), [{"type": "start", "messageId": "a1"}, *script])
