@@ -9,7 +9,7 @@ import { ThreadChat } from "./thread-chat.js";
 /** @typedef {import("./types.js").RunOptions} RunOptions */
 /** @typedef {import("./thread-chat.js").Options & Callbacks} Options */
 /** @typedef {"addToolOutput" | "addToolApprovalResponse" | "resolve"} Deciding */
-/** @typedef {"sendMessage" | "regenerate" | "stop" | "takeBack" | "clearError" | "wake" | Deciding} CallName */
+/** @typedef {"sendMessage" | "regenerate" | "fork" | "stop" | "takeBack" | "clearError" | "wake" | Deciding} CallName */
 /**
  * What can be done in a thread, as in ThreadChat; each function stays the same as long as the thread does.
  * @typedef {Pick<ThreadChat, CallName>} Calls
@@ -146,6 +146,7 @@ const callbacksOf = (latest) => ({
 const callsOf = (chat, latest) => ({
   sendMessage: (message, options) => chat.sendMessage(message, { ...latest.current.run, ...options }),
   regenerate: (options) => chat.regenerate({ ...latest.current.run, ...options }),
+  fork: (options) => chat.fork(options),
   stop: () => chat.stop(),
   takeBack: (messageId) => chat.takeBack(messageId),
   addToolOutput: (answer) => chat.addToolOutput(answer),

@@ -207,6 +207,15 @@ export class ThreadChat {
   }
 
   /**
+   * Begin another thread with what this one holds, up to a message and with it, or with all of it. Resolves to its id.
+   * @param {{messageId?: string}} options
+   */
+  async fork({ messageId } = {}) {
+    const ask = () => this.#client.fork(this.thread, messageId);
+    return this.#conversation.active ? ask() : patiently("message_not_found", ask);
+  }
+
+  /**
    * Ask for the end of the run that goes on; of a message that is being sent, once it is accepted. Resolves to what came of
    * it (docs/protocol.md 16), if anything was asked.
    */

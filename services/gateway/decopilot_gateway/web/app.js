@@ -289,10 +289,10 @@ async function regenerate(messageId) {
 }
 
 async function fork(messageId) {
-  const { thread } = chat;
+  const asked = chat;
   let made;
-  await wish(async () => (made = await client.fork(thread, messageId)));
-  if (made !== undefined && thread === chat.thread) location.hash = made;
+  await wish(async () => (made = await asked.fork({ messageId })));
+  if (made !== undefined && asked === chat) location.hash = made;
 }
 
 async function takeBack({ messageId, text, files }) {
