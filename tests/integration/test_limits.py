@@ -5,6 +5,7 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +29,7 @@ from decopilot.contracts.commands import (
 )
 from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.events import RunRequested
-from decopilot.contracts.ids import OrgId, RunId, ThreadId
+from decopilot.contracts.ids import OrgId, RunId, ThreadId, UserId
 from decopilot.domain.commands import Delete, RefusedError
 from decopilot.domain.quotas import UNLIMITED, Quotas, who_asks, window_of
 from decopilot.kit.settings import Settings
@@ -36,6 +37,7 @@ from decopilot.log.capacity import Capacity
 from decopilot.log.counts import Counts
 from decopilot.log.places import CLAIM_S, Places
 from decopilot.log.store import Store
+from decopilot_command import limiting
 from decopilot_command.app import build
 from decopilot_command.choosing import Chooser
 from decopilot_command.executing import Executor
@@ -148,6 +150,26 @@ async def test_what_is_refused_or_repeated_is_not_counted_and_the_next_minute_be
         assert ("too_many_messages", 45) == (refused.code, refused.retry_after_s)
     assert "in_progress" == await status(first, "t1")
     assert "in_progress" == await status(later, "t2")
+
+
+async def test_who_was_refused_beside_what_is_given_back_is_let_in_again_in_the_same_minute(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limiting, "SPENT_S", 0.2)
+    at, counts = datetime(2026, 1, 1, 12, 0, 15, tzinfo=UTC), Counts(record.store)
+    copy = sender(record, replace(UNLIMITED, messages_per_user=1), now=at)
+    # Another request of theirs that is counted, and refused, at this moment.
+    beside = OrgId(ORG), who_asks("member", UserId("ada")), window_of(at)[0]
+    await counts.add(*beside)
+    assert "too_many_messages" == (await refusal(copy, "t1")).code
+    await counts.add(*beside, -1)
+
+    async def is_let_in() -> bool:
+        with suppress(RefusedError):
+            return "in_progress" == await status(copy, "t1")
+        return False
+
+    await until(is_let_in)
 
 
 def wished(thread: str, message: str, **more: object) -> SendMessage:

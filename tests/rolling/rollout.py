@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,8 @@ def _is_of_the_previous(folder: Path, promise: str, text: str) -> bool:
         if '"fork_accepted"' in line
     )
     thread = text.partition(":")[0]
-    return promise == "FILES" and any(told["thread"] == thread and not told["repeated"] for told in begun)
+    is_gone = promise == "FILES" and f"status={HTTPStatus.NOT_FOUND.value}," in text
+    return is_gone and any(told["thread"] == thread and not told["repeated"] for told in begun)
 
 
 def roll(plan: Plan) -> dict[str, Any]:
