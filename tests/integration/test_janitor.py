@@ -302,6 +302,26 @@ async def test_a_run_whose_attempts_are_used_up_is_crashed_unless_somebody_answe
     await is_closed_once(record, runs["held"], "crashed", "held")
 
 
+async def test_a_last_attempt_that_is_silent_ends_for_that_though_its_runner_answers(
+    settings: Settings, record: Record, hand: ByHand
+) -> None:
+    async def answer(msg: Msg) -> None:
+        if msg.reply:
+            await msg.respond(b"here")
+
+    run = await hand.post()
+    await hand.start(run, 1)
+    async with await hand.pump(run) as pump:
+        await hand.open(run, pump)
+    began = now()
+    await hand.start(run, 2)
+    await record.store.nc.subscribe(subjects.signal(ORG, run), cb=answer)
+    async with reactors(settings, attempts=2, idle_limit_s=ACK_WAIT_S + 3):
+        await record.end_of("t1", run)
+        was_due(began, ACK_WAIT_S + 3)
+    await is_closed_once(record, run, "timed_out")
+
+
 async def test_a_sealed_run_whose_end_nobody_told_ends_as_its_closing_frame_says(
     settings: Settings, record: Record, hand: ByHand
 ) -> None:

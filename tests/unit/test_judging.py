@@ -115,6 +115,22 @@ def test_a_run_is_ended_for_the_first_reason_that_is_due(
         assert verdict == found
 
 
+@pytest.mark.parametrize(
+    ("times", "now", "verdict"),
+    [
+        (STARTED, 34, Wait(1)),
+        (STARTED, 35, IDLE),
+        (replace(STARTED, frame=at(10)), 39, Wait(1)),
+        (replace(STARTED, frame=at(10)), 40, IDLE),
+        (replace(STARTED, frame=at(99)), 100, Seal("timed_out")),
+    ],
+)
+def test_a_last_attempt_that_somebody_answers_for_is_ended_like_any_other(
+    times: Times, now: float, verdict: Verdict
+) -> None:
+    assert verdict == judge(LAST, replace(times, requested=BEGIN), at(now), LIMITS, is_held=True)
+
+
 def test_how_long_a_run_takes_is_told_by_the_brokers_clock_and_by_nobody_else() -> None:
     # The writer's clock may be any.
     assert isinstance(judge(NEW, replace(Times(), requested=at(95)), at(100), LIMITS), Wait)

@@ -72,10 +72,11 @@ class SealBehind:
 Verdict = Wait | EndAsSealed | Seal | SealBehind
 
 
-def judge(state: ThreadState, times: Times, now: datetime, limits: Limits) -> Verdict:
+def judge(state: ThreadState, times: Times, now: datetime, limits: Limits, *, is_held: bool = False) -> Verdict:
     """Tell what is to be done about a thread's active run; of several reasons to end it, the first one counts.
 
     Of two times that speak of one thing the later one counts: clocks differ, and none ends a run too early.
+    With `is_held` somebody answers for it: it is not lost, however many attempts were.
 
     Raises:
         ValueError: the thread has no active run.
@@ -87,7 +88,7 @@ def judge(state: ThreadState, times: Times, now: datetime, limits: Limits) -> Ve
     if state.is_deleted:
         return Seal("cancelled")
     next_s = limits.look_s
-    for verdict, since, limit_s in _deadlines(state.active, times, limits):
+    for verdict, since, limit_s in _deadlines(state.active, times, limits, is_held=is_held):
         left_s = (since + timedelta(seconds=limit_s) - now).total_seconds()
         if left_s <= 0:
             return verdict
@@ -95,7 +96,9 @@ def judge(state: ThreadState, times: Times, now: datetime, limits: Limits) -> Ve
     return Wait(next_s)
 
 
-def _deadlines(active: ActiveRun, times: Times, limits: Limits) -> Iterator[tuple[Verdict, datetime, float]]:
+def _deadlines(
+    active: ActiveRun, times: Times, limits: Limits, *, is_held: bool
+) -> Iterator[tuple[Verdict, datetime, float]]:
     requested = times.requested or active.requested.at
     if times.is_sealed:
         # Whoever won the closing frame has decided: no other reason counts any more.
@@ -117,6 +120,6 @@ def _deadlines(active: ActiveRun, times: Times, limits: Limits) -> Iterator[tupl
     if times.driven is None:
         return
     moved = max(times.driven, times.frame or times.driven)
-    if active.failed_attempts >= limits.attempts:
+    if active.failed_attempts >= limits.attempts and not is_held:
         yield SealBehind("crashed", unless_held=True), moved, limits.silence_s
     yield SealBehind("timed_out"), moved, limits.idle_limit_s

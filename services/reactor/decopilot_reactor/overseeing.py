@@ -20,7 +20,7 @@ from decopilot.contracts.events import (
 from decopilot.contracts.frames import Frame
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.domain.commands import StaleError
-from decopilot.domain.judging import EndAsSealed, Limits, Seal, SealBehind, Times, Wait, judge
+from decopilot.domain.judging import EndAsSealed, Limits, Seal, SealBehind, Times, Verdict, Wait, judge
 from decopilot.domain.thread import ThreadState
 from decopilot.domain.tracing import asked_in
 from decopilot.kit import telemetry
@@ -75,7 +75,7 @@ class Overseer:
         """
         attempt = Attempt.of(org, thread, state)
         last = await self._chunks.last_of_run(org, thread, attempt.run)
-        verdict = judge(state, _times(events, attempt.run, last), await self._clock.now(), self._limits)
+        verdict = await self._verdict(attempt, state, _times(events, attempt.run, last))
         if isinstance(verdict, Wait):
             await self._leave(attempt, state, verdict.again_s)
         if self._free.locked():
@@ -90,6 +90,17 @@ class Overseer:
             # Somebody else has ended it meanwhile.
             raise NotYetError(AGAIN_S) from error
 
+    async def _verdict(self, attempt: Attempt, state: ThreadState, times: Times) -> Verdict:
+        now = await self._clock.now()
+        verdict = judge(state, times, now, self._limits)
+        if not (isinstance(verdict, SealBehind) and verdict.unless_held):
+            return verdict
+        if not await self._may_be_held(attempt.org, attempt.run):
+            return verdict
+        held = judge(state, times, now, self._limits, is_held=True)
+        # It is lost as soon as nobody answers any more.
+        return Wait(min(AGAIN_S, held.again_s)) if isinstance(held, Wait) else held
+
     async def _leave(self, attempt: Attempt, state: ThreadState, again_s: float) -> NoReturn:
         if state.active is not None and state.active.cancel is not None:
             # Whoever drives it may not have heard.
@@ -103,8 +114,8 @@ class Overseer:
             case Seal(reason):
                 await self._ender.seal(attempt, reason)
                 _log_sealed(attempt, reason)
-            case SealBehind(reason, unless_held):
-                await self._seal_behind(attempt, last, reason, unless_held=unless_held)
+            case SealBehind(reason):
+                await self._seal_behind(attempt, last, reason)
             case _:
                 assert_never(verdict)
 
@@ -123,11 +134,7 @@ class Overseer:
             raise ValueError(msg)
         await self._ender.end_as_sealed(attempt, closed)
 
-    async def _seal_behind(
-        self, attempt: Attempt, judged: Frame | None, reason: FailureReason, *, unless_held: bool
-    ) -> None:
-        if unless_held and await self._may_be_held(attempt.org, attempt.run):
-            raise NotYetError(AGAIN_S)
+    async def _seal_behind(self, attempt: Attempt, judged: Frame | None, reason: FailureReason) -> None:
         if not await self._ender.seal_behind(attempt, judged, reason):
             # Something was written since: it is judged again.
             raise NotYetError(AGAIN_S)
