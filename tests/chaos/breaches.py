@@ -1,6 +1,6 @@
 """Breaches: evidence of broken promises, made from that of kept ones, to know that each of them is looked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import replace
 
@@ -211,29 +211,34 @@ def erase_by_half(evidence: Evidence) -> None:
 
 def show_what_was_dropped(evidence: Evidence) -> None:
     """What stood behind a message that is answered anew is still shown."""
-    told = next(told for told in evidence.ledger.regenerated if told.thread in evidence.threads)
+    # Of a deleted thread no gateway shows anything.
+    told = next(told for told in evidence.ledger.regenerated if evidence.threads[told.thread].deleted_at is None)
     key = next(key for key in evidence.histories if key[0] == told.thread)
     evidence.histories[key] = Answer(200, {"messages": [{"id": "msg_dropped", "parts": []}]})
 
 
-def begin_a_fork_with_less(evidence: Evidence) -> None:
-    """A fork begins without a message that its source held."""
-    thread = next(thread for thread in evidence.threads.values() if _fork_of(thread) is not None)
-    forked = _fork_of(thread)
-    if forked is not None:
-        begun = forked.model_copy(update={"messages": forked.messages[1:]})
-        thread.events[0] = replace(thread.events[0], event=begun)
+def begin_a_fork_otherwise(evidence: Evidence) -> None:
+    """A fork begins with another text than its source held."""
+    thread, forked = next(_forks(evidence))
+    first, *rest = forked.messages
+    other = first.model_copy(update={"parts": [{"type": "text", "text": "Another text"}]})
+    begun = forked.model_copy(update={"messages": [other, *rest]})
+    thread.events[0] = replace(thread.events[0], event=begun)
 
 
-def _fork_of(thread: ThreadTruth) -> ThreadForked | None:
-    first = thread.events[0].event if thread.events else None
-    return first if isinstance(first, ThreadForked) else None
+def _forks(evidence: Evidence) -> Iterator[tuple[ThreadTruth, ThreadForked]]:
+    """Those whose sources are there to be compared with."""
+    for thread in evidence.threads.values():
+        match [recorded.event for recorded in thread.events[:1]]:
+            case [ThreadForked(source=source) as forked] if source in evidence.threads:
+                if thread.deleted_at is None and evidence.threads[source].deleted_at is None:
+                    yield thread, forked
 
 
 def change_a_file(evidence: Evidence) -> None:
     """A file was served otherwise than it was stored."""
     living = {thread.name for thread in evidence.threads.values() if thread.deleted_at is None}
-    place = next(n for n, served in enumerate(evidence.files) if served.thread in living)
+    place = next(n for n, served in enumerate(evidence.files) if served.thread in living and served.status == 200)
     evidence.files[place] = replace(evidence.files[place], digest="0")
 
 
@@ -283,7 +288,7 @@ BREACHES: tuple[tuple[str, Breach], ...] = (
     ("WATCH", lose_a_watch_event),
     ("PURGE", purge_nothing),
     ("BRANCH", show_what_was_dropped),
-    ("BRANCH", begin_a_fork_with_less),
+    ("BRANCH", begin_a_fork_otherwise),
     ("FILES", change_a_file),
     ("ARCHIVE", list_what_is_put_aside),
     ("DELETE", erase_by_half),

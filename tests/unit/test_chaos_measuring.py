@@ -85,9 +85,9 @@ def test_an_attempt_that_followed_on_no_blow_recovers_from_nothing() -> None:
 
 def test_a_viewer_is_back_when_it_is_attached_again_and_one_that_left_by_itself_was_not_gone() -> None:
     connections = (
-        Connection(None, at(1).timestamp(), broke=at(4).timestamp()),
-        Connection("1-0", at(6.5).timestamp()),
-        Connection("1-0", at(9).timestamp()),
+        Connection(None, at(1).timestamp(), at(1).timestamp(), broke=at(4).timestamp()),
+        Connection("1-0", at(6).timestamp(), at(6.5).timestamp()),
+        Connection("1-0", at(9).timestamp(), at(9).timestamp()),
     )
     found = list(recoveries(evidence(RunTruth(RUN), hit("gateway", 5, 3.9, 3.9), connections=connections), BEGAN))
     assert [Recovery(promise="NO-GAP", kind="gateway kill", at_s=4, seconds=2.5)] == found
@@ -97,5 +97,6 @@ def test_a_silence_is_what_was_waited_for_of_what_was_stored() -> None:
     run = RunTruth(RUN, frames=[frame(1, 1, 2), frame(2, 1, 2.1), frame(3, 1, 9)])
     came = [Event("1-0", b"{}", at(5).timestamp()), Event("2-0", b"{}", at(5.01).timestamp())]
     came.append(Event("3-0", b"{}", at(9.05).timestamp()))
-    found = list(silences(evidence(run, connections=(Connection(None, at(1).timestamp(), came),)), BEGAN))
+    connection = Connection(None, at(1).timestamp(), at(1).timestamp(), came)
+    found = list(silences(evidence(run, connections=(connection,)), BEGAN))
     assert [Silence(viewer=f"{THREAD}/steady", at_s=5, seconds=3)] == found

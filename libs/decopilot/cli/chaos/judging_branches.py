@@ -156,7 +156,7 @@ def _files(evidence: Evidence, verdict: Verdict) -> None:
         if thread.deleted_at is not None:
             verdict.check("DELETE", served.status == GONE, f"{what} is answered by {served.status}")
             continue
-        source = None if known is None else evidence.threads[known.thread]
+        source = None if known is None else evidence.threads.get(known.thread)
         is_source = known is not None and served.url.endswith(known.url) and served.thread != known.thread
         if is_source and source is not None and served.status == GONE and _was_deleted(source, before=thread):
             continue  # it was gone before the fork could have it for its own

@@ -160,13 +160,13 @@ def _next(thread: ThreadTruth, position: Position) -> Position:
 
 
 def _erased(viewer: Viewer, thread: ThreadTruth, verdict: Verdict) -> None:
-    """Who comes once a thread is erased gets nothing that it held."""
+    """Who asks once a thread is erased gets nothing that it held."""
     markers = [frame.stored_at for run in thread.runs.values() for frame in run.markers if frame.stored_at]
     if not markers:
         return
     erased_at = max(markers) + SOON
     for connection in viewer.stream.connections:
-        if datetime.fromtimestamp(connection.began, UTC) > erased_at:
+        if datetime.fromtimestamp(connection.asked, UTC) > erased_at:
             kinds = {json.loads(event.data)["type"] for event in connection.events}
             what = f"{viewer.name} came with {connection.cursor} when all was erased, and got {sorted(kinds)}"
             verdict.check("DELETE", kinds <= {RESET, THREAD_DELETED}, what)

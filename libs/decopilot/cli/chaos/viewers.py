@@ -29,9 +29,13 @@ class Event:
 
 @dataclass(slots=True)
 class Connection:
-    """One connection: the cursor that it began with, when it did, what came, and when it broke, if nobody left it."""
+    """One connection: the cursor that it began with, and when; what came; and when it broke, if nobody left it.
+
+    It was `asked` for before it `began`: what is true by then is true for whoever answers, however late that arrives.
+    """
 
     cursor: str | None
+    asked: float
     began: float
     events: list[Event] = field(default_factory=list)
     broke: float | None = None
@@ -77,6 +81,7 @@ class Stream:
         url = self.doors.url(self.chance, self.path)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=SILENT_S)
         small = 1 << 12 if self.is_slow else 1 << 16
+        asked = time.time()
         async with self.doors.session.get(
             url, headers=headers, params=self.query, timeout=timeout, read_bufsize=small
         ) as response:
@@ -84,7 +89,7 @@ class Stream:
                 if response.status not in {429, 503}:
                     self.refusals.append(f"{url}: {response.status} {await response.text()}")
                 return
-            connection = Connection(self.cursor, time.time())
+            connection = Connection(self.cursor, asked, time.time())
             self.connections.append(connection)
             try:
                 await self._take(connection, response)
