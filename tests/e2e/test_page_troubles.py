@@ -115,6 +115,62 @@ async def test_all_that_was_on_its_way_to_a_deleted_thread_is_kept(tab: Opener, 
     await expect(page.get_by_test_id("notice")).to_contain_text("That thread was deleted")
 
 
+async def test_messages_that_nobody_had_answered_outlive_a_reload_and_are_there_once(
+    tab: Opener, api: Api, thread: str
+) -> None:
+    page = await tab(thread)
+    posts = re.compile(f"/{thread}/messages$")
+    has_come = asyncio.Event()
+
+    async def swallow(route: Route) -> None:
+        if route.request.method != "POST":
+            await route.continue_()
+            return
+        # The server has taken it, and the page never hears of that; the next one is held back for it.
+        await route.fetch()
+        has_come.set()
+
+    await page.route(posts, swallow)
+    texts = ["/count 2 0", "/count 3 0"]
+    for text in texts:
+        await _send(page, text)
+    await asyncio.wait_for(has_come.wait(), SOON_MS / 1000)
+    await page.unroute(posts)
+    for _ in range(2):
+        await page.reload()
+        await expect(_answer(page)).to_contain_text("1 2 3", timeout=SOON_MS)
+        await expect(page.get_by_test_id("composer")).to_have_value("")
+        _, history = await api.call("GET", api.path(f"decopilot/threads/{thread}/messages"))
+        questions = [message for message in history["messages"] if message["role"] == "user"]
+        assert texts == [question["parts"][0]["text"] for question in questions]
+
+
+async def test_a_message_that_is_refused_behind_a_reload_is_given_back(tab: Opener, api: Api, thread: str) -> None:
+    page = await tab(thread)
+    posts = re.compile(f"/{thread}/messages$")
+    has_come = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        if route.request.method != "POST":
+            await route.continue_()
+        elif has_come.is_set():
+            await route.fulfill(status=429, json={"code": "too_many_messages", "detail": "Too many messages."})
+        else:
+            has_come.set()
+
+    await page.route(posts, hold)
+    await _send(page, "half a thought")
+    await asyncio.wait_for(has_come.wait(), SOON_MS / 1000)
+    await page.reload()
+    await expect(page.get_by_test_id("notice")).to_contain_text("Too many messages", timeout=SOON_MS)
+    await expect(page.get_by_test_id("composer")).to_have_value("half a thought")
+    await page.unroute(posts)
+    await page.get_by_test_id("composer").press("Enter")
+    await expect(_answer(page)).to_be_visible(timeout=SOON_MS)
+    _, history = await api.call("GET", api.path(f"decopilot/threads/{thread}/messages"))
+    assert 1 == len([message for message in history["messages"] if message["role"] == "user"])
+
+
 async def test_that_the_server_could_not_be_reached_is_told_until_it_is(tab: Opener) -> None:
     page = await tab()
     await page.context.set_offline(True)

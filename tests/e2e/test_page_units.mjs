@@ -7,6 +7,7 @@ const WEB = new URL("../../services/gateway/decopilot_gateway/web/", import.meta
 const { MOVED_ON, NEVER, Notices, REACHED, SUCCEEDED } = await import(new URL("notices.js", WEB));
 const { sentenceOf } = await import(new URL("connection.js", WEB));
 const { Drafts } = await import(new URL("compose/drafts.js", WEB));
+const { Outbox } = await import(new URL("compose/outbox.js", WEB));
 const { agentChoices, canSearch, tierChoices } = await import(new URL("compose/choices.js", WEB));
 const { isIn, lookOf, wordsOf } = await import(new URL("list/looks.js", WEB));
 const { choicesOf, waitingIn } = await import(new URL("thread/waiting.js", WEB));
@@ -125,13 +126,38 @@ test("agents are offered where there are several, and a search where there is on
   assert.deepEqual([canSearch({ modes: ["default", "web-search"] }), canSearch({}), canSearch()], [true, false, false]);
 });
 
-test("drafts are kept by thread, and broken ones are none", () => {
+/** A browser's storage for a tab; returns what it keeps. */
+function keepForTab() {
   const kept = new Map();
   globalThis.sessionStorage = {
     getItem: (name) => kept.get(name) ?? null,
     setItem: (name, value) => kept.set(name, value),
     removeItem: (name) => kept.delete(name),
   };
+  return kept;
+}
+
+test("what is sent is kept in its order until it is answered, for who sent it, and what is broken is nothing", () => {
+  const kept = keepForTab();
+  const outbox = new Outbox("local me");
+  const message = (thread, id) => ({ thread, id, text: id, files: [], interrupts: false, run: {} });
+  for (const [thread, id] of ["a1", "b1", "a2", "a1"]) outbox.put(message(thread, thread + id));
+  const of = (thread, owner = "local me") => new Outbox(owner).of(thread).map(({ id }) => id);
+  assert.deepEqual([of("a"), of("b"), of("c"), of("a", "local you")], [["a1", "a2"], ["b1"], [], []]);
+  assert.deepEqual([outbox.settle("a1"), outbox.settle("a1")], [true, false]);
+  assert.deepEqual(of("a"), ["a2"]);
+  outbox.settle("a2");
+  outbox.settle("b1");
+  assert.equal(kept.size, 0);
+  for (const broken of ["{", "{}", "null", '[{"thread": "a"}, 7]']) {
+    kept.set("decopilot-outbox local me", broken);
+    assert.deepEqual(of("a"), []);
+  }
+  delete globalThis.sessionStorage;
+});
+
+test("drafts are kept by thread, and broken ones are none", () => {
+  const kept = keepForTab();
   const drafts = new Drafts();
   drafts.set("a", "half a thought");
   drafts.set("", "a new one");

@@ -158,12 +158,13 @@ export class ThreadChat {
    * not known: the same id is the same run.
    *
    * `message`: a text, or `{text, files, id}`, `files` being parts of type `file`; or a whole UIMessage.
-   * `interrupts`: the run that goes on is to end for it, instead of being waited for. `run`: as in the constructor.
+   * `interrupts`: the run that goes on is to end for it, instead of being waited for. `anew`: where an earlier attempt under
+   * its id was accepted and taken back, it is sent under a new one. `run`: as in the constructor.
    * @param {NewMessage} message
-   * @param {RunOptions & {interrupts?: boolean}} options
+   * @param {RunOptions & {interrupts?: boolean, anew?: boolean}} options
    * @returns {Promise<void>}
    */
-  async sendMessage(message, { interrupts = false, ...run } = {}) {
+  async sendMessage(message, { interrupts = false, anew = true, ...run } = {}) {
     const made = messageOf(message);
     this.#error = undefined;
     this.#conversation.offer(made, { interrupts });
@@ -177,7 +178,8 @@ export class ThreadChat {
       this.#conversation.confirm(made, receipt, { interrupts });
       if (receipt.status === "queued") this.refreshQueue();
       // An attempt that had failed in appearance only was taken back in the meantime: said again, it is a new message.
-      if (receipt.status === "withdrawn") await this.sendMessage({ ...made, id: newId("msg") }, { interrupts, ...run });
+      const isTakenBack = receipt.status === "withdrawn";
+      if (isTakenBack && anew) await this.sendMessage({ ...made, id: newId("msg") }, { interrupts, ...run });
     } catch (caught) {
       const error = /** @type {ApiError} */ (caught);
       if (this.#conversation.withdraw(made)) {

@@ -3,6 +3,7 @@
 import { DecopilotClient, newId, ThreadChat, WatchClient } from "./client/index.js";
 import { Choices } from "./compose/choices.js";
 import { Composer } from "./compose/composer.js";
+import { Outbox } from "./compose/outbox.js";
 import { QueueView } from "./compose/queue.js";
 import { ConnectionView } from "./connection.js";
 import { confirmed, isDialogOpen } from "./dialogs.js";
@@ -44,6 +45,7 @@ const $ = (id) => document.getElementById(id);
 const { org, user } = document.body.dataset;
 const client = new DecopilotClient({ url: document.baseURI, org });
 const watch = new WatchClient({ client, scope: user });
+const outbox = new Outbox(`${org} ${user}`);
 
 const notices = new Notices(({ text, code, action }) => {
   setText($("notice-text"), text);
@@ -120,6 +122,8 @@ const filters = new Filters(
 /** The last message that was refused: said again, it keeps its id, so that it can't become two runs. */
 let unsent;
 let chat;
+/** What was sent to the open thread before it was opened, and not answered: sent again once the thread is read. */
+let unanswered = [];
 let leave = () => {};
 let scheduled = false;
 /** How many messages were queued when it was drawn last. */
@@ -160,6 +164,7 @@ function open(named) {
     onFinish: (end) => opened === chat && ended(end),
   });
   chat = opened;
+  unanswered = outbox.of(thread);
   leave = opened.subscribe(schedule);
   composer.select(thread, { isNamed: named !== undefined });
   threads.select(thread);
@@ -180,6 +185,7 @@ function draw() {
   scheduled = false;
   const shown = chat.getSnapshot();
   const { thread, messages, queue } = shown;
+  if (shown.loaded || shown.deleted) for (const message of unanswered.splice(0)) deliver(message, { anew: false });
   const [first] = messages;
   if (first && !shown.sending.has(first.id)) threads.remember(thread, textOf(first));
   const title = threads.titleOf(thread);
@@ -214,18 +220,30 @@ function draw() {
 async function send({ text, interrupts = false, files = [] }) {
   const { thread } = chat;
   unknown = undefined;
-  const again = unsent?.thread === thread && unsent.text === text ? unsent.id : undefined;
+  const id = unsent?.thread === thread && unsent.text === text ? unsent.id : newId("msg");
+  const visibility = isPrivate ? "private" : undefined;
   unsent = undefined;
   notices.clear();
   history.replaceState(null, "", `#${thread}`);
   composer.name();
   view.scrollToEnd();
+  await deliver({ thread, id, text, files, interrupts, run: { visibility, ...choices.run } });
+}
+
+/** Until it is answered, a reload sends it again: under one id it is one message. */
+async function deliver(message, { anew } = {}) {
+  const { thread, id, text, files, interrupts, run } = message;
+  outbox.put(message);
   try {
-    const visibility = isPrivate ? "private" : undefined;
-    await chat.sendMessage({ id: again, text, files }, { interrupts, visibility, ...choices.run });
+    await chat.sendMessage({ id, text, files }, { interrupts, anew, ...run });
+    outbox.settle(id);
     notices.happened(SUCCEEDED);
     threads.refresh();
   } catch (error) {
+    // Requests of a page that is being left fail, too: it ends here, and the next one sends again.
+    if (error.status === 0) await new Promise((resolve) => setTimeout(resolve));
+    // The thread was left and opened again meanwhile, and it was said there.
+    if (!outbox.settle(id)) return;
     // Another message under this id is stored: said again, this one needs an id of its own.
     if (error.code !== "message_conflict") unsent = { thread, text, id: error.messageId };
     composer.giveBack(thread, text, files);
