@@ -3,9 +3,10 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Self
 
 import pytest
-from playwright.async_api import Browser, Locator, Page, Route, expect
+from playwright.async_api import Browser, Locator, Page, Request, Route, expect
 
 from support.browser import chromium
 from support.stack import Stack
@@ -115,60 +116,154 @@ async def test_all_that_was_on_its_way_to_a_deleted_thread_is_kept(tab: Opener, 
     await expect(page.get_by_test_id("notice")).to_contain_text("That thread was deleted")
 
 
-async def test_messages_that_nobody_had_answered_outlive_a_reload_and_are_there_once(
-    tab: Opener, api: Api, thread: str
-) -> None:
-    page = await tab(thread)
-    posts = re.compile(f"/{thread}/messages$")
-    has_come = asyncio.Event()
+POSTS = re.compile("/messages$")
 
-    async def swallow(route: Route) -> None:
+
+class Post:
+    """The server's side of what a page posts: `deal` has its way with each."""
+
+    def __init__(self, page: Page, deal: Callable[[Route], Awaitable[None]]) -> None:
+        self._page, self._deal = page, deal
+        self.has_come = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        await self._page.route(POSTS, self._route)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._page.unroute(POSTS, self._route)
+
+    async def _route(self, route: Route) -> None:
         if route.request.method != "POST":
             await route.continue_()
             return
-        # The server has taken it, and the page never hears of that; the next one is held back for it.
-        await route.fetch()
-        has_come.set()
-
-    await page.route(posts, swallow)
-    texts = ["/count 2 0", "/count 3 0"]
-    for text in texts:
-        await _send(page, text)
-    await asyncio.wait_for(has_come.wait(), SOON_MS / 1000)
-    await page.unroute(posts)
-    for _ in range(2):
-        await page.reload()
-        await expect(_answer(page)).to_contain_text("1 2 3", timeout=SOON_MS)
-        await expect(page.get_by_test_id("composer")).to_have_value("")
-        _, history = await api.call("GET", api.path(f"decopilot/threads/{thread}/messages"))
-        questions = [message for message in history["messages"] if message["role"] == "user"]
-        assert texts == [question["parts"][0]["text"] for question in questions]
+        await self._deal(route)
+        self.has_come.set()
 
 
-async def test_a_message_that_is_refused_behind_a_reload_is_given_back(tab: Opener, api: Api, thread: str) -> None:
-    page = await tab(thread)
-    posts = re.compile(f"/{thread}/messages$")
-    has_come = asyncio.Event()
+async def _keep_back(_: Route) -> None:
+    """The server never hears of it."""
 
-    async def hold(route: Route) -> None:
-        if route.request.method != "POST":
-            await route.continue_()
-        elif has_come.is_set():
-            await route.fulfill(status=429, json={"code": "too_many_messages", "detail": "Too many messages."})
-        else:
-            has_come.set()
 
-    await page.route(posts, hold)
-    await _send(page, "half a thought")
-    await asyncio.wait_for(has_come.wait(), SOON_MS / 1000)
-    await page.reload()
-    await expect(page.get_by_test_id("notice")).to_contain_text("Too many messages", timeout=SOON_MS)
-    await expect(page.get_by_test_id("composer")).to_have_value("half a thought")
-    await page.unroute(posts)
-    await page.get_by_test_id("composer").press("Enter")
-    await expect(_answer(page)).to_be_visible(timeout=SOON_MS)
+async def _keep_answer(route: Route) -> None:
+    """The server takes it, and the page never hears of that."""
+    await route.fetch()
+
+
+async def _refuse(route: Route) -> None:
+    await route.fulfill(status=429, json={"code": "too_many_messages", "detail": "Too many messages."})
+
+
+async def _questions(api: Api, thread: str) -> list[str]:
     _, history = await api.call("GET", api.path(f"decopilot/threads/{thread}/messages"))
-    assert 1 == len([message for message in history["messages"] if message["role"] == "user"])
+    return [message["parts"][0]["text"] for message in history["messages"] if message["role"] == "user"]
+
+
+async def test_what_was_being_sent_outlives_a_reload_and_is_there_once(tab: Opener, api: Api, thread: str) -> None:
+    page = await tab(thread)
+    composer = page.get_by_test_id("composer")
+    async with Post(page, _keep_answer) as post:
+        # The second one waits for the first one's answer.
+        for text in ("/count 2 0", "/count 3 0", "/count 4 0"):
+            await _send(page, text)
+        await composer.fill("and then")
+        await asyncio.wait_for(post.has_come.wait(), SOON_MS / 1000)
+        for _ in range(2):
+            await page.reload()
+            await expect(composer).to_have_value("/count 3 0\n/count 4 0\nand then", timeout=SOON_MS)
+            await expect(_answer(page)).to_contain_text("1 2", timeout=SOON_MS)
+            assert ["/count 2 0"] == await _questions(api, thread)
+    await _send(page, "/count 3 0")
+    await expect(_answer(page)).to_contain_text("1 2 3", timeout=SOON_MS)
+    await page.reload()
+    await expect(_answer(page)).to_contain_text("1 2 3", timeout=SOON_MS)
+    await expect(composer).to_have_value("")
+    await expect(page.get_by_test_id("notice")).to_be_hidden()
+    assert ["/count 2 0", "/count 3 0"] == await _questions(api, thread)
+
+
+async def test_a_message_whose_fate_is_not_known_keeps_its_id_over_a_reload(tab: Opener, thread: str) -> None:
+    page = await tab(thread)
+    composer = page.get_by_test_id("composer")
+    ids: list[str] = []
+    page.on("request", lambda request: ids.extend(_ids_in(request)))
+    async with Post(page, _keep_back) as post:
+        await _send(page, "/count 2 0")
+        await asyncio.wait_for(post.has_come.wait(), SOON_MS / 1000)
+        await page.reload()
+        await expect(page.get_by_test_id("notice")).to_contain_text("has not arrived", timeout=SOON_MS)
+    async with Post(page, _refuse):
+        await composer.press("Enter")
+        await expect(page.get_by_test_id("notice")).to_contain_text("Too many messages", timeout=SOON_MS)
+    await page.reload()
+    await expect(composer).to_have_value("/count 2 0", timeout=SOON_MS)
+    await expect(page.get_by_test_id("send")).to_be_enabled(timeout=SOON_MS)
+    await composer.press("Enter")
+    await expect(_answer(page)).to_contain_text("1 2", timeout=SOON_MS)
+    assert (3, 1) == (len(ids), len(set(ids)))
+
+
+def _ids_in(request: Request) -> list[str]:
+    is_post = request.method == "POST" and POSTS.search(request.url) is not None
+    return [message["id"] for message in request.post_data_json["messages"]] if is_post else []
+
+
+async def test_what_was_lost_on_its_way_leaves_the_box_when_it_arrives(tab: Opener, api: Api, thread: str) -> None:
+    page = await tab(thread)
+    posted: list[Route] = []
+
+    async def delay(route: Route) -> None:
+        posted.append(route)
+
+    async with Post(page, delay) as post:
+        await _send(page, "/count 2 0")
+        await asyncio.wait_for(post.has_come.wait(), SOON_MS / 1000)
+        await page.reload()
+        await expect(page.get_by_test_id("composer")).to_have_value("/count 2 0", timeout=SOON_MS)
+    body = posted[0].request.post_data_json
+    status, _ = await api.call("POST", api.path(f"decopilot/threads/{thread}/messages"), body=body)
+    assert 202 == status
+    await expect(_answer(page)).to_contain_text("1 2", timeout=SOON_MS)
+    await expect(page.get_by_test_id("composer")).to_have_value("")
+    await expect(page.get_by_test_id("notice")).to_be_hidden()
+
+
+async def test_what_was_to_be_private_is_so_behind_a_refusal_and_a_reload(tab: Opener, api: Api) -> None:
+    page = await tab()
+    await page.get_by_test_id("privacy").click()
+    async with Post(page, _keep_back) as post:
+        await _send(page, "/count 2 0")
+        await asyncio.wait_for(post.has_come.wait(), SOON_MS / 1000)
+        await page.reload()
+        await expect(page.get_by_test_id("composer")).to_have_value("/count 2 0", timeout=SOON_MS)
+    await page.get_by_test_id("composer").press("Enter")
+    await expect(_answer(page)).to_contain_text("1 2", timeout=SOON_MS)
+    _, told = await api.call("GET", api.path(f"decopilot/threads/{page.url.partition('#')[2]}"))
+    assert "private" == told["visibility"]
+
+
+async def test_what_is_refused_while_its_thread_is_left_and_opened_again_is_given_back_in_order(
+    tab: Opener, thread: str
+) -> None:
+    page = await tab(thread)
+    composer, connection = page.get_by_test_id("composer"), page.get_by_test_id("connection")
+    may_refuse = asyncio.Event()
+
+    async def refuse(route: Route) -> None:
+        await may_refuse.wait()
+        await _refuse(route)
+
+    async with Post(page, refuse):
+        for text in ("one", "two"):
+            await _send(page, text)
+        for other in ("elsewhere", thread):
+            await page.evaluate("(thread) => (location.hash = thread)", other)
+            await expect(connection).to_have_text("Live", timeout=SOON_MS)
+        may_refuse.set()
+        await expect(composer).to_have_value("one\ntwo", timeout=SOON_MS)
+        await page.reload()
+        await expect(connection).to_have_text("Live", timeout=SOON_MS)
+        await expect(composer).to_have_value("one\ntwo")
 
 
 async def test_that_the_server_could_not_be_reached_is_told_until_it_is(tab: Opener) -> None:

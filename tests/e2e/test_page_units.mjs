@@ -137,21 +137,31 @@ function keepForTab() {
   return kept;
 }
 
-test("what is sent is kept in its order until it is answered, for who sent it, and what is broken is nothing", () => {
+test("what is sent is kept in its order until it is settled, for who sent it, and what is broken is nothing", () => {
   const kept = keepForTab();
   const outbox = new Outbox("local me");
-  const message = (thread, id) => ({ thread, id, text: id, files: [], interrupts: false, run: {} });
-  for (const [thread, id] of ["a1", "b1", "a2", "a1"]) outbox.put(message(thread, thread + id));
-  const of = (thread, owner = "local me") => new Outbox(owner).of(thread).map(({ id }) => id);
-  assert.deepEqual([of("a"), of("b"), of("c"), of("a", "local you")], [["a1", "a2"], ["b1"], [], []]);
-  assert.deepEqual([outbox.settle("a1"), outbox.settle("a1")], [true, false]);
-  assert.deepEqual(of("a"), ["a2"]);
-  outbox.settle("a2");
-  outbox.settle("b1");
+  for (const id of ["a1", "b1", "a2"]) outbox.put({ thread: id[0], id, text: `text ${id}`, files: [], isPrivate: id === "b1" });
+  const idsOf = (sent) => sent.map(({ id }) => id);
+  const lost = (thread, owner = "local me") => idsOf(new Outbox(owner).lost(thread));
+  assert.deepEqual([lost("a"), lost("b"), lost("c"), lost("a", "local you")], [["a1", "a2"], ["b1"], [], []]);
+  assert.deepEqual([outbox.lost("a"), outbox.back("a")], [[], []]);
+  assert.deepEqual([outbox.isPrivate("a"), outbox.isPrivate("b")], [false, true]);
+  outbox.giveBack("a1");
+  assert.deepEqual([idsOf(outbox.back("a")), outbox.idOf("a", "text a1"), outbox.idOf("a", "text a2")], [["a1"], "a1", undefined]);
+  const next = new Outbox("local me");
+  assert.deepEqual([idsOf(next.lost("a")), idsOf(next.back("a"))], [["a1", "a2"], []]);
+  for (const id of ["a1", "a2"]) next.giveBack(id);
+  assert.deepEqual([next.lost("a"), idsOf(next.back("a"))], [[], ["a1", "a2"]]);
+  next.settle("a2");
+  assert.deepEqual(idsOf(next.back("a")), ["a1"]);
+  next.empty("a");
+  next.empty("b");
+  assert.deepEqual([lost("a"), lost("b")], [[], ["b1"]]);
+  next.settle("b1");
   assert.equal(kept.size, 0);
   for (const broken of ["{", "{}", "null", '[{"thread": "a"}, 7]']) {
     kept.set("decopilot-outbox local me", broken);
-    assert.deepEqual(of("a"), []);
+    assert.deepEqual(lost("a"), []);
   }
   delete globalThis.sessionStorage;
 });

@@ -2,7 +2,7 @@
 
 import { Beacon, canPaint } from "./beacon.js";
 import { Conversation } from "./conversation.js";
-import { report } from "./errors.js";
+import { ApiError, report } from "./errors.js";
 import { Hearers } from "./hearers.js";
 import { newId } from "./ids.js";
 import { watchPresence } from "./presence.js";
@@ -13,7 +13,6 @@ import { snapshotOf } from "./snapshot.js";
 /** @typedef {import("./types.js").RunOptions} RunOptions */
 /** @typedef {import("./types.js").Resolution} Resolution */
 /** @typedef {import("./types.js").Snapshot} Snapshot */
-/** @typedef {import("./errors.js").ApiError} ApiError */
 /** @typedef {string | UIMessage | {text?: string, files?: import("./types.js").FilePart[], id?: string, metadata?: any}} NewMessage */
 /**
  * @typedef {object} Options
@@ -52,7 +51,7 @@ export class ThreadChat {
   #error;
   /** @type {string | undefined} The answer whose failure was cleared. */
   #forgiven;
-  /** @type {Promise<unknown>} */
+  /** @type {Promise<void>} */
   #sending = Promise.resolve();
   /** @type {Promise<void> | undefined} */
   #lining;
@@ -153,44 +152,26 @@ export class ThreadChat {
   wake = () => this.#reader.wake();
 
   /**
-   * Send a message, shown at once; what was sent before is accepted before it. Resolves when it is accepted; throws the
-   * refusal, with the `messageId`, after taking the message back. That id given as `id` repeats an attempt whose fate is
-   * not known: the same id is the same run.
+   * Send a message, shown at once; what was sent before is accepted before it, or certainly not at all. Resolves when it is
+   * accepted; throws the refusal, with the `messageId`, after taking the message back. That id given as `id` repeats an
+   * attempt whose fate is not known: the same id is the same run.
    *
    * `message`: a text, or `{text, files, id}`, `files` being parts of type `file`; or a whole UIMessage.
-   * `interrupts`: the run that goes on is to end for it, instead of being waited for. `anew`: where an earlier attempt under
-   * its id was accepted and taken back, it is sent under a new one. `run`: as in the constructor.
+   * `interrupts`: the run that goes on is to end for it, instead of being waited for. `run`: as in the constructor.
    * @param {NewMessage} message
-   * @param {RunOptions & {interrupts?: boolean, anew?: boolean}} options
+   * @param {RunOptions & {interrupts?: boolean}} options
    * @returns {Promise<void>}
    */
-  async sendMessage(message, { interrupts = false, anew = true, ...run } = {}) {
-    const made = messageOf(message);
+  sendMessage(message, { interrupts = false, ...run } = {}) {
     this.#error = undefined;
-    this.#conversation.offer(made, { interrupts });
-    this.#changed();
-    const before = this.#sending;
     const how = { onConflict: interrupts ? "interrupt" : "queue", ...this.#run, ...run };
-    const accepted = before.then(() => this.#client.postMessage(this.thread, made, how));
-    this.#sending = accepted.catch(() => {});
-    try {
-      const receipt = await accepted;
-      this.#conversation.confirm(made, receipt, { interrupts });
-      if (receipt.status === "queued") this.refreshQueue();
-      // An attempt that had failed in appearance only was taken back in the meantime: said again, it is a new message.
-      const isTakenBack = receipt.status === "withdrawn";
-      if (isTakenBack && anew) await this.sendMessage({ ...made, id: newId("msg") }, { interrupts, ...run });
-    } catch (caught) {
-      const error = /** @type {ApiError} */ (caught);
-      if (this.#conversation.withdraw(made)) {
-        this.#error = error;
-        throw Object.assign(error, { messageId: made.id });
-      }
-      // A message that was sent in its place and refused has been taken back already.
-      if (error.messageId) throw error;
-    } finally {
-      this.#changed();
-    }
+    const sent = this.#send(messageOf(message), how, interrupts, this.#sending);
+    this.#sending = sent;
+    sent.catch(() => {
+      // Whoever comes from now on was not said behind it.
+      if (this.#sending === sent) this.#sending = Promise.resolve();
+    });
+    return sent;
   }
 
   /**
@@ -222,7 +203,7 @@ export class ThreadChat {
    * it (docs/protocol.md 16), if anything was asked.
    */
   async stop() {
-    if (this.#conversation.runId === undefined) await this.#sending;
+    if (this.#conversation.runId === undefined) await this.#sending.catch(() => {});
     const { runId, stopping } = this.#conversation;
     if (runId === undefined || stopping) return undefined;
     this.#conversation.stop(runId);
@@ -319,6 +300,35 @@ export class ThreadChat {
     if (isMissed || isOfLine) this.refreshQueue();
     const isAnswered = type === "decopilot.thread.status" || type === "decopilot.thread.interactions";
     if ((isMissed || isAnswered) && this.#conversation.asks) this.catchUp();
+  }
+
+  /**
+   * @param {UIMessage} made
+   * @param {RunOptions} how
+   * @param {boolean} interrupts
+   * @param {Promise<void>} before
+   */
+  async #send(made, how, interrupts, before) {
+    this.#conversation.offer(made, { interrupts });
+    this.#changed();
+    try {
+      await before.catch(isNotSent);
+      const receipt = await this.#client.postMessage(this.thread, made, how);
+      this.#conversation.confirm(made, receipt, { interrupts });
+      if (receipt.status === "queued") this.refreshQueue();
+      // An attempt that had failed in appearance only was taken back in the meantime: said again, it is a new message.
+      if (receipt.status === "withdrawn") await this.#send({ ...made, id: newId("msg") }, how, interrupts, Promise.resolve());
+    } catch (caught) {
+      const error = /** @type {ApiError} */ (caught);
+      if (this.#conversation.withdraw(made)) {
+        this.#error = error;
+        throw Object.assign(error, { messageId: made.id });
+      }
+      // A message that was sent in its place and refused has been taken back already.
+      if (error.messageId) throw error;
+    } finally {
+      this.#changed();
+    }
   }
 
   #open() {
@@ -468,6 +478,16 @@ async function patiently(code, ask) {
       await new Promise((resolve) => setTimeout(resolve, wait_ms));
     }
   }
+}
+
+/**
+ * What was said behind a message that may come yet would overtake it: it fails as that one did.
+ * @param {ApiError} error
+ */
+function isNotSent(error) {
+  const { status, code, message, retryAfter_ms } = error;
+  if (status >= 400 && status < 500) return;
+  throw new ApiError(status, { code, detail: message }, retryAfter_ms, { cause: error });
 }
 
 /**

@@ -23,6 +23,7 @@ import { usageText } from "./thread/values.js";
 import { ConversationView } from "./thread/view.js";
 
 const DELETED = "This thread was deleted.";
+const NOT_SENT = "What you sent last has not arrived. It is back in the box.";
 const MOVED = "That thread was deleted. This is a new one, with your message still to be sent.";
 const ENDED = "The answer had already ended.";
 /** Events after which the open thread is called, used or kept otherwise. */
@@ -119,11 +120,7 @@ const filters = new Filters(
   { search: $("search"), chips: $("filters") },
   { show: (asked) => threads.show(asked), enter: () => threads.focusFirst() },
 );
-/** The last message that was refused: said again, it keeps its id, so that it can't become two runs. */
-let unsent;
 let chat;
-/** What was sent to the open thread before it was opened, and not answered: sent again once the thread is read. */
-let unanswered = [];
 let leave = () => {};
 let scheduled = false;
 /** How many messages were queued when it was drawn last. */
@@ -151,9 +148,9 @@ function open(named) {
   silence.watch(undefined);
   lined = 0;
   isArchived = false;
-  isPrivate = false;
   unknown = undefined;
   const thread = named ?? newId("thrd");
+  isPrivate = outbox.isPrivate(thread);
   const opened = new ThreadChat({
     client,
     thread,
@@ -164,7 +161,6 @@ function open(named) {
     onFinish: (end) => opened === chat && ended(end),
   });
   chat = opened;
-  unanswered = outbox.of(thread);
   leave = opened.subscribe(schedule);
   composer.select(thread, { isNamed: named !== undefined });
   threads.select(thread);
@@ -185,7 +181,6 @@ function draw() {
   scheduled = false;
   const shown = chat.getSnapshot();
   const { thread, messages, queue } = shown;
-  if (shown.loaded || shown.deleted) for (const message of unanswered.splice(0)) deliver(message, { anew: false });
   const [first] = messages;
   if (first && !shown.sending.has(first.id)) threads.remember(thread, textOf(first));
   const title = threads.titleOf(thread);
@@ -197,12 +192,8 @@ function draw() {
   $("archived").hidden = !isArchived || shown.deleted;
   privacy.draw(isPrivate, shown.deleted);
   const isShown = (id) => messages.some((one) => one.id === id) || queue.some(({ messageId }) => messageId === id);
-  if (unsent && isShown(unsent.id)) {
-    // It was refused in appearance only: the stream shows it.
-    if (composer.text === unsent.text) composer.write("");
-    unsent = undefined;
-    notices.clear();
-  }
+  if (shown.loaded || shown.deleted) recover(thread, isShown);
+  for (const sent of outbox.back(thread)) if (isShown(sent.id)) arrived(sent);
   if (queue.length < lined) notices.happened(MOVED_ON);
   lined = queue.length;
   // Without a connection nobody here can tell whether work goes on.
@@ -216,38 +207,54 @@ function draw() {
   if (later) schedule();
 }
 
+/** Give back what was being sent when the page was left, unless it has arrived. */
+function recover(thread, isShown) {
+  for (const sent of outbox.lost(thread)) {
+    if (isShown(sent.id)) {
+      arrived(sent);
+      continue;
+    }
+    // Drafts outlive the page by themselves, what was attached to them does not.
+    giveBack(sent.isBack ? { ...sent, text: "" } : sent);
+    notices.tell(NOT_SENT, { code: "not_sent" });
+  }
+}
+
+function giveBack({ thread, id, text, files }) {
+  const behind = outbox.back(thread).map((sent) => sent.text);
+  composer.giveBack(thread, text, files, { behind: behind.join("\n") });
+  outbox.giveBack(id);
+}
+
+/** It was refused, or lost, in appearance only: the stream shows it. */
+function arrived({ thread, id, text, isBack }) {
+  outbox.settle(id);
+  if (isBack) composer.takeOut(text);
+  if (outbox.back(thread).length === 0) notices.clear();
+}
+
 /** Send a text; behind a run that goes on it is queued, or `interrupts` it. */
 async function send({ text, interrupts = false, files = [] }) {
   const { thread } = chat;
   unknown = undefined;
-  const id = unsent?.thread === thread && unsent.text === text ? unsent.id : newId("msg");
-  const visibility = isPrivate ? "private" : undefined;
-  unsent = undefined;
+  const id = outbox.idOf(thread, text) ?? newId("msg");
+  outbox.empty(thread);
+  outbox.put({ thread, id, text, files, isPrivate });
   notices.clear();
   history.replaceState(null, "", `#${thread}`);
   composer.name();
   view.scrollToEnd();
-  await deliver({ thread, id, text, files, interrupts, run: { visibility, ...choices.run } });
-}
-
-/** Until it is answered, a reload sends it again: under one id it is one message. */
-async function deliver(message, { anew } = {}) {
-  const { thread, id, text, files, interrupts, run } = message;
-  outbox.put(message);
   try {
-    await chat.sendMessage({ id, text, files }, { interrupts, anew, ...run });
+    const visibility = isPrivate ? "private" : undefined;
+    await chat.sendMessage({ id, text, files }, { interrupts, visibility, ...choices.run });
     outbox.settle(id);
     notices.happened(SUCCEEDED);
     threads.refresh();
   } catch (error) {
-    // Requests of a page that is being left fail, too: it ends here, and the next one sends again.
-    if (error.status === 0) await new Promise((resolve) => setTimeout(resolve));
-    // The thread was left and opened again meanwhile, and it was said there.
-    if (!outbox.settle(id)) return;
-    // Another message under this id is stored: said again, this one needs an id of its own.
-    if (error.code !== "message_conflict") unsent = { thread, text, id: error.messageId };
-    composer.giveBack(thread, text, files);
     const isGone = error.code === "thread_not_found";
+    giveBack({ thread, id, text, files });
+    // Another message under this id is stored, or none ever will be: said again, this one needs an id of its own.
+    if (isGone || error.code === "message_conflict") outbox.settle(id);
     if (isGone && thread === chat.thread) moveOn();
     if (isGone && composer.hasSuccessor(thread)) return;
     draw(); // the message leaves the chat at once, not a frame after the notice
@@ -271,10 +278,12 @@ async function wish(act) {
 function moveOn() {
   const { thread } = chat;
   const draft = composer.text;
+  const wasPrivate = isPrivate;
   composer.write("");
-  unsent = undefined;
+  outbox.empty(thread);
   history.replaceState(null, "", location.pathname);
   open();
+  isPrivate = wasPrivate;
   composer.succeed(thread);
   composer.write(draft);
   notices.tell(MOVED, { code: "moved" });

@@ -113,14 +113,22 @@ export class Composer {
 
   hasSuccessor = (thread) => this.#successors.has(thread);
 
-  /** Give back what a refused message had, ahead of what has been written since. */
-  giveBack(addressed, text, files = []) {
+  /** Give back what a refused message had, `behind` what was given back before and ahead of what was written since. */
+  giveBack(addressed, text, files = [], { behind = "" } = {}) {
     const thread = this.#successors.get(addressed) ?? addressed;
     const isShown = thread === this.#thread;
-    const both = [text, isShown ? this.text : this.#drafts.get(thread)].filter(Boolean).join("\n");
+    const written = isShown ? this.text : this.#drafts.get(thread);
+    const rest = without(written, behind);
+    const both = [rest === undefined ? "" : behind, text, rest ?? written].filter(Boolean).join("\n");
     if (isShown) this.write(both);
     else this.#drafts.set(thread, both);
     this.#attachments.giveBack(thread, files);
+  }
+
+  /** What was given back is not needed here, unless somebody has changed it. */
+  takeOut(text) {
+    const rest = without(this.text, text);
+    if (rest !== undefined) this.write(rest);
   }
 
   /** Draw what a ThreadChat's snapshot allows. */
@@ -185,4 +193,10 @@ export class Composer {
       this.focus();
     });
   }
+}
+
+/** What follows on a beginning; undefined where that is not how it begins. */
+function without(text, beginning) {
+  if (text === beginning) return "";
+  return text.startsWith(`${beginning}\n`) ? text.slice(beginning.length + 1) : undefined;
 }
