@@ -111,12 +111,15 @@ async def test_all_that_was_on_its_way_to_a_deleted_thread_is_kept(tab: Opener, 
     for text in ("one", "two"):
         await _send(page, text)
     is_said.set()
-    for text in ("one", "two"):
-        await expect(page.get_by_test_id("composer")).to_have_value(re.compile(text), timeout=SOON_MS)
+    await expect(page.get_by_test_id("composer")).to_have_value("one\ntwo", timeout=SOON_MS)
     await expect(page.get_by_test_id("notice")).to_contain_text("That thread was deleted")
 
 
 POSTS = re.compile("/messages$")
+OPEN = """async (thread) => {
+  const { getSnapshot } = await import(document.querySelector('script[src$="/app.js"]').src);
+  return getSnapshot().thread === thread;
+}"""
 
 
 class Post:
@@ -161,10 +164,10 @@ async def _questions(api: Api, thread: str) -> list[str]:
 
 async def test_what_was_being_sent_outlives_a_reload_and_is_there_once(tab: Opener, api: Api, thread: str) -> None:
     page = await tab(thread)
-    composer = page.get_by_test_id("composer")
+    composer, texts = page.get_by_test_id("composer"), ["/count 2 0", "/count 3 0", "/count 4 0"]
     async with Post(page, _keep_answer) as post:
         # The second one waits for the first one's answer.
-        for text in ("/count 2 0", "/count 3 0", "/count 4 0"):
+        for text in texts:
             await _send(page, text)
         await composer.fill("and then")
         await asyncio.wait_for(post.has_come.wait(), SOON_MS / 1000)
@@ -173,13 +176,17 @@ async def test_what_was_being_sent_outlives_a_reload_and_is_there_once(tab: Open
             await expect(composer).to_have_value("/count 3 0\n/count 4 0\nand then", timeout=SOON_MS)
             await expect(_answer(page)).to_contain_text("1 2", timeout=SOON_MS)
             assert ["/count 2 0"] == await _questions(api, thread)
-    await _send(page, "/count 3 0")
-    await expect(_answer(page)).to_contain_text("1 2 3", timeout=SOON_MS)
-    await page.reload()
-    await expect(_answer(page)).to_contain_text("1 2 3", timeout=SOON_MS)
-    await expect(composer).to_have_value("")
-    await expect(page.get_by_test_id("notice")).to_be_hidden()
-    assert ["/count 2 0", "/count 3 0"] == await _questions(api, thread)
+    await composer.press("Enter")
+    for is_old in (False, True):
+        await expect(page.locator('[data-testid="message"][data-role="user"]')).to_contain_text(
+            [*texts, "and then"], timeout=SOON_MS
+        )
+        await expect(composer).to_have_value("")
+        await expect(page.get_by_test_id("notice")).to_be_hidden()
+        if not is_old:
+            await expect(page.get_by_test_id("stop")).to_be_hidden(timeout=SOON_MS)
+            await page.reload()
+    assert [*texts, "and then"] == await _questions(api, thread)
 
 
 async def test_a_message_whose_fate_is_not_known_keeps_its_id_over_a_reload(tab: Opener, thread: str) -> None:
@@ -228,6 +235,30 @@ async def test_what_was_lost_on_its_way_leaves_the_box_when_it_arrives(tab: Open
     await expect(page.get_by_test_id("notice")).to_be_hidden()
 
 
+async def test_files_are_given_back_with_their_message_and_go_when_it_has_arrived(
+    tab: Opener, api: Api, thread: str
+) -> None:
+    page = await tab(thread)
+    attached = page.locator("#attached li:not(.uploading)")
+    await page.locator("#files").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"one"})
+    await expect(attached).to_contain_text(["a.txt"], timeout=SOON_MS)
+    for deal in (_keep_back, _keep_answer):
+        async with Post(page, deal) as post:
+            await _send(page, "/count 2 0")
+            await asyncio.wait_for(post.has_come.wait(), SOON_MS / 1000)
+            await page.reload()
+            if deal is _keep_back:
+                await expect(attached).to_contain_text(["a.txt"], timeout=SOON_MS)
+    await expect(_answer(page)).to_contain_text("1 2", timeout=SOON_MS)
+    await expect(page.get_by_test_id("composer")).to_have_value("")
+    await expect(attached).to_have_count(0)
+    _, history = await api.call("GET", api.path(f"decopilot/threads/{thread}/messages"))
+    kinds = [
+        [part["type"] for part in message["parts"]] for message in history["messages"] if message["role"] == "user"
+    ]
+    assert [["text", "file"]] == kinds
+
+
 async def test_what_was_to_be_private_is_so_behind_a_refusal_and_a_reload(tab: Opener, api: Api) -> None:
     page = await tab()
     await page.get_by_test_id("privacy").click()
@@ -242,11 +273,12 @@ async def test_what_was_to_be_private_is_so_behind_a_refusal_and_a_reload(tab: O
     assert "private" == told["visibility"]
 
 
-async def test_what_is_refused_while_its_thread_is_left_and_opened_again_is_given_back_in_order(
-    tab: Opener, thread: str
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_what_is_refused_when_its_thread_was_left_is_given_back_in_order(
+    tab: Opener, thread: str, *, is_away: bool
 ) -> None:
     page = await tab(thread)
-    composer, connection = page.get_by_test_id("composer"), page.get_by_test_id("connection")
+    composer = page.get_by_test_id("composer")
     may_refuse = asyncio.Event()
 
     async def refuse(route: Route) -> None:
@@ -256,14 +288,53 @@ async def test_what_is_refused_while_its_thread_is_left_and_opened_again_is_give
     async with Post(page, refuse):
         for text in ("one", "two"):
             await _send(page, text)
-        for other in ("elsewhere", thread):
-            await page.evaluate("(thread) => (location.hash = thread)", other)
-            await expect(connection).to_have_text("Live", timeout=SOON_MS)
-        may_refuse.set()
-        await expect(composer).to_have_value("one\ntwo", timeout=SOON_MS)
+        await _open(page, "elsewhere")
+        if is_away:
+            may_refuse.set()
+            await expect(page.get_by_test_id("notice")).to_contain_text("Too many messages", timeout=SOON_MS)
+        await _open(page, thread)
+        if not is_away:
+            await expect(page.get_by_test_id("message")).to_contain_text("one")
+            may_refuse.set()
+        for _ in range(2):
+            await expect(composer).to_have_value("one\ntwo", timeout=SOON_MS)
+            await expect(page.get_by_test_id("message")).to_have_count(0)
+            await page.reload()
+
+
+async def _open(page: Page, thread: str) -> None:
+    """Go to another thread within the page."""
+    await page.evaluate("(thread) => (location.hash = thread)", thread)
+    await page.wait_for_function(OPEN, arg=thread, timeout=SOON_MS)
+
+
+async def test_what_is_sent_again_before_its_thread_is_read_waits_for_that_and_keeps_its_id(
+    tab: Opener, thread: str
+) -> None:
+    page = await tab(thread)
+    composer = page.get_by_test_id("composer")
+    ids: list[str] = []
+    page.on("request", lambda request: ids.extend(_ids_in(request)))
+    async with Post(page, _keep_back) as post:
+        await _send(page, "/count 2 0")
+        await asyncio.wait_for(post.has_come.wait(), SOON_MS / 1000)
         await page.reload()
-        await expect(connection).to_have_text("Live", timeout=SOON_MS)
-        await expect(composer).to_have_value("one\ntwo")
+        await expect(composer).to_have_value("/count 2 0", timeout=SOON_MS)
+    is_read = asyncio.Event()
+
+    async def read(route: Route) -> None:
+        if route.request.method == "GET":
+            await is_read.wait()
+        await route.continue_()
+
+    await page.route(POSTS, read)
+    await page.reload()
+    await expect(composer).to_have_value("/count 2 0", timeout=SOON_MS)
+    await composer.press("Enter")
+    is_read.set()
+    await expect(_answer(page)).to_contain_text("1 2", timeout=SOON_MS)
+    await expect(composer).to_have_value("")
+    assert (2, 1) == (len(ids), len(set(ids)))
 
 
 async def test_that_the_server_could_not_be_reached_is_told_until_it_is(tab: Opener) -> None:

@@ -137,50 +137,72 @@ function keepForTab() {
   return kept;
 }
 
+const sent = (id, more) => ({ thread: id[0], id, text: `text ${id}`, files: [], isPrivate: false, ...more });
+const idsOf = (list) => list.map(({ id }) => id);
+
 test("what is sent is kept in its order until it is settled, for who sent it, and what is broken is nothing", () => {
   const kept = keepForTab();
   const outbox = new Outbox("local me");
-  for (const id of ["a1", "b1", "a2"]) outbox.put({ thread: id[0], id, text: `text ${id}`, files: [], isPrivate: id === "b1" });
-  const idsOf = (sent) => sent.map(({ id }) => id);
-  const lost = (thread, owner = "local me") => idsOf(new Outbox(owner).lost(thread));
-  assert.deepEqual([lost("a"), lost("b"), lost("c"), lost("a", "local you")], [["a1", "a2"], ["b1"], [], []]);
-  assert.deepEqual([outbox.lost("a"), outbox.back("a")], [[], []]);
-  assert.deepEqual([outbox.isPrivate("a"), outbox.isPrivate("b")], [false, true]);
-  outbox.giveBack("a1");
-  assert.deepEqual([idsOf(outbox.back("a")), outbox.idOf("a", "text a1"), outbox.idOf("a", "text a2")], [["a1"], "a1", undefined]);
-  const next = new Outbox("local me");
-  assert.deepEqual([idsOf(next.lost("a")), idsOf(next.back("a"))], [["a1", "a2"], []]);
-  for (const id of ["a1", "a2"]) next.giveBack(id);
-  assert.deepEqual([next.lost("a"), idsOf(next.back("a"))], [[], ["a1", "a2"]]);
-  next.settle("a2");
-  assert.deepEqual(idsOf(next.back("a")), ["a1"]);
-  next.empty("a");
-  next.empty("b");
-  assert.deepEqual([lost("a"), lost("b")], [[], ["b1"]]);
-  next.settle("b1");
+  for (const id of ["a1", "b1", "a2"]) outbox.put(sent(id, { isPrivate: id === "b1" }));
+  assert.deepEqual([new Outbox("local me"), new Outbox("local you")].map(({ all }) => idsOf(all)), [["a1", "b1", "a2"], []]);
+  assert.deepEqual([outbox.isPrivate("a"), outbox.isPrivate("b"), outbox.isSending("b"), outbox.isSending("c")], [false, true, true, false]);
+  // As they stand in the box: the last one that is given back is the last one there.
+  outbox.giveBack("a2");
+  outbox.giveBack("a1", "a3");
+  assert.deepEqual([idsOf(new Outbox("local me").back("a")), outbox.isSending("a")], [["a2", "a3"], false]);
+  outbox.empty("a");
+  outbox.empty("b");
+  assert.deepEqual(idsOf(outbox.all), ["b1"]);
+  outbox.settle("b1");
   assert.equal(kept.size, 0);
   for (const broken of ["{", "{}", "null", '[{"thread": "a"}, 7]']) {
     kept.set("decopilot-outbox local me", broken);
-    assert.deepEqual(lost("a"), []);
+    assert.deepEqual(new Outbox("local me").all, []);
   }
   delete globalThis.sessionStorage;
 });
 
+test("what was given back is sent as the messages that it was, and what was changed as a new one", () => {
+  const [f, g, h] = ["f", "g", "h"].map((url) => ({ type: "file", url }));
+  const taken = (text, files = []) => {
+    const outbox = new Outbox("local me");
+    for (const one of [sent("a1"), sent("a2", { files: [f, g] }), sent("b1")]) {
+      outbox.put(one);
+      outbox.giveBack(one.id);
+    }
+    const messages = outbox.take("a", { text, files });
+    assert.deepEqual(idsOf(outbox.all), ["b1"]);
+    return messages.map(({ id, text: said, files: with_ }) => [id, said, with_.map(({ url }) => url).join("")]);
+  };
+  const first = ["a1", "text a1", ""];
+  assert.deepEqual(taken("text a1\ntext a2", [f, g]), [first, ["a2", "text a2", "fg"]]);
+  assert.deepEqual(taken("text a1\ntext a2\nand then\nmore", [h, f, g]), [
+    first,
+    ["a2", "text a2", "fg"],
+    [undefined, "and then\nmore", "h"],
+  ]);
+  // Other files make another message.
+  assert.deepEqual(taken("text a1\ntext a2", [f]), [first, [undefined, "text a2", "f"]]);
+  assert.deepEqual(taken("text a1\ntext a2", [f, g, h]), [first, [undefined, "text a2", "fgh"]]);
+  assert.deepEqual(taken("text a1 \ntext a2", [f, g]), [[undefined, "text a1 \ntext a2", "fg"]]);
+  assert.deepEqual(taken("text a2", [f, g]), [[undefined, "text a2", "fg"]]);
+});
+
 test("drafts are kept by thread, and broken ones are none", () => {
   const kept = keepForTab();
-  const drafts = new Drafts();
+  const drafts = new Drafts("local me");
   drafts.set("a", "half a thought");
   drafts.set("", "a new one");
   drafts.set("b", "");
   assert.deepEqual(
-    ["a", "", "b", "__proto__"].map((thread) => new Drafts().get(thread)),
+    ["a", "", "b", "__proto__"].map((thread) => new Drafts("local me").get(thread)),
     ["half a thought", "a new one", "", ""],
   );
   drafts.set("a", "");
   drafts.set("", "");
   assert.equal(kept.size, 0);
-  kept.set("decopilot-drafts", "{");
-  assert.equal(new Drafts().get("a"), "");
+  kept.set("decopilot-drafts local me", "{");
+  assert.equal(new Drafts("local me").get("a"), "");
   delete globalThis.sessionStorage;
 });
 

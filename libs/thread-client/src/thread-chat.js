@@ -162,16 +162,18 @@ export class ThreadChat {
    * @param {RunOptions & {interrupts?: boolean}} options
    * @returns {Promise<void>}
    */
-  sendMessage(message, { interrupts = false, ...run } = {}) {
+  async sendMessage(message, { interrupts = false, ...run } = {}) {
+    const made = messageOf(message);
     this.#error = undefined;
     const how = { onConflict: interrupts ? "interrupt" : "queue", ...this.#run, ...run };
-    const sent = this.#send(messageOf(message), how, interrupts, this.#sending);
+    const sent = this.#send(made, how, interrupts, this.#sending);
     this.#sending = sent;
-    sent.catch(() => {
+    try {
+      await sent;
+    } finally {
       // Whoever comes from now on was not said behind it.
       if (this.#sending === sent) this.#sending = Promise.resolve();
-    });
-    return sent;
+    }
   }
 
   /**

@@ -3,7 +3,7 @@
 import { DecopilotClient, newId, ThreadChat, WatchClient } from "./client/index.js";
 import { Choices } from "./compose/choices.js";
 import { Composer } from "./compose/composer.js";
-import { Outbox } from "./compose/outbox.js";
+import { joined, Outbox } from "./compose/outbox.js";
 import { QueueView } from "./compose/queue.js";
 import { ConnectionView } from "./connection.js";
 import { confirmed, isDialogOpen } from "./dialogs.js";
@@ -57,7 +57,7 @@ const notices = new Notices(({ text, code, action }) => {
   $("notice").hidden = !text;
 });
 const view = new ConversationView($("messages"), $("scroller"), {
-  goOn: () => send({ text: "Please continue." }),
+  goOn: () => say("Please continue."),
   regenerate,
   fork,
   inspect: (messageId) => inspect({ messageId }),
@@ -78,6 +78,7 @@ const choices = new Choices({
 });
 const composer = new Composer(
   client,
+  `${org} ${user}`,
   {
     form: $("form"),
     text: $("composer"),
@@ -89,7 +90,7 @@ const composer = new Composer(
     drop: $("drop"),
     hints: { idle: $("hint-idle"), busy: $("hint-busy") },
   },
-  { onSubmit: send, onStop: stop, onError: (error) => notices.refused(error) },
+  { onSubmit: submit, onStop: stop, onError: (error) => notices.refused(error) },
 );
 const decisions = new Decisions($("decisions"), {
   resolve,
@@ -121,6 +122,8 @@ const filters = new Filters(
   { show: (asked) => threads.show(asked), enter: () => threads.focusFirst() },
 );
 let chat;
+/** The chats of threads to which something is on its way: who comes back to one of these finds it there. */
+const sending = new Map();
 let leave = () => {};
 let scheduled = false;
 /** How many messages were queued when it was drawn last. */
@@ -129,6 +132,8 @@ let lined = 0;
 let isArchived = false;
 /** Others of the org do not read the open thread, or will not once it is begun. */
 let isPrivate = false;
+/** The open thread has not been read yet. */
+let isOpening = false;
 /** The thread that the address named, if there is none. */
 let unknown;
 /** What the connection was when it was drawn last; one that goes on as it is says nothing new. */
@@ -148,20 +153,12 @@ function open(named) {
   silence.watch(undefined);
   lined = 0;
   isArchived = false;
+  isOpening = true;
   unknown = undefined;
   const thread = named ?? newId("thrd");
   isPrivate = outbox.isPrivate(thread);
-  const opened = new ThreadChat({
-    client,
-    thread,
-    watch,
-    fresh: !named,
-    // A long text is drawn when there is time for it, in a later frame.
-    paint: { isDrawn: () => !scheduled },
-    onFinish: (end) => opened === chat && ended(end),
-  });
-  chat = opened;
-  leave = opened.subscribe(schedule);
+  chat = sending.get(thread) ?? chatOf(thread, { isNew: !named });
+  leave = chat.subscribe(schedule);
   composer.select(thread, { isNamed: named !== undefined });
   threads.select(thread);
   setText($("usage"), "");
@@ -169,6 +166,19 @@ function open(named) {
   openMenu(false);
   schedule();
   if (hasKeyboard()) composer.focus();
+}
+
+function chatOf(thread, { isNew }) {
+  const made = new ThreadChat({
+    client,
+    thread,
+    watch,
+    fresh: isNew,
+    // A long text is drawn when there is time for it, in a later frame.
+    paint: { isDrawn: () => !scheduled },
+    onFinish: (end) => made === chat && ended(end),
+  });
+  return made;
 }
 
 function schedule() {
@@ -192,8 +202,8 @@ function draw() {
   $("archived").hidden = !isArchived || shown.deleted;
   privacy.draw(isPrivate, shown.deleted);
   const isShown = (id) => messages.some((one) => one.id === id) || queue.some(({ messageId }) => messageId === id);
-  if (shown.loaded || shown.deleted) recover(thread, isShown);
   for (const sent of outbox.back(thread)) if (isShown(sent.id)) arrived(sent);
+  if (shown.loaded && isOpening) tellOfBack(thread);
   if (queue.length < lined) notices.happened(MOVED_ON);
   lined = queue.length;
   // Without a connection nobody here can tell whether work goes on.
@@ -207,38 +217,53 @@ function draw() {
   if (later) schedule();
 }
 
-/** Give back what was being sent when the page was left, unless it has arrived. */
-function recover(thread, isShown) {
-  for (const sent of outbox.lost(thread)) {
-    if (isShown(sent.id)) {
-      arrived(sent);
-      continue;
-    }
-    // Drafts outlive the page by themselves, what was attached to them does not.
-    giveBack(sent.isBack ? { ...sent, text: "" } : sent);
-    notices.tell(NOT_SENT, { code: "not_sent" });
-  }
+/** What the box holds of messages that were sent, up to one of them. */
+function textBack(thread, upTo) {
+  const back = outbox.back(thread);
+  const end = back.findIndex(({ id }) => id === upTo);
+  return joined(...(end < 0 ? back : back.slice(0, end)).map(({ text }) => text));
 }
 
-function giveBack({ thread, id, text, files }) {
-  const behind = outbox.back(thread).map((sent) => sent.text);
-  composer.giveBack(thread, text, files, { behind: behind.join("\n") });
-  outbox.giveBack(id);
+function giveBack({ thread, id, text, files }, as = id) {
+  composer.giveBack(thread, text, files, { behind: textBack(thread) });
+  outbox.giveBack(id, as);
+}
+
+function takeOut({ thread, id, text, files }) {
+  composer.takeOut(text, files, { behind: textBack(thread, id) });
+  outbox.settle(id);
 }
 
 /** It was refused, or lost, in appearance only: the stream shows it. */
-function arrived({ thread, id, text, isBack }) {
-  outbox.settle(id);
-  if (isBack) composer.takeOut(text);
-  if (outbox.back(thread).length === 0) notices.clear();
+function arrived(sent) {
+  takeOut(sent);
+  if (outbox.back(sent.thread).length === 0) notices.clear();
 }
 
-/** Send a text; behind a run that goes on it is queued, or `interrupts` it. */
-async function send({ text, interrupts = false, files = [] }) {
+function tellOfBack(thread) {
+  isOpening = false;
+  const text = textBack(thread);
+  if (text && composer.beginsWith(text)) notices.tell(NOT_SENT, { code: "not_sent" });
+}
+
+/** Send what is in the box: what was given back, each as the message that it was, and the rest. */
+function submit({ text, files, interrupts }) {
+  const messages = outbox.take(chat.thread, { text, files });
+  for (const [place, message] of messages.entries()) send({ ...message, interrupts: interrupts && place === 0 });
+}
+
+/** Send what a button says; if that is back in the box, it is what is meant. */
+function say(text) {
+  const known = outbox.back(chat.thread).find((sent) => sent.text === text && sent.files.length === 0);
+  if (known) takeOut(known);
+  return send({ id: known?.id, text });
+}
+
+/** Send a message; behind a run that goes on it is queued, or `interrupts` it. */
+async function send({ id = newId("msg"), text, interrupts = false, files = [] }) {
   const { thread } = chat;
   unknown = undefined;
-  const id = outbox.idOf(thread, text) ?? newId("msg");
-  outbox.empty(thread);
+  sending.set(thread, chat);
   outbox.put({ thread, id, text, files, isPrivate });
   notices.clear();
   history.replaceState(null, "", `#${thread}`);
@@ -251,14 +276,16 @@ async function send({ text, interrupts = false, files = [] }) {
     notices.happened(SUCCEEDED);
     threads.refresh();
   } catch (error) {
+    giveBack({ thread, id, text, files }, error.messageId);
+    // Another message under this id is stored: said again, this one needs an id of its own.
+    if (error.code === "message_conflict") outbox.settle(error.messageId);
     const isGone = error.code === "thread_not_found";
-    giveBack({ thread, id, text, files });
-    // Another message under this id is stored, or none ever will be: said again, this one needs an id of its own.
-    if (isGone || error.code === "message_conflict") outbox.settle(id);
     if (isGone && thread === chat.thread) moveOn();
     if (isGone && composer.hasSuccessor(thread)) return;
-    draw(); // the message leaves the chat at once, not a frame after the notice
+    draw(); // the message leaves the chat, and the line, before it is told why
     notices.refused(error);
+  } finally {
+    if (!outbox.isSending(thread)) sending.delete(thread);
   }
 }
 
@@ -280,7 +307,6 @@ function moveOn() {
   const draft = composer.text;
   const wasPrivate = isPrivate;
   composer.write("");
-  outbox.empty(thread);
   history.replaceState(null, "", location.pathname);
   open();
   isPrivate = wasPrivate;
@@ -325,7 +351,7 @@ async function fork(messageId) {
 async function takeBack({ messageId, text, files }) {
   const { thread } = chat;
   if (!(await wish(() => chat.takeBack(messageId)))) return;
-  composer.giveBack(thread, text, files);
+  composer.giveBack(thread, text, files, { behind: textBack(thread) });
   if (thread === chat.thread) composer.focus();
 }
 
@@ -372,6 +398,7 @@ async function remove(thread) {
   setText($("delete-name"), threads.titleOf(thread));
   if (!(await confirmed($("delete"))) || !(await wish(() => threads.delete(thread)))) return;
   composer.forget(thread);
+  outbox.empty(thread);
   if (thread === chat.thread) location.hash = "";
 }
 
@@ -459,9 +486,9 @@ $("theme").addEventListener("click", () => {
 $("welcome").addEventListener("click", ({ target }) => {
   const suggestion = target.closest("[data-say]");
   if (!suggestion) return;
-  const { say, askFirst, planFirst } = suggestion.dataset;
+  const { say: text, askFirst, planFirst } = suggestion.dataset;
   const how = { asksFirst: askFirst !== undefined, plans: planFirst !== undefined };
-  choices.with(how, () => send({ text: say }));
+  choices.with(how, () => say(text));
 });
 $("new-chat").addEventListener("click", () => {
   if (location.hash.length > 1) location.hash = "";
@@ -501,6 +528,11 @@ addEventListener("keydown", (event) => {
 addEventListener("hashchange", route);
 addEventListener("focus", () => chat.getSnapshot().connection.state === "expired" && chat.wake());
 
+// What was on its way when the page was left is given back. Drafts outlive it by themselves; what was attached does not.
+for (const sent of outbox.all) {
+  if (sent.isBack) composer.giveBack(sent.thread, "", sent.files, { behind: "" });
+  else giveBack(sent);
+}
 // The token is a cookie by now; in the address bar it would be shared with the link.
 const { pathname, search, hash } = location;
 if (new URLSearchParams(search).has("token")) history.replaceState(null, "", pathname + hash);

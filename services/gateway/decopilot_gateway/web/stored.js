@@ -15,15 +15,5 @@ export function keep(name, value, storage = "localStorage") {
     else globalThis[storage].setItem(name, value);
   } catch {
     // Full, or forbidden.
-    forget(name, storage);
-  }
-}
-
-/** What was kept before is not true any more. */
-function forget(name, storage) {
-  try {
-    globalThis[storage].removeItem(name);
-  } catch {
-    // Forbidden.
   }
 }

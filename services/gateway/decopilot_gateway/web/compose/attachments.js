@@ -47,6 +47,15 @@ export class Attachments {
     this.#set(thread, [...parts.map((part) => entryOf(part.filename, part)), ...this.#of(thread)]);
   }
 
+  /** These went with a message. */
+  takeOut(parts) {
+    const isOne = ({ part }) => parts.some(({ url }) => url === part?.url);
+    this.#set(
+      this.#thread,
+      this.#of(this.#thread).filter((entry) => !isOne(entry)),
+    );
+  }
+
   async #upload(thread, file) {
     const entry = entryOf(file.name);
     this.#set(thread, [...this.#of(thread), entry]);

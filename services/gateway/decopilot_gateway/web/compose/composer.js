@@ -3,13 +3,14 @@
 import { label, setProperty } from "../dom.js";
 import { Attachments } from "./attachments.js";
 import { Drafts, NEW } from "./drafts.js";
+import { joined, without } from "./outbox.js";
 
 const HEIGHT_MAX_PX = 220;
 
 export class Composer {
   #elements;
   #attachments;
-  #drafts = new Drafts();
+  #drafts;
   #thread;
   #isNamed = false;
   #canSend = false;
@@ -20,12 +21,14 @@ export class Composer {
   #successors = new Map();
 
   /**
+   * - `owner`: whose drafts are kept
    * - `elements`: `form`, `text`, `send`, `stop`, `interrupt`, `files` (an input), `attached` (a list), `drop`, `hints`
    * - `onSubmit({text, files, interrupts})`, `onStop()`: the reader wants to
    * - `onError(error)`: a file could not be uploaded
    */
-  constructor(client, elements, { onSubmit, onStop, onError }) {
+  constructor(client, owner, elements, { onSubmit, onStop, onError }) {
     this.#elements = elements;
+    this.#drafts = new Drafts(owner);
     this.#attachments = new Attachments(client, elements.attached, { onChange: () => this.#show(), onError });
     const { form, text, stop, interrupt, files } = elements;
     const submit = (interrupts) => this.#submit(onSubmit, interrupts);
@@ -94,6 +97,7 @@ export class Composer {
   }
 
   write(text) {
+    if (text !== this.text) this.#due = undefined; // what was to be sent is not what stands here now
     this.#elements.text.value = text;
     this.#changed();
   }
@@ -113,22 +117,29 @@ export class Composer {
 
   hasSuccessor = (thread) => this.#successors.has(thread);
 
-  /** Give back what a refused message had, `behind` what was given back before and ahead of what was written since. */
-  giveBack(addressed, text, files = [], { behind = "" } = {}) {
+  /** Give back what a message had, `behind` what was given back before and ahead of what has been written since. */
+  giveBack(addressed, text, files, { behind }) {
     const thread = this.#successors.get(addressed) ?? addressed;
     const isShown = thread === this.#thread;
     const written = isShown ? this.text : this.#drafts.get(thread);
-    const rest = without(written, behind);
-    const both = [rest === undefined ? "" : behind, text, rest ?? written].filter(Boolean).join("\n");
-    if (isShown) this.write(both);
-    else this.#drafts.set(thread, both);
+    const since = without(written, behind);
+    const all = since === undefined ? joined(text, written) : joined(behind, text, since);
+    if (isShown) this.write(all);
+    else this.#drafts.set(thread, all);
     this.#attachments.giveBack(thread, files);
   }
 
-  /** What was given back is not needed here, unless somebody has changed it. */
-  takeOut(text) {
-    const rest = without(this.text, text);
-    if (rest !== undefined) this.write(rest);
+  /** What was given back, `behind` other such, is not needed; what somebody has changed stays. */
+  takeOut(text, files, { behind }) {
+    const since = without(this.text, joined(behind, text));
+    if (since === undefined) return;
+    this.write(joined(behind, since));
+    this.#attachments.takeOut(files);
+  }
+
+  /** Whether the text begins with this. */
+  beginsWith(text) {
+    return without(this.text, text) !== undefined;
   }
 
   /** Draw what a ThreadChat's snapshot allows. */
@@ -151,6 +162,7 @@ export class Composer {
   }
 
   #submit(onSubmit, interrupts) {
+    this.#due = undefined;
     if (this.isEmpty) return;
     this.#due = this.#canSend ? undefined : () => this.#submit(onSubmit, interrupts);
     if (!this.#canSend || this.#attachments.uploading) return;
@@ -193,10 +205,4 @@ export class Composer {
       this.focus();
     });
   }
-}
-
-/** What follows on a beginning; undefined where that is not how it begins. */
-function without(text, beginning) {
-  if (text === beginning) return "";
-  return text.startsWith(`${beginning}\n`) ? text.slice(beginning.length + 1) : undefined;
 }

@@ -7,11 +7,14 @@ const KEPT = "decopilot-drafts";
 export const NEW = "";
 
 export class Drafts {
+  #name;
   #texts;
 
-  constructor() {
+  /** `owner`: who writes; what somebody else left in this tab is not theirs. */
+  constructor(owner) {
+    this.#name = `${KEPT} ${owner}`;
     try {
-      this.#texts = new Map(Object.entries(JSON.parse(recall(KEPT, "sessionStorage") ?? "{}")));
+      this.#texts = new Map(Object.entries(JSON.parse(recall(this.#name, "sessionStorage") ?? "{}")));
     } catch {
       this.#texts = new Map();
     }
@@ -25,6 +28,6 @@ export class Drafts {
     if (this.get(thread) === text) return;
     if (text) this.#texts.set(thread, text);
     else this.#texts.delete(thread);
-    keep(KEPT, this.#texts.size > 0 ? JSON.stringify(Object.fromEntries(this.#texts)) : undefined, "sessionStorage");
+    keep(this.#name, this.#texts.size > 0 ? JSON.stringify(Object.fromEntries(this.#texts)) : undefined, "sessionStorage");
   }
 }
