@@ -308,6 +308,25 @@ async def test_an_append_that_arrives_after_its_writer_has_looked_for_it_is_stil
     assert events[1] == executed.appended
 
 
+async def test_an_event_whose_ack_was_lost_is_found_though_a_newer_version_wrote_behind_it(
+    store: Store, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = await journal.execute(ORG, THREAD, send())
+    publish: Callable[..., Awaitable[int]] = store.publish
+
+    async def lost(*args: object) -> int:
+        monkeypatch.setattr(store, "publish", publish)
+        await publish(*args)
+        await publish(subjects.EVENTS_STREAM, subjects.event(ORG, THREAD, "thread_sang"), b'{"type":"thread_sang"}')
+        raise TimeoutError
+
+    monkeypatch.setattr(store, "publish", lost)
+    async with asyncio.timeout(WAIT_S):
+        executed = await journal.execute(ORG, THREAD, start())
+    assert executed.appended is not None
+    assert [executed.appended] == await journal.events(ORG, THREAD, after=asked.sequence)
+
+
 async def test_of_two_writers_that_both_lost_their_acks_one_appended_and_both_know(
     own_broker: EmbeddedBroker, journal: Journal
 ) -> None:
