@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,22 +23,27 @@ from decopilot.contracts.commands import (
     WITHDRAW_MESSAGE,
     Accepted,
     Refused,
+    RegenerateAnswer,
     Reply,
     SendMessage,
     decode_reply,
 )
 from decopilot.contracts.configuration import Configuration
-from decopilot.contracts.events import RunRequested
+from decopilot.contracts.events import RunRequested, UnknownEventError
 from decopilot.contracts.ids import OrgId, RunId, ThreadId, UserId
 from decopilot.domain.commands import Delete, RefusedError
 from decopilot.domain.quotas import UNLIMITED, Quotas, who_asks, window_of
 from decopilot.kit.settings import Settings
+from decopilot.log.blobs import Blobs
 from decopilot.log.capacity import Capacity
 from decopilot.log.counts import Counts
+from decopilot.log.history import Histories
 from decopilot.log.places import CLAIM_S, Places
 from decopilot.log.store import Store
 from decopilot_command import limiting
 from decopilot_command.app import build
+from decopilot_command.branching import Brancher
+from decopilot_command.carrying import Carrier
 from decopilot_command.choosing import Chooser
 from decopilot_command.executing import Executor
 from decopilot_command.giving_up import Tries
@@ -101,11 +106,21 @@ async def sent_at_once(record: Record, count: int, prefix: str, **more: str) -> 
     return Counter(answer.code if isinstance(answer, Refused) else answer.type for answer in answers)
 
 
-def sender(record: Record, quotas: Quotas, *, now: datetime) -> Sender:
-    """A copy of `command` whose clock stands."""
-    limiter = Limiter(Counts(record.store), Places(record.store), quotas, now=lambda: now)
-    executor = Executor(record.journal, Capacity(record.store), limiter, Tries(record.store.nc))
-    return Sender(executor, Tracker(record.store.nc), Bell(record.store.nc), Chooser(Configuration()))
+def executor(record: Record, quotas: Quotas, now: Callable[[], datetime]) -> Executor:
+    limiter = Limiter(Counts(record.store), Places(record.store), quotas, now=now)
+    return Executor(record.journal, Capacity(record.store), limiter, Tries(record.store.nc))
+
+
+def sender(record: Record, quotas: Quotas, *, now: datetime | Callable[[], datetime]) -> Sender:
+    """A copy of `command` whose clock stands, unless the test moves it."""
+    clock = now if callable(now) else lambda: now
+    executing = executor(record, quotas, clock)
+    return Sender(executing, Tracker(record.store.nc), Bell(record.store.nc), Chooser(Configuration()))
+
+
+def brancher(record: Record, quotas: Quotas, *, now: datetime) -> Brancher:
+    histories, carrier = Histories(record.journal, record.views), Carrier(Blobs(record.store))
+    return Brancher(executor(record, quotas, lambda: now), Chooser(Configuration()), histories, carrier)
 
 
 async def enough_of_the_minute() -> None:
@@ -170,6 +185,28 @@ async def test_who_was_refused_beside_what_is_given_back_is_let_in_again_in_the_
         return False
 
     await until(is_let_in)
+
+
+async def test_what_only_a_newer_copy_can_decide_is_not_counted_and_holds_no_place(
+    record: Record, threads: Threads, places: Places
+) -> None:
+    quotas, at = replace(UNLIMITED, messages_per_user=2), datetime(2026, 1, 1, 12, 0, 15, tzinfo=UTC)
+    copy, another = sender(record, quotas, now=at), brancher(record, quotas, now=at)
+    assert "in_progress" == await status(copy, "t1")
+    (first,) = await places.of_thread(ORG, ThreadId("t1"))
+    await threads.complete("t1")
+    again = RegenerateAnswer(org=ORG, thread="t1", user="ada", role="member", run_id="again", config={})
+    unknown = await record.sing("t1")
+    for _ in range(3):
+        with pytest.raises(UnknownEventError):
+            await copy.send(wished("t1", "m2"))
+        with pytest.raises(UnknownEventError):
+            await another.regenerate(again)
+    assert 1 == await Counts(record.store).add(OrgId(ORG), who_asks("member", UserId("ada")), window_of(at)[0], 0)
+    assert [first] == await places.of_thread(ORG, ThreadId("t1"))
+    # As for a copy that can read it.
+    await record.store.js.delete_msg(subjects.EVENTS_STREAM, unknown)
+    assert "in_progress" == (await another.regenerate(again)).status
 
 
 def wished(thread: str, message: str, **more: object) -> SendMessage:

@@ -45,13 +45,6 @@ def record(store: Store) -> Record:
     return Record.of(store)
 
 
-async def sing(store: Store, thread: str = THREAD) -> int:
-    """Append an event of a type that this version does not know; returns its sequence."""
-    body = b'{"type":"thread_sang","at":"2030-01-01T00:00:00Z","user_id":"ada"}'
-    subject = subjects.event(ORG, ThreadId(thread), "thread_sang")
-    return await store.publish(subjects.EVENTS_STREAM, subject, body)
-
-
 async def waiting(store: Store, consumer: str) -> int:
     """Count what was handed out, and not acknowledged."""
     info = await store.js.consumer_info(subjects.EVENTS_STREAM, consumer)
@@ -62,7 +55,7 @@ async def test_command_decides_nothing_on_a_thread_that_it_cant_know(
     store: Store, record: Record, settings: Settings
 ) -> None:
     await record.send(THREAD, "hello")
-    sequence = await sing(store)
+    sequence = await record.sing(THREAD)
     port = free_port()
     told = as_user(settings.model_copy(update={"health_port": port}), "command")
     async with running(build(told), port):
@@ -105,11 +98,11 @@ async def test_where_no_command_is_new_enough_the_gateway_says_so(
 
 
 async def test_a_thread_that_the_gateway_cant_know_is_unavailable_and_others_are_not(
-    store: Store, record: Record, settings: Settings
+    record: Record, settings: Settings
 ) -> None:
     await record.send(THREAD, "hello")
     await record.send("t2", "hello")
-    await sing(store)
+    await record.sing(THREAD)
     async with running_gateway(settings.nats_url) as gateway:
         found = {name: await gateway.api.get(f"decopilot/threads/{name}") for name in ("t1", "t2")}
     assert {"t1": 503, "t2": 200} == {name: status for name, (status, _) in found.items()}
@@ -123,7 +116,7 @@ async def test_reactors_leave_an_unknown_event_and_do_the_rest(
     run = await by_hand.post()
     async with reactors(settings):
         await until(lambda: record.views.snapshot(ORG, THREAD))
-        await sing(store)
+        await record.sing(THREAD)
         await start_as_newer(record, run)
         await record.send("t2", "hello")
         await until(lambda: record.views.snapshot(ORG, ThreadId("t2")))
@@ -139,7 +132,7 @@ async def test_reactors_leave_an_unknown_event_and_do_the_rest(
 
 
 async def test_a_run_whose_runner_meets_an_unknown_event_is_left_open_for_a_newer_one(
-    store: Store, record: Record, own_broker: EmbeddedBroker, tmp_path: Path
+    record: Record, own_broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
     services = Services(tmp_path, own_broker.url)
     try:
@@ -151,7 +144,7 @@ async def test_a_run_whose_runner_meets_an_unknown_event_is_left_open_for_a_newe
             return len(await record.events(THREAD)) > 1
 
         await until(has_begun)
-        await sing(store)
+        await record.sing(THREAD)
 
         async def is_delayed() -> bool:
             return any(line.get("event") == "run_delayed" for line in runner.lines())
@@ -166,7 +159,7 @@ async def test_a_run_whose_runner_meets_an_unknown_event_is_left_open_for_a_newe
 
 
 async def test_a_runner_that_leaves_hands_back_a_run_of_which_it_may_not_say_so(
-    store: Store, record: Record, own_broker: EmbeddedBroker, tmp_path: Path
+    record: Record, own_broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
     services = Services(tmp_path, own_broker.url)
     try:
@@ -178,7 +171,7 @@ async def test_a_runner_that_leaves_hands_back_a_run_of_which_it_may_not_say_so(
             return await record.frames.last_of_run(ORG, THREAD, run) is not None
 
         await until(speaks)
-        await sing(store)
+        await record.sing(THREAD)
         runner.send(signal.SIGTERM)
         assert 0 == await runner.ended()
         assert [] == runner.complaints()
@@ -197,7 +190,7 @@ async def test_a_view_of_a_newer_version_is_not_written_over_by_what_is_older(
     store: Store, record: Record, settings: Settings
 ) -> None:
     await ByHand(record).post()
-    newest = await sing(store)
+    newest = await record.sing(THREAD)
     newer = {"fold_version": FOLD_VERSION + 1, "sequence": newest, "state": {"song": "la"}}
     body = json.dumps(newer).encode()
     assert await store.replace(subjects.THREADS_BUCKET, subjects.thread_key(ORG, THREAD), body, 0)
@@ -269,9 +262,9 @@ async def test_watch_events_of_a_newer_version_pass_an_older_gateway(store: Stor
     assert ("decopilot.thread.sang", "la") == (told.name, told.data["data"]["tune"])
 
 
-async def test_nothing_is_read_past_what_is_unknown(store: Store, record: Record, settings: Settings) -> None:
+async def test_nothing_is_read_past_what_is_unknown(record: Record, settings: Settings) -> None:
     await record.send(THREAD, "hello")
-    await sing(store)
+    await record.sing(THREAD)
     async with connected(settings, "other") as nc, Store(nc) as other:
         with pytest.raises(UnknownEventError):
             await Record.of(other).journal.load(ORG, THREAD)

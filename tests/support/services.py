@@ -264,6 +264,12 @@ class Record:
         await self.journal.execute(ORG, ThreadId(thread), command)
         return command.run_id
 
+    async def sing(self, thread: str) -> int:
+        """Append an event of a type that this version does not know; returns its sequence."""
+        body = b'{"type":"thread_sang","at":"2030-01-01T00:00:00Z","user_id":"ada"}'
+        subject = subjects.event(ORG, ThreadId(thread), "thread_sang")
+        return await self.store.publish(subjects.EVENTS_STREAM, subject, body)
+
     async def events(self, thread: str) -> list[Recorded]:
         """The thread's events."""
         until_ = await self.journal.newest(ORG, ThreadId(thread))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import structlog
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
-from decopilot.contracts.events import RunQueued, RunRequested
+from decopilot.contracts.events import RunQueued, RunRequested, UnknownEventError
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.domain.commands import RefusedError
 from decopilot.domain.quotas import ORG, SERVICE, Full, Place, Quotas, who_asks, window_of
@@ -71,7 +71,7 @@ class Limiter:
         admission = Admission(self, org, thread)
         try:
             yield admission
-        except (RefusedError, GivenUpError, MessageTooLargeError):
+        except (RefusedError, GivenUpError, MessageTooLargeError, UnknownEventError):
             await admission.give_back()
             raise
         finally:
