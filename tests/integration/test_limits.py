@@ -187,6 +187,20 @@ async def test_who_was_refused_beside_what_is_given_back_is_let_in_again_in_the_
     await until(is_let_in)
 
 
+async def test_a_copy_that_refused_at_the_end_of_a_minute_takes_what_comes_at_the_beginning_of_the_next(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limiting, "SPENT_S", 60)
+    at = datetime(2026, 1, 1, 12, 0, 59, 500_000, tzinfo=UTC)
+    copy = sender(record, replace(UNLIMITED, messages_per_user=1), now=lambda: at)
+    assert "in_progress" == await status(copy, "t1")
+    for _ in range(2):
+        refused = await refusal(copy, "t2")
+        assert ("too_many_messages", 1) == (refused.code, refused.retry_after_s)
+    at = at.replace(minute=1, second=0, microsecond=100_000)
+    assert "in_progress" == await status(copy, "t2")
+
+
 async def test_what_only_a_newer_copy_can_decide_is_not_counted_and_holds_no_place(
     record: Record, threads: Threads, places: Places
 ) -> None:

@@ -35,21 +35,22 @@ def _now() -> datetime:
 
 
 class _Spent:
-    """Who had sent as much as they may a moment ago: a flood is refused at the cost of a look in here.
+    """Who had sent as much as a window allows a moment ago: a flood is refused at the cost of a look in here.
 
     No longer: of what was counted then, what was refused is given back.
     """
 
     def __init__(self) -> None:
-        self._until: dict[tuple[OrgId, str], float] = {}
+        self._until: dict[tuple[OrgId, str, int], float] = {}
 
-    def add(self, org: OrgId, who: str) -> None:
+    def add(self, org: OrgId, who: str, window: int) -> None:
         now = time.monotonic()
-        self._until = {one: until for one, until in self._until.items() if until > now} | {(org, who): now + SPENT_S}
+        kept = {one: until for one, until in self._until.items() if until > now}
+        self._until = kept | {(org, who, window): now + SPENT_S}
 
-    def find(self, org: OrgId, counted: Iterable[str]) -> str | None:
+    def find(self, org: OrgId, counted: Iterable[str], window: int) -> str | None:
         now = time.monotonic()
-        return next((who for who in counted if self._until.get((org, who), now) > now), None)
+        return next((who for who in counted if self._until.get((org, who, window), now) > now), None)
 
 
 class Limiter:
@@ -143,13 +144,13 @@ class Admission:
         limits = {who: quotas.messages_per_user, ORG: quotas.messages_per_org}
         if who == SERVICE:
             del limits[who]
-        spent = self._limiter.spent.find(self._org, limits)
+        spent = self._limiter.spent.find(self._org, limits, window)
         if spent is not None:
             return _Measured(messages=_too_many_messages(spent, limits[spent], left_s))
         runs, counts = await _together(self._place(who, run), *(self._count(counted, window) for counted in limits))
         for (counted, limit), count in zip(limits.items(), counts, strict=True):
             if count > limit:
-                self._limiter.spent.add(self._org, counted)
+                self._limiter.spent.add(self._org, counted, window)
                 return _Measured(messages=_too_many_messages(counted, limit, left_s))
         return _Measured(runs=runs)
 
