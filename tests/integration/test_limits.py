@@ -434,6 +434,25 @@ async def test_a_place_that_is_kept_behind_the_end_of_its_run_is_given_back(
     assert [] == await places.of_thread(ORG, ThreadId("t1"))
 
 
+async def test_a_place_that_only_a_newer_reactor_can_give_back_is_left_to_it(
+    record: Record, threads: Threads, places: Places
+) -> None:
+    placer, thread = Placer(record.journal, places), ThreadId("t1")
+    run = await record.send("t1", "Hello")
+    await placer.place((await record.events("t1"))[0])
+    await threads.complete("t1")
+    ended = (await record.events("t1"))[-1]
+    unknown = await record.sing("t1")
+    for _ in range(2):
+        with pytest.raises(UnknownEventError):
+            await placer.place(ended)
+    assert [run] == [place.run for place in await places.of_thread(ORG, thread)]
+    # As for a reactor that can read it, to which the event comes next.
+    await record.store.js.delete_msg(subjects.EVENTS_STREAM, unknown)
+    await placer.place(ended)
+    assert [] == await places.of_thread(ORG, thread)
+
+
 async def test_a_deleted_thread_has_no_place(record: Record, threads: Threads, places: Places) -> None:
     placer, thread = Placer(record.journal, places), ThreadId("t1")
     await record.send("t1", "Hello")

@@ -1,7 +1,5 @@
 """Placing: the run that a thread has going on keeps its place, and one that has ended gives its own back."""
 
-import structlog
-
 from decopilot.contracts.events import (
     InteractionsDenied,
     Recorded,
@@ -9,13 +7,10 @@ from decopilot.contracts.events import (
     RunWithdrawn,
     Terminal,
     ThreadDeleted,
-    UnknownEventError,
 )
 from decopilot.domain.quotas import is_free
 from decopilot.log.journal import Journal
 from decopilot.log.places import Places
-
-log = structlog.get_logger()
 
 _Told = RunRequested | RunWithdrawn | InteractionsDenied | Terminal | ThreadDeleted
 """What a run's place may depend on."""
@@ -33,16 +28,13 @@ class Placer:
 
         Events of a thread may be handled at once, by several copies, and again: what was kept is looked at again
         behind the write, so that none is kept that the end of its run was too early to give back.
+
+        Raises:
+            UnknownEventError: a newer version writes to the thread; what becomes of its places is that one's to say.
+
         """
         if not isinstance(recorded.event, _Told):
             return
-        try:
-            await self._place(recorded)
-        except UnknownEventError:
-            # A newer version writes to the thread: its places are that one's to keep.
-            log.warning("places_left", org=recorded.org, thread=recorded.thread)
-
-    async def _place(self, recorded: Recorded) -> None:
         org, thread = recorded.org, recorded.thread
         state = (await self._journal.load(org, thread, until=recorded.sequence)).state
         while True:

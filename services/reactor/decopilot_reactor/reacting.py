@@ -40,5 +40,7 @@ class Reactor:
                 # Whoever ended the last run may have died before it did so.
                 await self._ender.promote(recorded.org, recorded.thread)
             await self._teller.tell(recorded, state)
-            REACTION.record(since_s(recorded.at))
+            reacted_s = since_s(recorded.at)
             await self._placer.place(recorded)
+            # Once, however often an event comes again for its place.
+            REACTION.record(reacted_s)
