@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from decopilot.contracts.automations import Claim, Ledger, Skipped
 from decopilot.contracts.configuration import Configuration
-from decopilot.contracts.events import RunRequested
+from decopilot.contracts.events import RunQueued, RunRequested
 from decopilot.contracts.ids import MessageId, RunId, ThreadId, UserId
-from decopilot.contracts.messages import RunConfig
+from decopilot.contracts.messages import RunConfig, UIMessage
 from decopilot.domain.automating import (
     BY_HAND,
     GRACE,
@@ -26,7 +26,7 @@ from decopilot.domain.automating import (
 )
 from decopilot.domain.commands import RefusedError
 from decopilot.domain.schedules import ScheduleError
-from decopilot.domain.thread import ActiveRun, ThreadState
+from decopilot.domain.thread import ActiveRun, ThreadState, Waiting
 
 EIGHT = datetime(2026, 5, 4, 8, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -118,13 +118,28 @@ ACTIVE = ActiveRun(
     )
 )
 
+QUEUED = RunQueued(
+    at=EIGHT,
+    run_id=RunId("q"),
+    user_id=UserId("u"),
+    message=UIMessage(id=MessageId("m"), role="user", parts=[]),
+    message_hash="",
+    assistant_id=MessageId("b"),
+    config=RunConfig(),
+)
+WAITING = Waiting(run_id=RunId("w"), assistant_id=MessageId("a"), config=RunConfig())
+
 
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
         (ThreadState(), "absent"),
         (state(active=ACTIVE), "running"),
-        (state(status="requires_action"), "ended"),
+        (state(status="requires_action", waiting=WAITING), "ended"),
+        # Between two runs, and before what waits is dropped, the thread is about to go on by itself.
+        (state(queue=(QUEUED,)), "running"),
+        (state(queue=(QUEUED,), waiting=WAITING), "ended"),
+        (state(queue=(QUEUED,), waiting=WAITING.model_copy(update={"dropped_by": "u"})), "running"),
         (state(status="failed"), "ended"),
         (ThreadState(is_deleted=True), "ended"),
         (state(owner="mallory", active=ACTIVE), "taken"),

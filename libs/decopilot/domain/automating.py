@@ -114,14 +114,14 @@ def _plan(name: str, automation: Automation) -> Plan:
 
 
 def standing(plan: Plan, state: ThreadState) -> Standing:
-    """Tell what is of a claimed thread; one that waits for a person is as good as ended."""
+    """Tell what is of a claimed thread; one that waits for a person is as good as ended, also with others behind it."""
     if state.is_deleted:
         return "ended"
     if state.owner is None:
         return "absent"
     if state.owner != plan.user:
         return "taken"
-    return "running" if state.active is not None or state.queue else "ended"
+    return "ended" if state.may_begin else "running"
 
 
 def settle(ledger: Ledger, standings: Mapping[ThreadId, Standing], now: datetime) -> Ledger:
