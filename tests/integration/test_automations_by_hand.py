@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
 
 from decopilot.client import ApiError, Client
+from decopilot.contracts import subjects
+from decopilot.contracts.commands import SEND_MESSAGE, Refused
 from decopilot.kit.settings import Settings
 from decopilot.log.store import Store
 from decopilot_command.app import build as build_command
@@ -80,6 +83,7 @@ async def test_the_same_id_is_one_run_on_one_thread_however_often_it_is_fired(se
         assert ("auto_report_nightly", "in_progress") == (answers[0][1]["taskId"], answers[0][1]["status"])
         other = await fire(gateway.api, body | {"context": "Other logs."})
         assert (409, "message_conflict") == (other[0], other[1]["code"])
+        assert ["auto_report_nightly"] == (await listed(gateway.api))[0]["threads"]
     (begun,) = await runs(store)
     event = requested(begun)
     assert event.message is not None
@@ -156,6 +160,22 @@ async def test_somebody_elses_thread_is_not_written_to(settings: Settings, store
     async with serving(settings) as gateway:
         assert (409, "message_conflict") == _refusal(await fire(gateway.api, {"id": "mine"}))
     assert 1 == len(await runs(store))
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "held"),
+    [("agent_not_found", 404, 0), ("too_many_runs", 429, 0), ("storage_full", 503, 1), ("of_a_newer_version", 500, 1)],
+)
+async def test_what_command_refuses_holds_no_place_and_what_may_come_yet_does(
+    settings: Settings, store: Store, code: str, status: int, held: int
+) -> None:
+    async def answer(message: Msg) -> None:
+        await message.respond(Refused(code=code, detail="No.").model_dump_json().encode())
+
+    await store.nc.subscribe(subjects.command(SEND_MESSAGE), cb=answer)
+    async with running_gateway(settings.nats_url) as gateway:
+        assert (status, code) == _refusal(await fire(gateway.api))
+    assert held == len((await ledger(store)).claims)
 
 
 async def test_without_command_it_is_not_fired_and_may_be_fired_again_by_the_same_id(

@@ -87,8 +87,12 @@ class Automations:
         await self._change(plan, claimed)
 
     async def refuse(self, plan: Plan, claim: Claim, code: str) -> None:
-        """Give up a claim whose message `command` refused for good, with this code."""
-        await self._change(plan, lambda ledger, _: refuse(ledger, claim, code))
+        """Give up a claim whose message `command` refused for good, with this code; not one whose run goes on."""
+
+        def refused(ledger: Ledger, standings: dict[ThreadId, Standing]) -> Ledger:
+            return ledger if standings.get(claim.thread) == "running" else refuse(ledger, claim, code)
+
+        await self._change(plan, refused)
 
     async def _change(self, plan: Plan, change: Callable[[Ledger, dict[ThreadId, Standing]], Ledger]) -> None:
         while True:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import BaseModel, StringConstraints
 
-from decopilot.contracts.automations import Ledger
+from decopilot.contracts.automations import Claim, Ledger
 from decopilot.contracts.commands import SEND_MESSAGE, Accepted
 from decopilot.domain.access import check_changer, may_read
 from decopilot.domain.automating import Plan
@@ -58,9 +58,15 @@ class Automating:
         check_changer(caller.role)
         body = await read_body_if_any(request, FireBody) or FireBody()
         thread = plan.thread_fired(body.id or f"f{uuid.uuid4().hex[:24]}")
-        await self._automations.claim(plan, thread, datetime.now(UTC))
-        message = plan.message(thread, body.context)
-        return accepted_response(await self._commander.ask(SEND_MESSAGE, message, Accepted))
+        claim = Claim(thread=thread, at=datetime.now(UTC))
+        await self._automations.claim(plan, claim.thread, claim.at)
+        try:
+            accepted = await self._commander.ask(SEND_MESSAGE, plan.message(thread, body.context), Accepted)
+        except ProblemError as problem:
+            if problem.is_refusal:
+                await self._automations.refuse(plan, claim, problem.code)
+            raise
+        return accepted_response(accepted)
 
     def _plan(self, caller: Caller, name: str) -> Plan:
         plan = self._plans.get(name)

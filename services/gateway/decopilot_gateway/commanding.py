@@ -3,7 +3,6 @@
 import asyncio
 import time
 import uuid
-from http import HTTPStatus
 from typing import TypeVar
 
 from nats.aio.client import Client
@@ -13,7 +12,6 @@ from pydantic import BaseModel
 
 from decopilot.contracts import subjects
 from decopilot.contracts.commands import PATIENCE, TRY, Accepted, Forked, Receipt, Refused, Reply, decode_reply
-from decopilot.contracts.problems import PROBLEMS
 from decopilot.kit import telemetry
 from decopilot_gateway.metrics import ACCEPT
 from decopilot_gateway.problems import ProblemError
@@ -51,7 +49,7 @@ class Commander:
             is_repeat = reply.repeated and tries == 1
             outcome = "repeated" if is_repeat else "accepted"
         except ProblemError as problem:
-            if problem.code in PROBLEMS and PROBLEMS[problem.code].status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            if problem.is_refusal:
                 outcome = "refused"
             raise
         finally:

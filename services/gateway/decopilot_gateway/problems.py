@@ -1,5 +1,6 @@
 """Problems: every refusal as an RFC 9457 document with a stable code."""
 
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -35,6 +36,11 @@ class ProblemError(Exception):
     ) -> None:
         self.code, self.detail, self.outcome, self.retry_after_s = code, detail, outcome, retry_after_s
         super().__init__(f"{code}: {detail}")
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether it is the caller's to change something; else nobody knows, or the same may be asked again."""
+        return self.code in PROBLEMS and PROBLEMS[self.code].status < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def problem_response(
