@@ -1,6 +1,7 @@
 """A person is not left alone with what goes wrong: notices, silences, deleted threads, small screens."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Self
@@ -211,8 +212,9 @@ async def test_a_message_whose_fate_is_not_known_keeps_its_id_over_a_reload(tab:
 
 
 def _ids_in(request: Request) -> list[str]:
-    is_post = request.method == "POST" and POSTS.search(request.url) is not None
-    return [message["id"] for message in request.post_data_json["messages"]] if is_post else []
+    if request.method != "POST" or POSTS.search(request.url) is None:
+        return []
+    return [message["id"] for message in json.loads(request.post_data or "{}")["messages"]]
 
 
 async def test_what_was_lost_on_its_way_leaves_the_box_when_it_arrives(tab: Opener, api: Api, thread: str) -> None:
