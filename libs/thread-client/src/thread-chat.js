@@ -152,9 +152,9 @@ export class ThreadChat {
   wake = () => this.#reader.wake();
 
   /**
-   * Send a message, shown at once; what was sent before is accepted before it, or certainly not at all. Resolves when it is
-   * accepted; throws the refusal, with the `messageId`, after taking the message back. That id given as `id` repeats an
-   * attempt whose fate is not known: the same id is the same run.
+   * Send a message, shown at once; what was sent before is accepted before it, and where that is refused this one is, too.
+   * Resolves when it is accepted; throws the refusal, with the `messageId`, after taking the message back. That id given as
+   * `id` repeats an attempt whose fate is not known: the same id is the same run.
    *
    * `message`: a text, or `{text, files, id}`, `files` being parts of type `file`; or a whole UIMessage.
    * `interrupts`: the run that goes on is to end for it, instead of being waited for. `run`: as in the constructor.
@@ -314,7 +314,7 @@ export class ThreadChat {
     this.#conversation.offer(made, { interrupts });
     this.#changed();
     try {
-      await before.catch(isNotSent);
+      await before.catch(refuseBehind);
       const receipt = await this.#client.postMessage(this.thread, made, how);
       this.#conversation.confirm(made, receipt, { interrupts });
       if (receipt.status === "queued") this.refreshQueue();
@@ -483,12 +483,11 @@ async function patiently(code, ask) {
 }
 
 /**
- * What was said behind a message that may come yet would overtake it: it fails as that one did.
+ * What was said behind a message means nothing without it, and would overtake it where it comes yet: it fails as that did.
  * @param {ApiError} error
  */
-function isNotSent(error) {
+function refuseBehind(error) {
   const { status, code, message, retryAfter_ms } = error;
-  if (status >= 400 && status < 500) return;
   throw new ApiError(status, { code, detail: message }, retryAfter_ms, { cause: error });
 }
 

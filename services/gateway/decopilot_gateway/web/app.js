@@ -24,6 +24,7 @@ import { ConversationView } from "./thread/view.js";
 
 const DELETED = "This thread was deleted.";
 const NOT_SENT = "What you sent last has not arrived. It is back in the box.";
+const ELSEWHERE = "What you sent to another chat has not arrived. It is back in its box.";
 const MOVED = "That thread was deleted. This is a new one, with your message still to be sent.";
 const ENDED = "The answer had already ended.";
 /** Events after which the open thread is called, used or kept otherwise. */
@@ -193,16 +194,17 @@ function draw() {
   const { thread, messages, queue } = shown;
   const [first] = messages;
   if (first && !shown.sending.has(first.id)) threads.remember(thread, textOf(first));
+  const isShown = (id) => messages.some((one) => one.id === id) || queue.some(({ messageId }) => messageId === id);
+  for (const sent of outbox.back(thread)) if (isShown(sent.id)) arrived(sent);
   const title = threads.titleOf(thread);
   setText($("title"), title);
   setProperty(document, "title", title === "New chat" ? "Decopilot" : `${title} · Decopilot`);
   $("welcome").hidden = !shown.loaded || shown.deleted || messages.length > 0;
   $("loading").hidden = shown.loaded;
-  $("unknown").hidden = $("welcome").hidden || unknown !== thread || queue.length > 0;
+  const isBegun = queue.length > 0 || outbox.back(thread).length > 0;
+  $("unknown").hidden = $("welcome").hidden || unknown !== thread || isBegun;
   $("archived").hidden = !isArchived || shown.deleted;
   privacy.draw(isPrivate, shown.deleted);
-  const isShown = (id) => messages.some((one) => one.id === id) || queue.some(({ messageId }) => messageId === id);
-  for (const sent of outbox.back(thread)) if (isShown(sent.id)) arrived(sent);
   if (shown.loaded && isOpening) tellOfBack(thread);
   if (queue.length < lined) notices.happened(MOVED_ON);
   lined = queue.length;
@@ -242,8 +244,18 @@ function arrived(sent) {
 
 function tellOfBack(thread) {
   isOpening = false;
+  if (isInBox(thread)) notices.tell(NOT_SENT, { code: "not_sent" });
+}
+
+/** Whether what was given back still stands in the box. */
+function isInBox(thread) {
   const text = textBack(thread);
-  if (text && composer.beginsWith(text)) notices.tell(NOT_SENT, { code: "not_sent" });
+  return text !== "" && composer.beginsWith(thread, text);
+}
+
+function tellOfOther(thread) {
+  const action = { text: "Show", act: () => (location.hash = thread) };
+  notices.tell(ELSEWHERE, { code: "not_sent", action });
 }
 
 /** Send what is in the box: what was given back, each as the message that it was, and the rest. */
@@ -273,7 +285,7 @@ async function send({ id = newId("msg"), text, interrupts = false, files = [] })
     const visibility = isPrivate ? "private" : undefined;
     await chat.sendMessage({ id, text, files }, { interrupts, visibility, ...choices.run });
     outbox.settle(id);
-    notices.happened(SUCCEEDED);
+    if (thread === chat.thread) notices.happened(SUCCEEDED);
     threads.refresh();
   } catch (error) {
     giveBack({ thread, id, text, files }, error.messageId);
@@ -283,7 +295,8 @@ async function send({ id = newId("msg"), text, interrupts = false, files = [] })
     if (isGone && thread === chat.thread) moveOn();
     if (isGone && composer.hasSuccessor(thread)) return;
     draw(); // the message leaves the chat, and the line, before it is told why
-    notices.refused(error);
+    if (thread === chat.thread) notices.refused(error);
+    else tellOfOther(thread);
   } finally {
     if (!outbox.isSending(thread)) sending.delete(thread);
   }
@@ -537,6 +550,8 @@ for (const sent of outbox.all) {
 const { pathname, search, hash } = location;
 if (new URLSearchParams(search).has("token")) history.replaceState(null, "", pathname + hash);
 route();
+const elsewhere = outbox.all.findLast(({ thread }) => thread !== chat.thread && isInBox(thread));
+if (elsewhere) tellOfOther(elsewhere.thread);
 
 /** What the shown thread holds, for whoever looks at it from a console or a test. */
 export const getSnapshot = () => chat.getSnapshot();

@@ -120,11 +120,10 @@ export class Composer {
   /** Give back what a message had, `behind` what was given back before and ahead of what has been written since. */
   giveBack(addressed, text, files, { behind }) {
     const thread = this.#successors.get(addressed) ?? addressed;
-    const isShown = thread === this.#thread;
-    const written = isShown ? this.text : this.#drafts.get(thread);
+    const written = this.#written(thread);
     const since = without(written, behind);
     const all = since === undefined ? joined(text, written) : joined(behind, text, since);
-    if (isShown) this.write(all);
+    if (thread === this.#thread) this.write(all);
     else this.#drafts.set(thread, all);
     this.#attachments.giveBack(thread, files);
   }
@@ -137,9 +136,9 @@ export class Composer {
     this.#attachments.takeOut(files);
   }
 
-  /** Whether the text begins with this. */
-  beginsWith(text) {
-    return without(this.text, text) !== undefined;
+  /** Whether what is written for a thread begins with this. */
+  beginsWith(thread, text) {
+    return without(this.#written(thread), text) !== undefined;
   }
 
   /** Draw what a ThreadChat's snapshot allows. */
@@ -156,6 +155,8 @@ export class Composer {
     this.#show();
     if (this.#canSend) this.#due?.();
   }
+
+  #written = (thread) => (thread === this.#thread ? this.text : this.#drafts.get(thread));
 
   get #key() {
     return this.#isNamed ? this.#thread : NEW;
