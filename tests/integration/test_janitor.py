@@ -21,6 +21,7 @@ from decopilot.contracts.frames import Outcome
 from decopilot.contracts.ids import RunId, ThreadId
 from decopilot.domain.commands import StaleError
 from decopilot.domain.fold import Fold
+from decopilot.domain.margins import opening
 from decopilot.domain.outcome import forced
 from decopilot.kit.settings import Settings
 from decopilot.log.ending import Attempt, Ender
@@ -33,6 +34,7 @@ from support.services import ORG, Record, Services, until
 
 FAR_S = 5.0
 """So much later than due nothing may be done, on a busy machine."""
+SILENCE_S = ACK_WAIT_S + 1
 WAITS = Outcome(status="requires_action", finish_reason="stop")
 
 
@@ -196,6 +198,22 @@ async def test_a_run_that_nobody_starts_ends_as_undeliverable(settings: Settings
         run = await hand.post()
         await record.end_of("t1", run)
         was_due(began, 1)
+        await record.drained("reactor")
+    await is_closed_once(record, run, "undeliverable")
+    assert ["run_requested", "run_failed"] == await record.event_types("t1")
+
+
+async def test_a_run_that_nobody_starts_is_undeliverable_though_whoever_sealed_it_was_cut_off(
+    settings: Settings, record: Record, hand: ByHand
+) -> None:
+    run = await hand.post()
+    began = now()
+    async with await hand.pump(run) as pump:
+        # No more of an end than its first frame: there was no room for the closing one.
+        await pump.frame(opening(await hand.requested(run), 1))
+    async with reactors(settings, 3, start_limit_s=1):
+        await record.end_of("t1", run)
+        was_due(began, SILENCE_S)
         await record.drained("reactor")
     await is_closed_once(record, run, "undeliverable")
     assert ["run_requested", "run_failed"] == await record.event_types("t1")

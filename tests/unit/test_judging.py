@@ -60,7 +60,11 @@ STARTED = Times(driven=at(5))
         (NEW, Times(), 15, Wait(5)),
         (NEW, Times(), 19.9, Wait(0.1)),
         (NEW, Times(), 20, SealBehind("undeliverable")),
-        (NEW, Times(frame=at(19)), 20, Wait(10)),
+        # There is a frame: of an attempt that began just now, or of a sealer that was cut off.
+        (NEW, Times(frame=at(19)), 20, Wait(5)),
+        (NEW, Times(frame=at(19)), 25, SealBehind("undeliverable")),
+        (NEW, Times(frame=at(1)), 15, Wait(5)),
+        (NEW, Times(frame=at(1)), 20, SealBehind("undeliverable")),
         (NEW, Times(), 100, Seal("timed_out")),
         (NEW, Times(), -5, Wait(10)),
         # It is driven: silent since its start, or since its last frame, whichever was later.

@@ -18,7 +18,8 @@ class Limits:
     idle_limit_s: float = 600.0
     run_limit_s: float = 5_400.0
     silence_s: float = 6.0
-    """After it a runner that died in its last attempt has left nothing that is still on its way."""
+    """After it a runner that died in its last attempt has left nothing that is still on its way, and a frame of a run
+    that nobody started is not of an attempt that began just now."""
     sealed_s: float = 2.0
     """So long whoever sealed the run has for its terminal event."""
     look_s: float = 10.0
@@ -113,9 +114,13 @@ def _deadlines(
         run_limit_s = limits.run_limit_s if own_s is None else min(own_s, limits.run_limit_s)
         yield Seal("timed_out"), requested, run_limit_s
     if active.attempt == 0:
-        if times.frame is None and times.requested is not None:
-            yield SealBehind("undeliverable"), requested, limits.start_limit_s
-        # Else an attempt began since the thread was read.
+        if times.requested is not None:
+            due = requested + timedelta(seconds=limits.start_limit_s)
+            if times.frame is not None:
+                # An attempt may have begun since the thread was read; one whose frame has been there for longer would
+                # have been read of. What is left is a sealer's, which was cut off.
+                due = max(due, times.frame + timedelta(seconds=limits.silence_s))
+            yield SealBehind("undeliverable"), due, 0.0
         return
     if times.driven is None:
         return
