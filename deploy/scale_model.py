@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from decopilot.log.capacity import NEARLY_FULL
+from decopilot.log.heartbeats import HEARTBEAT_S
 from decopilot.log.topology import MAX_ACK_PENDING, Sizes
 from decopilot_gateway.settings import GatewaySettings
 from decopilot_reactor.settings import ReactorSettings
-from decopilot_runner.heartbeats import HEARTBEAT_S
 from decopilot_runner.settings import RunnerSettings
 
 ROOT = Path(__file__).parents[1]

@@ -5,7 +5,7 @@ import itertools
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,13 +17,14 @@ from nats.js.errors import APIError
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
 from decopilot.contracts.events import RunCompleted, RunFailed
-from decopilot.contracts.frames import Outcome
-from decopilot.contracts.ids import RunId, ThreadId
+from decopilot.contracts.frames import Frame, Outcome
+from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.domain.commands import StaleError
 from decopilot.domain.fold import Fold
 from decopilot.domain.margins import opening
 from decopilot.domain.outcome import forced
 from decopilot.kit.settings import Settings
+from decopilot.log.chunklog import ChunkLog
 from decopilot.log.ending import Attempt, Ender
 from decopilot.log.history import Histories
 from decopilot.log.pump import FencedError, Pump
@@ -34,6 +35,8 @@ from support.services import ORG, Record, Services, until
 
 FAR_S = 5.0
 """So much later than due nothing may be done, on a busy machine."""
+READING_S = 6.0
+"""Longer than an end waits for room in the log, and than an item is nobody else's without heartbeats."""
 SILENCE_S = ACK_WAIT_S + 1
 WAITS = Outcome(status="requires_action", finish_reason="stop")
 
@@ -358,6 +361,113 @@ async def test_a_sealed_run_whose_end_nobody_told_ends_as_its_closing_frame_says
     assert ("whole", sealed.sequence) == (end.message.text, end.last_frame)
     ends = [kind for kind in await record.event_types("t1") if kind in {"run_completed", "run_failed"}]
     assert ["run_completed"] == ends
+
+
+def read_slowly(monkeypatch: pytest.MonkeyPatch) -> list[RunId]:
+    """Have a run be read as slowly as one of some hundred thousand frames; tells which were, and how often."""
+    read, begun = ChunkLog.batches_of_run, list[RunId]()
+
+    async def slowly(
+        chunks: ChunkLog, org: OrgId, thread: ThreadId, run: RunId, *, after: int, **more: int
+    ) -> AsyncGenerator[list[Frame], None]:
+        if not after:
+            begun.append(run)
+            await asyncio.sleep(READING_S)
+        async for batch in read(chunks, org, thread, run, after=after, **more):
+            yield batch
+
+    monkeypatch.setattr(ChunkLog, "batches_of_run", slowly)
+    return begun
+
+
+async def test_a_run_that_takes_long_to_read_is_ended_for_its_silence(
+    settings: Settings, record: Record, hand: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer(msg: Msg) -> None:
+        if msg.reply:
+            await msg.respond(b"here")
+
+    began = now()
+    run = await hand.post()
+    await hand.start(run)
+    await record.store.nc.subscribe(subjects.signal(ORG, run), cb=answer)
+    async with await hand.pump(run) as pump:
+        await hand.open(run, pump)
+    with monkeypatch.context() as slow:
+        read = read_slowly(slow)
+        async with reactors(settings, 3, idle_limit_s=1):
+            await record.end_of("t1", run)
+            was_due(began, 1 + READING_S)
+            await record.drained("reactor")
+    await is_closed_once(record, run, "timed_out")
+    assert [run] == read
+
+
+async def test_a_run_that_takes_long_to_read_and_goes_on_is_ended_at_its_time_limit(
+    settings: Settings, record: Record, hand: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = now()
+    run = await hand.post()
+    await hand.start(run)
+    with monkeypatch.context() as slow:
+        read = read_slowly(slow)
+        async with reactors(settings, 3, run_limit_s=2), await hand.pump(run) as pump:
+            await hand.open(run, pump)
+
+            async def go_on() -> None:
+                while True:
+                    await hand.say(pump)
+
+            going_on = asyncio.create_task(go_on())
+            await record.end_of("t1", run)
+            was_due(began, 2 + READING_S)
+            await asyncio.wait([going_on])
+            assert isinstance(going_on.exception(), FencedError)
+            await record.drained("reactor")
+    await is_closed_once(record, run, "timed_out")
+    assert [run] == read
+
+
+async def test_a_sealed_run_that_takes_long_to_read_ends_as_its_closing_frame_says(
+    settings: Settings, record: Record, hand: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = now()
+    run = await hand.post()
+    await hand.start(run)
+    async with await hand.pump(run) as pump:
+        await hand.open(run, pump)
+        await hand.say(pump, "whole")
+        await hand.seal(run, pump)
+    read = read_slowly(monkeypatch)
+    async with reactors(settings, 3):
+        end = await record.end_of("t1", run)
+        was_due(began, READING_S)
+        await record.drained("reactor")
+    assert isinstance(end, RunCompleted)
+    assert end.message is not None
+    assert "whole" == end.message.text
+    assert [run] == read
+
+
+async def test_two_who_end_a_run_that_takes_long_to_read_do_not_refuse_each_other_for_ever(
+    record: Record, hand: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await hand.post()
+    await hand.start(run)
+    async with await hand.pump(run) as pump:
+        await hand.open(run, pump)
+        ender = Ender(record.store, record.journal, Histories(record.journal, record.views))
+        attempt = Attempt.of(ORG, T1, (await record.journal.load(ORG, T1)).state)
+        with monkeypatch.context() as slow:
+            read_slowly(slow)
+            first = asyncio.create_task(ender.seal(attempt, "cancelled"))
+            await asyncio.sleep(READING_S / 2)
+            second = asyncio.create_task(ender.seal(attempt, "cancelled"))
+            async with asyncio.timeout(READING_S + FAR_S):
+                await asyncio.wait([first, second])
+            assert (None, None) == (first.exception(), second.exception())
+        await is_fenced(hand, pump, run)
+    await is_closed_once(record, run, "cancelled")
 
 
 async def test_the_queues_head_starts_although_whoever_ended_the_run_died_first(

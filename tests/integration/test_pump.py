@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from nats.js.errors import APIError
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
@@ -330,6 +332,21 @@ async def test_a_full_stream_makes_the_pump_wait_and_go_on_when_there_is_room(se
             await pump.close([FINISH], DONE)
         assert refused
         assert [chunk(0, "x" * 30_000), FINISH] == chunks_of(await stored_frames(store))
+
+
+async def test_a_pump_of_little_patience_tells_that_there_is_no_room(settings: Settings) -> None:
+    async with asyncio.timeout(WAIT_S), connected(settings, "test") as nc, Store(nc) as store:
+        await provision(nc, Sizes(chunks_max_bytes=64 * 1024))
+        async with Pump(store, ORG, THREAD, RUN, attempt=1, previous=0, patience_s=0.3) as pump:
+            await pump.write(chunk(0))
+            await pump.barrier()
+            for _ in range(3):
+                await pump.write(chunk(1, "x" * 30_000))
+            began = time.monotonic()
+            with pytest.raises(APIError, match="maximum bytes"):
+                await pump.barrier()
+            assert time.monotonic() - began >= 0.3
+        assert chunk(0) == chunks_of(await stored_frames(store))[0]
 
 
 async def _until_refused(store: Store, barrier: "asyncio.Task[None]") -> bool:

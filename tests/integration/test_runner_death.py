@@ -12,9 +12,9 @@ from decopilot.contracts.ids import MessageId, RunId
 from decopilot.contracts.messages import RunConfig
 from decopilot.domain.fold import fold
 from decopilot.domain.resuming import replay
+from decopilot.log.heartbeats import HEARTBEAT_S
 from decopilot.log.store import Store
 from decopilot.log.topology import ACK_WAIT_S
-from decopilot_runner.heartbeats import HEARTBEAT_S
 from support.services import Record, Service, Services, until
 
 STEPS = 40

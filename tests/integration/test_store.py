@@ -184,3 +184,23 @@ async def test_patience_outlasts_what_passes_and_nothing_else() -> None:
         assert "answered" == await patiently(call)
         with pytest.raises(NotFoundError):
             await patiently(refuse)
+
+
+async def test_patience_ends_so_long_after_the_first_failure_however_long_an_answer_takes() -> None:
+    clock = asyncio.get_running_loop().time
+    failed_at: list[float] = []
+
+    async def call() -> str:
+        await asyncio.sleep(0.2)
+        failed_at.append(clock())
+        raise TimeoutError
+
+    async def slowly() -> str:
+        await asyncio.sleep(0.2)
+        return "answered"
+
+    async with asyncio.timeout(WAIT_S):
+        assert "answered" == await patiently(slowly, patience_s=0.1)
+        with pytest.raises(TimeoutError):
+            await patiently(call, patience_s=0.1)
+    assert 2 == len(failed_at)

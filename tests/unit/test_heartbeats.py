@@ -5,7 +5,7 @@ from typing import cast
 
 from nats.aio.client import Client
 
-from decopilot_runner.heartbeats import heartbeats
+from decopilot.log.heartbeats import heartbeats
 
 
 class _Answering:

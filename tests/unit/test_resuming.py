@@ -17,7 +17,7 @@ from decopilot.domain.decider import decide
 from decopilot.domain.fold import Fold, FoldError, fold
 from decopilot.domain.interactions import resolution_chunks, with_verdicts
 from decopilot.domain.margins import opening
-from decopilot.domain.resuming import LogLostError, is_cut, is_void, living_chunks, replay, resume_point
+from decopilot.domain.resuming import LogLostError, Replay, is_cut, is_void, living_chunks, replay, resume_point
 from decopilot.domain.thread import INITIAL
 from support.crashing import CrashingRun, RunLog, crashing_run
 from support.deciding import ASKS, NOW, OPEN, answer, approve, send
@@ -272,6 +272,32 @@ def test_a_log_that_no_fold_takes_says_so() -> None:
     for read in (replay, resume_point):
         with pytest.raises(FoldError):
             read(ID, frames)
+
+
+@given(randoms, CRASHES)
+def test_a_log_that_is_read_bit_by_bit_while_it_grows_folds_as_one_that_is_read_at_once(
+    rng: Random, crashes: int
+) -> None:
+    frames, known, replayed = runs(rng, crashes).log.frames, 0, Replay(ID)
+    while known < len(frames):
+        there = rng.randint(known + 1, len(frames))
+        while known < there:
+            read = rng.randint(known + 1, there)
+            replayed.add(frames[known:read], frames[there - 1].void)
+            known = read
+        assert replay(ID, frames[:there]).message() == replayed.fold.message()
+    assert frames == replayed.frames
+
+
+def test_a_log_that_could_not_be_folded_can_be_once_what_is_wrong_with_it_is_void() -> None:
+    first, second = stored([STEP, {"type": "text-delta", "id": "nobody's", "delta": "?"}])[:2]
+    replayed = Replay(ID)
+    with pytest.raises(FoldError):
+        replayed.add([first, second], ())
+    with pytest.raises(FoldError):
+        replayed.add([], ())
+    replayed.add([], ((second.index + 1, second.index + 2),))
+    assert [{"type": "step-start"}] == replayed.fold.message().parts
 
 
 def test_a_frame_that_comes_twice_is_no_log() -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from decopilot.contracts.chunks import RUN_REWIND, Chunk
 from decopilot.contracts.frames import Frame, Ranges
 from decopilot.contracts.ids import MessageId
 from decopilot.contracts.interactions import Resolution
 from decopilot.contracts.messages import UIMessage
-from decopilot.domain.fold import Fold
+from decopilot.domain.fold import Fold, FoldError
 from decopilot.domain.interactions import resolution_chunks
 
 _CUTS = frozenset({"finish-step", "tool-input-available", "tool-input-error"})
@@ -60,10 +61,56 @@ def replay(message_id: MessageId, frames: Sequence[Frame]) -> Fold:
         FoldError: they hold what no fold takes.
 
     """
-    fold = Fold(message_id)
-    for _, chunk in living_chunks(frames):
-        fold.add(chunk)
-    return fold
+    replayed = Replay(message_id)
+    replayed.add(frames, frames[-1].void if frames else ())
+    return replayed.fold
+
+
+class Replay:
+    """A run's `frames`, taken as they are read, and the `fold` of what counts of them."""
+
+    def __init__(self, message_id: MessageId) -> None:
+        self._message_id = message_id
+        self._void: Ranges = ()
+        self.frames: list[Frame] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self.fold = Fold(self._message_id)
+        self._folded = self._index = 0
+        self._error: LogLostError | FoldError | None = None
+
+    def add(self, frames: Sequence[Frame], void: Ranges) -> None:
+        """Take the frames that follow; `void` is what the last one that is known of says to be void.
+
+        All is folded anew only where that is not what it was.
+
+        Raises:
+            LogLostError: frames are missing.
+            FoldError: they hold what no fold takes.
+
+        """
+        self.frames += frames
+        if void != self._void:
+            self._void = void
+            self._begin()
+        if self._error is not None:
+            raise self._error
+        try:
+            for frame in self.frames[self._folded :]:
+                self._fold_on(frame)
+        except (LogLostError, FoldError) as error:
+            self._error = error
+            raise
+        self._folded = len(self.frames)
+
+    def _fold_on(self, frame: Frame) -> None:
+        if frame.index != self._index:
+            raise LogLostError
+        for index, chunk in enumerate(frame.chunks, frame.index):
+            if not is_void(index, self._void):
+                self.fold.add(chunk)
+        self._index += len(frame.lines)
 
 
 def resume_point(message_id: MessageId, frames: Sequence[Frame]) -> ResumePoint:
@@ -112,8 +159,8 @@ def unwritten_resolutions(frames: Sequence[Frame], resolutions: Sequence[Resolut
         return []
     wanted = resolution_chunks(UIMessage.model_validate(told[0]["data"]["message"]), resolutions)
     opening_end = frames[0].index + len(frames[0].lines)
-    written = [chunk for index, chunk in living_chunks(frames) if index >= opening_end and not chunk.get("transient")]
-    return wanted[len(written) :]
+    written = (chunk for index, chunk in living_chunks(frames) if index >= opening_end and not chunk.get("transient"))
+    return wanted[sum(1 for _ in islice(written, len(wanted))) :]
 
 
 def is_cut(chunk: Chunk) -> bool:

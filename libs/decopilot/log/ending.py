@@ -1,7 +1,8 @@
 """Ending a run: first the closing frame, then the terminal event that the sealed log implies, whoever ends it."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, get_args
@@ -19,14 +20,14 @@ from decopilot.domain.fold import Fold, FoldError
 from decopilot.domain.interactions import resolution_chunks
 from decopilot.domain.margins import closing, opening, run_chunk
 from decopilot.domain.outcome import failure, forced
-from decopilot.domain.resuming import LogLostError, replay, unwritten_resolutions
+from decopilot.domain.resuming import LogLostError, Replay, unwritten_resolutions
 from decopilot.domain.thread import ThreadState
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.history import Histories
 from decopilot.log.journal import Journal
 from decopilot.log.metrics import RUNS_ENDED, RUNS_LOST
 from decopilot.log.pump import ChunkTooLargeError, FencedError, Pump
-from decopilot.log.store import MessageTooLargeError, Store, patiently
+from decopilot.log.store import MessageTooLargeError, ResultT, Store, patiently
 
 INTERRUPTED = "The run was interrupted."
 LOG_LOST = "The beginning of the answer is lost."
@@ -62,10 +63,15 @@ class Attempt:
 
 
 class Ender:
-    """Seals runs and appends what the seal implies."""
+    """Seals runs and appends what the seal implies.
 
-    def __init__(self, store: Store, journal: Journal, histories: Histories) -> None:
+    What the broker has not taken or answered after `patience_s` is given up, with its error; reading a run may take
+    longer.
+    """
+
+    def __init__(self, store: Store, journal: Journal, histories: Histories, *, patience_s: float = math.inf) -> None:
         self._store = store
+        self._patience_s = patience_s
         self._journal = journal
         self._histories = histories
         self._chunks = ChunkLog(store)
@@ -85,6 +91,7 @@ class Ender:
             attempt=attempt.number,
             previous=previous,
             after=after,
+            patience_s=self._patience_s,
         )
 
     @asynccontextmanager
@@ -100,7 +107,7 @@ class Ender:
 
         """
         while True:
-            last = await patiently(lambda: self._chunks.last_of_run(attempt.org, attempt.thread, attempt.run))
+            last = await self._last(attempt)
             if last is not None and last.outcome is not None:
                 raise SealedError(attempt.run, last)
             if last is not None and last.attempt > attempt.number:
@@ -143,10 +150,13 @@ class Ender:
 
     async def end_as_sealed(self, attempt: Attempt, closed: Frame) -> None:
         """Append the terminal event that a closing frame implies, if it is missing."""
+        await self._end_as_sealed(attempt, closed, Replay(attempt.requested.assistant_id))
+
+    async def _end_as_sealed(self, attempt: Attempt, closed: Frame, replay: Replay) -> None:
         if closed.outcome is None:
             msg = f"frame {closed.sequence} closes nothing"
             raise ValueError(msg)
-        fold = _replayed(attempt, await self._frames(attempt, closed))
+        fold = await self._fold(attempt, closed, replay)
         outcome, message = closed.outcome, Fold(attempt.requested.assistant_id).message()
         if fold is None:
             outcome = failure(message, "log_lost", LOG_LOST)
@@ -156,7 +166,7 @@ class Ender:
 
     async def end_if_sealed(self, attempt: Attempt) -> bool:
         """Append the terminal event of a run that has its closing frame; tell whether it has."""
-        last = await patiently(lambda: self._chunks.last_of_run(attempt.org, attempt.thread, attempt.run))
+        last = await self._last(attempt)
         if last is None or last.outcome is None:
             return False
         await self.end_as_sealed(attempt, last)
@@ -168,11 +178,16 @@ class Ender:
         Repeated until the closing frame is ours or another's is found: a driver that still writes is fenced first.
         """
         while True:
+            replay = Replay(attempt.requested.assistant_id)
+            # Ahead of the fence: two sealers that read a long run behind their fences would refuse each other for ever.
+            last = await self._last(attempt)
+            if last is not None:
+                await self._fold(attempt, last, replay)
             try:
                 async with self.fencing_pump(attempt) as (pump, fence):
-                    await self._seal_behind(attempt, reason, pump, fence)
+                    await self._seal_behind(attempt, reason, pump, fence, replay)
             except SealedError as sealed:
-                await self.end_as_sealed(attempt, sealed.closed)
+                await self._end_as_sealed(attempt, sealed.closed, replay)
             except FencedError as error:
                 if error.found is not None and error.found.attempt > attempt.number:
                     # A newer attempt drives it: fenced as that one.
@@ -186,7 +201,7 @@ class Ender:
         """End a run of which this is the last frame (None: it has none); False where the broker says it is not."""
         try:
             async with self.pump(attempt, after=judged) as pump:
-                await self._seal_behind(attempt, reason, pump, judged)
+                await self._seal_behind(attempt, reason, pump, judged, Replay(attempt.requested.assistant_id))
         except FencedError:
             return False
         await self.wake(attempt.org, attempt.run)
@@ -196,15 +211,16 @@ class Ender:
         """Have whoever drives a run look at the log."""
         await self._store.nc.publish(subjects.signal(org, run))
 
-    async def _seal_behind(self, attempt: Attempt, reason: FailureReason, pump: Pump, last: Frame | None) -> None:
-        frames = [] if last is None else await self._frames(attempt, last)
-        fold = await self._open(attempt, pump) if last is None else _replayed(attempt, frames)
+    async def _seal_behind(
+        self, attempt: Attempt, reason: FailureReason, pump: Pump, last: Frame | None, replay: Replay
+    ) -> None:
+        fold = await (self._open(attempt, pump) if last is None else self._fold(attempt, last, replay))
         if fold is None:
             fold = Fold(attempt.requested.assistant_id)
             await self.end(attempt, fold, pump, failure(fold.message(), "log_lost", LOG_LOST))
             return
         # What a person said must not go with a run that nobody brought on.
-        await _tell(fold, pump, unwritten_resolutions(frames, attempt.requested.resolutions))
+        await _tell(fold, pump, unwritten_resolutions(replay.frames, attempt.requested.resolutions))
         await self.end(attempt, fold, pump, forced(fold.message(), reason))
 
     async def _open(self, attempt: Attempt, pump: Pump) -> Fold:
@@ -230,15 +246,36 @@ class Ender:
         if requested.message is not None:
             return None
         about = requested.assistant_id if requested.regenerates is None else requested.regenerates
-        history = await patiently(lambda: self._histories.read(attempt.org, attempt.thread, limit=1))
+        history = await self._patiently(lambda: self._histories.read(attempt.org, attempt.thread, limit=1))
         found = [message for message in history.messages if message.id == about]
         return found[0] if found else None
 
-    async def _frames(self, attempt: Attempt, last: Frame) -> list[Frame]:
-        frames = await patiently(
-            lambda: self._chunks.of_run(attempt.org, attempt.thread, attempt.run, until=last.sequence)
-        )
-        return [frame for frame in frames if frame.sequence <= last.sequence]
+    async def _patiently(self, call: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        return await patiently(call, patience_s=self._patience_s)
+
+    async def _last(self, attempt: Attempt) -> Frame | None:
+        return await self._patiently(lambda: self._chunks.last_of_run(attempt.org, attempt.thread, attempt.run))
+
+    async def _fold(self, attempt: Attempt, last: Frame, replay: Replay) -> Fold | None:
+        """Read on up to a run's last frame, and fold what counts; None where that can't be done."""
+
+        async def read_on() -> None:
+            after = replay.frames[-1].sequence if replay.frames else 0
+            read = self._chunks.batches_of_run(
+                attempt.org, attempt.thread, attempt.run, after=after, until=last.sequence
+            )
+            async with aclosing(read) as batches:
+                async for batch in batches:
+                    replay.add([frame for frame in batch if frame.sequence <= last.sequence], last.void)
+
+        try:
+            await self._patiently(read_on)
+        except (LogLostError, FoldError) as error:
+            # The run must end all the same.
+            RUNS_LOST.add(1)
+            log.warning("log_unreadable", run_id=attempt.run, error=repr(error))
+            return None
+        return replay.fold
 
     async def _append(self, attempt: Attempt, message: UIMessage, outcome: Outcome, end: Cursor) -> None:
         command = End(
@@ -250,13 +287,13 @@ class Ender:
             end=end,
         )
         try:
-            executed = await patiently(lambda: self._journal.execute(attempt.org, attempt.thread, command))
+            executed = await self._patiently(lambda: self._journal.execute(attempt.org, attempt.thread, command))
         except MessageTooLargeError as error:
             # Whatever an agent made of its answer, its run must end: without a message that the log can't take.
             log.warning("message_not_kept", run_id=attempt.run, size_bytes=error.size_bytes)
             outcome = failure(message, "too_large", TOO_LARGE)
             bare = replace(command, outcome=outcome, message=None)
-            executed = await patiently(lambda: self._journal.execute(attempt.org, attempt.thread, bare))
+            executed = await self._patiently(lambda: self._journal.execute(attempt.org, attempt.thread, bare))
         why = {} if outcome.reason is None else {"reason": outcome.reason, "category": outcome.error_category}
         if executed.appended is not None:
             RUNS_ENDED.add(1, {"status": outcome.status, "reason": outcome.reason or outcome.finish_reason})
@@ -267,21 +304,10 @@ class Ender:
     async def promote(self, org: OrgId, thread: ThreadId) -> None:
         """Let the thread go on by itself, as far as it does: drop what nobody is to answer, start the queue's head."""
         while True:
-            executed = await patiently(lambda: self._journal.execute(org, thread, Promote(now=datetime.now(UTC))))
+            executed = await self._patiently(lambda: self._journal.execute(org, thread, Promote(now=datetime.now(UTC))))
             if executed.appended is None:
                 return
             log.info("thread_went_on", org=org, thread=thread, type=executed.appended.event.type)
-
-
-def _replayed(attempt: Attempt, frames: list[Frame]) -> Fold | None:
-    """Fold what counts of a run's frames; None where they can't be read."""
-    try:
-        return replay(attempt.requested.assistant_id, frames)
-    except (LogLostError, FoldError) as error:
-        # The run must end all the same.
-        RUNS_LOST.add(1)
-        log.warning("log_unreadable", run_id=attempt.run, error=repr(error))
-        return None
 
 
 async def _tell(fold: Fold, pump: Pump, chunks: list[Chunk]) -> None:

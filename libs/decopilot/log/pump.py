@@ -1,6 +1,7 @@
 """The pump: writes one run's chunks, one guarded publish in flight, gathering while it waits (group commit)."""
 
 import asyncio
+import math
 import time
 import uuid
 from typing import Self
@@ -47,8 +48,9 @@ class Pump:
     """Writes the frames of one attempt of a run.
 
     `previous` is the sequence of the thread's last frame (0: none). `after` is the run's own last frame,
-    if it has any: this pump's first frame is stored only directly behind it. Use as a context manager;
-    leaving it drops what is not stored yet.
+    if it has any: this pump's first frame is stored only directly behind it. A frame that the broker has not taken
+    after `patience_s` ends the pump with the broker's error. Use as a context manager; leaving it drops what is not
+    stored yet.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class Pump:
         attempt: int,
         previous: int,
         after: Frame | None = None,
+        patience_s: float = math.inf,
     ) -> None:
         self._store = store
+        self._patience_s = patience_s
         self._log = ChunkLog(store)
         self._org, self._thread, self._run = org, thread, run
         self._subject = subjects.chunks(org, thread, run)
@@ -244,6 +248,8 @@ class Pump:
         self._end = Cursor(sequence, len(lines) - 1)
 
     async def _publish(self, body: bytes, headers: dict[str, str], frame_id: str) -> int:
+        clock = asyncio.get_running_loop().time
+        began = clock()
         pause_s = _PAUSE_S
         while True:
             try:
@@ -255,6 +261,7 @@ class Pump:
                 if not is_passing(error) and not is_conflict(error):
                     raise
                 log.warning("frame_uncertain", run_id=self._run, error=repr(error))
+                uncertain = error
             try:
                 found = await self._log.last_of_run(self._org, self._thread, self._run)
             except UNCERTAIN as error:
@@ -266,5 +273,7 @@ class Pump:
                     return found.sequence
                 if (0 if found is None else found.sequence) != self._last:
                     raise FencedError(self._run, found)
+            if clock() - began >= self._patience_s:
+                raise uncertain
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _PAUSE_MAX_S)

@@ -1,6 +1,7 @@
 """The store: writing to streams, and reading them: one message, the last one, or all behind a sequence."""
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -204,14 +205,20 @@ def is_passing(error: Exception) -> bool:
     return isinstance(error, ServiceUnavailableError) or not isinstance(error, APIError)
 
 
-async def patiently(call: Callable[[], Awaitable[ResultT]]) -> ResultT:
-    """Repeat a call that is safe to repeat until the broker answers: a living run outlasts any outage."""
+async def patiently(call: Callable[[], Awaitable[ResultT]], *, patience_s: float = math.inf) -> ResultT:
+    """Repeat a call that is safe to repeat until the broker answers: a living run outlasts any outage.
+
+    Whoever has less patience gets the last failure, so long after the first one; what an answer takes does not count.
+    """
+    clock = asyncio.get_running_loop().time
+    failing_since: float | None = None
     pause_s = _PAUSE_S
     while True:
         try:
             return await call()
         except UNCERTAIN as error:
-            if not is_passing(error):
+            failing_since = clock() if failing_since is None else failing_since
+            if not is_passing(error) or clock() - failing_since >= patience_s:
                 raise
             log.warning("broker_awaited", error=repr(error))
         await asyncio.sleep(pause_s)

@@ -30,10 +30,10 @@ from decopilot.log.views import Views
 from decopilot.log.watchlog import WatchLog
 from decopilot_reactor.automating import Clockwork
 from decopilot_reactor.deleting import Deleter
-from decopilot_reactor.handling import handling, handling_messages
+from decopilot_reactor.handling import handling, handling_long, handling_messages
 from decopilot_reactor.janitor import Janitor
 from decopilot_reactor.lagging import LagMeter
-from decopilot_reactor.overseeing import Overseer
+from decopilot_reactor.overseeing import ENDING_S, Overseer
 from decopilot_reactor.placing import Placer
 from decopilot_reactor.projecting import Projector
 from decopilot_reactor.purging import Purger
@@ -57,7 +57,7 @@ def build(settings: ReactorSettings, configuration: Configuration | None = None)
             await gaps.note()
             views, chunks, blobs, clock = Views(store), ChunkLog(store), Blobs(store), BrokerClock(store)
             journal = Journal(store, views)
-            ender = Ender(store, journal, Histories(journal, views))
+            ender = Ender(store, journal, Histories(journal, views), patience_s=ENDING_S)
             placer = Placer(journal, Places(store))
             reactor = Reactor(Projector(journal, views), Teller(journal, WatchLog(store), clock), ender, placer)
             overseer = Overseer(
@@ -80,14 +80,14 @@ def build(settings: ReactorSettings, configuration: Configuration | None = None)
                 look_s=settings.look_s,
             )
             janitor = Janitor(journal, ender, overseer, deleter, purger, clock=clock, look_s=settings.look_s)
-            for consumer, reaction in (
-                (subjects.REACTOR_CONSUMER, reactor.react),
-                (subjects.JANITOR_CONSUMER, janitor.look),
+            for consumer, handler in (
+                (subjects.REACTOR_CONSUMER, handling(reactor.react)),
+                (subjects.JANITOR_CONSUMER, handling_long(nc, janitor.look)),
             ):
                 messaging.consume(
                     subjects.EVENTS_STREAM,
                     consumer,
-                    handling(reaction),
+                    handler,
                     workers=settings.events_at_once,
                 )
             sweeper = Sweeper(Leftovers(store), journal, views, clock=clock, unused_s=settings.unused_files_s)

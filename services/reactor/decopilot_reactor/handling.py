@@ -3,9 +3,11 @@
 from collections.abc import Awaitable, Callable
 
 import structlog
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from decopilot.contracts.events import Recorded, UnknownEventError
+from decopilot.log.heartbeats import HEARTBEAT_S, heartbeats
 from decopilot.log.journal import delivered
 from decopilot.log.store import UNCERTAIN
 
@@ -25,6 +27,17 @@ class NotYetError(Exception):
 def handling(react: Callable[[Recorded], Awaitable[None]]) -> Callable[[Msg], Awaitable[None]]:
     """Make the handler of a reaction, which may run twice for one event."""
     return handling_messages(lambda message: react(delivered(message)))
+
+
+def handling_long(nc: Client, react: Callable[[Recorded], Awaitable[None]]) -> Callable[[Msg], Awaitable[None]]:
+    """Make the handler of a reaction that may take its time: nobody else is handed the event meanwhile."""
+
+    async def kept(message: Msg) -> None:
+        # Should it be lost, another one does the same: whatever is done here may be done twice.
+        async with heartbeats(nc, message.reply, on_lost=lambda: None, first_s=HEARTBEAT_S):
+            await react(delivered(message))
+
+    return handling_messages(kept)
 
 
 def handling_messages(react: Callable[[Msg], Awaitable[None]]) -> Callable[[Msg], Awaitable[None]]:

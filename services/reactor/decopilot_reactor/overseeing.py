@@ -33,7 +33,7 @@ from decopilot.log.store import UNCERTAIN
 from decopilot_reactor.handling import NotYetError
 
 ENDING_S = 4.0
-"""Ending a run waits for room in the log without an end of its own; others are to have their turn."""
+"""So long an end waits for room in the log, and no longer, because others are to have their turn."""
 AGAIN_S = 0.5
 
 log = structlog.get_logger()
@@ -81,7 +81,7 @@ class Overseer:
         if self._free.locked():
             raise NotYetError(AGAIN_S)
         try:
-            async with self._free, asyncio.timeout(ENDING_S):
+            async with self._free:
                 with telemetry.span("end run", _about(attempt), headers=asked_in(attempt.requested)):
                     await self._end(attempt, last, verdict)
                     if isinstance(verdict, SealBehind) and verdict.unless_held:

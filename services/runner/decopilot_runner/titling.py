@@ -15,8 +15,8 @@ from decopilot.domain.commands import Title
 from decopilot.domain.tracing import attributes_of, origin
 from decopilot.kit import telemetry
 from decopilot.kit.tasks import end
+from decopilot.log.heartbeats import heartbeats
 from decopilot.log.journal import Journal, delivered
-from decopilot_runner.heartbeats import heartbeats
 from decopilot_runner.settings import RunnerSettings
 
 TRIES, BACKOFF_S = 4, 5.0

@@ -16,12 +16,12 @@ from decopilot.domain.tracing import origin
 from decopilot.kit import telemetry
 from decopilot.kit.tasks import end
 from decopilot.log.ending import Attempt, Ender
+from decopilot.log.heartbeats import heartbeats
 from decopilot.log.journal import Journal, Loaded, delivered
 from decopilot.log.metrics import since_s
 from decopilot.log.pump import FencedError
 from decopilot.log.store import UNCERTAIN
 from decopilot_runner.driving import Driver
-from decopilot_runner.heartbeats import heartbeats
 from decopilot_runner.holding import Holding
 from decopilot_runner.lineage import Lineage
 from decopilot_runner.metrics import QUEUE, driving

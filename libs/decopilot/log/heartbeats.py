@@ -26,8 +26,9 @@ class Heart:
         """Tell whether the broker has surely not given the item to another yet."""
         return self._clock() - self._last < ACK_WAIT_S
 
-    async def keep_beating(self, nc: Client, ack_subject: str) -> None:
+    async def keep_beating(self, nc: Client, ack_subject: str, first_s: float) -> None:
         """Beat until one comes too late: it would take the item from whoever has it now."""
+        await asyncio.sleep(first_s)
         # Python 3.11 loses a cancellation that meets an answer in one turn of the loop, so a flag says it again.
         while self.beats() and not self.is_let_go:
             began = self._clock()
@@ -40,10 +41,15 @@ class Heart:
 
 
 @asynccontextmanager
-async def heartbeats(nc: Client, ack_subject: str, *, on_lost: Callable[[], None]) -> AsyncIterator[Heart]:
-    """Keep a work item while the context is open; `on_lost` is called when it may be another's."""
+async def heartbeats(
+    nc: Client, ack_subject: str, *, on_lost: Callable[[], None], first_s: float = 0.0
+) -> AsyncIterator[Heart]:
+    """Keep a work item while the context is open; `on_lost` is called when it may be another's.
+
+    What is mostly done within a moment costs nothing, if the first beat is so much later.
+    """
     heart = Heart()
-    task = asyncio.create_task(heart.keep_beating(nc, ack_subject), name="heartbeats")
+    task = asyncio.create_task(heart.keep_beating(nc, ack_subject, first_s), name="heartbeats")
     task.add_done_callback(lambda _: None if heart.is_let_go else on_lost())
     try:
         yield heart
