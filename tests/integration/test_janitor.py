@@ -254,7 +254,9 @@ async def test_a_run_that_falls_silent_is_sealed_behind_its_last_frame(
         await is_closed_once(record, run, "timed_out")
         await is_fenced(hand, pump, run)
         behind = [frame for frame in await record.frames_of("t1", run) if frame.sequence > last.sequence]
-        assert last.sequence == behind[0].previous
+        assert [last.sequence] == [frame.previous for frame in behind]
+        kinds = [chunk["type"] for chunk in behind[0].chunks]
+        assert ["text-end", "finish-step", "data-run-end", "error", "finish"] == kinds
         await record.drained("reactor")
     assert end.message is not None
     assert "done" == end.message.parts[-1]["state"]

@@ -134,18 +134,16 @@ class Ender:
 
         """
         waits = outcome.status == "requires_action" and outcome.finish_reason == "tool-calls"
-        for chunk in fold.closing_chunks(outcome.error_text[:CLOSING_TEXT] or INTERRUPTED, waits=waits):
-            try:
-                await pump.write(chunk)
-            except ChunkTooLargeError:
-                # Half an input that has grown beyond what the log takes: its call is closed without it.
-                chunk |= {"input": None}
-                await pump.write(chunk)
+        closed = fold.closing_chunks(outcome.error_text[:CLOSING_TEXT] or INTERRUPTED, waits=waits)
+        ended = closing(attempt.requested, outcome, metadata or {})
+        try:
+            # In one frame: of an end that is cut off nothing is left that looks like a step which its agent finished.
+            end = await pump.close([*closed, *ended], outcome)
+        except ChunkTooLargeError:
+            await _write(pump, closed)
+            end = await pump.close(ended, outcome)
+        for chunk in (*closed, *ended):
             fold.add(chunk)
-        chunks = closing(attempt.requested, outcome, metadata or {})
-        for chunk in chunks:
-            fold.add(chunk)
-        end = await pump.close(chunks, outcome)
         await self._append(attempt, fold.message(), outcome, end)
 
     async def end_as_sealed(self, attempt: Attempt, closed: Frame) -> None:
@@ -314,6 +312,16 @@ async def _tell(fold: Fold, pump: Pump, chunks: list[Chunk]) -> None:
     for chunk in chunks:
         fold.add(chunk)
         await pump.write(chunk)
+
+
+async def _write(pump: Pump, closed: list[Chunk]) -> None:
+    for chunk in closed:
+        try:
+            await pump.write(chunk)
+        except ChunkTooLargeError:
+            # Half an input that has grown beyond what the log takes: its call is closed without it.
+            chunk["input"] = None
+            await pump.write(chunk)
 
 
 class SealedError(Exception):

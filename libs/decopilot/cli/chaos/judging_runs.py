@@ -96,7 +96,9 @@ def _one_close(thread: ThreadTruth, run: RunTruth, verdict: Verdict) -> None:
         elif outcome.finish_reason == "error":
             broken = ["error"]
     found = [chunk["type"] for chunk in run.frames[-1].chunks]
-    verdict.check("ONE-CLOSE", found == [RUN_END, *broken, "finish"], f"{what} is closed by {found} as {outcome}")
+    told = [RUN_END, *broken, "finish"]
+    # Ahead of it what was open is closed.
+    verdict.check("ONE-CLOSE", found[-len(told) :] == told, f"{what} is closed by {found} as {outcome}")
 
 
 def _one_end(thread: ThreadTruth, run: RunTruth, evidence: Evidence, verdict: Verdict) -> None:
