@@ -76,7 +76,8 @@ Verdict = Wait | EndAsSealed | Seal | SealBehind
 def judge(state: ThreadState, times: Times, now: datetime, limits: Limits, *, is_held: bool = False) -> Verdict:
     """Tell what is to be done about a thread's active run; of several reasons to end it, the first one counts.
 
-    Of two times that speak of one thing the later one counts: clocks differ, and none ends a run too early.
+    `now` is a moment before any of it was read. Of two times that speak of one thing the later one counts: clocks
+    differ, and none ends a run too early.
     With `is_held` somebody answers for it: it is not lost, however many attempts were.
 
     Raises:
@@ -117,8 +118,8 @@ def _deadlines(
         if times.requested is not None:
             due = requested + timedelta(seconds=limits.start_limit_s)
             if times.frame is not None:
-                # An attempt may have begun since the thread was read; one whose frame has been there for longer would
-                # have been read of. What is left is a sealer's, which was cut off.
+                # An attempt may have begun since the thread was read; of one whose frame was there before, the thread
+                # tells. What is left is a sealer's, which was cut off.
                 due = max(due, times.frame + timedelta(seconds=limits.silence_s))
             yield SealBehind("undeliverable"), due, 0.0
         return

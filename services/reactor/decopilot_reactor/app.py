@@ -64,7 +64,6 @@ def build(settings: ReactorSettings, configuration: Configuration | None = None)
                 journal,
                 ender,
                 chunks,
-                clock=clock,
                 limits=settings.limits,
                 may_be_held=partial(may_be_held, nc, gaps),
                 at_once=max(settings.events_at_once // 2, 1),

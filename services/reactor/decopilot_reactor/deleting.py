@@ -43,9 +43,10 @@ class Deleter:
         org, thread = recorded.org, recorded.thread
         # What its events cause is told before they go.
         await self._reactor.react(recorded)
+        now = await self._clock.now()
         loaded = await self._journal.load(org, thread, until=recorded.sequence)
         if loaded.state.active is not None:
-            await self._overseer.oversee(org, thread, loaded.state, [])
+            await self._overseer.oversee(org, thread, loaded.state, [], now=now)
             # Nothing is erased before it was read that the run has ended.
             raise NotYetError(AGAIN_S)
         await self._eraser.erase(org, thread, tombstone=recorded.sequence)

@@ -1,5 +1,7 @@
 """The janitor: looks at a thread for as long as an event of it leaves something to be done, and cleans up behind it."""
 
+from datetime import datetime
+
 import structlog
 
 from decopilot.contracts.events import (
@@ -81,27 +83,29 @@ class Janitor:
 
     async def _look_after(self, recorded: Recorded, run: RunId) -> None:
         """See to it that a run ends."""
-        loaded = await self._load(recorded)
+        now, loaded = await self._load(recorded)
         if loaded.state.active is not None and loaded.state.active.run_id == run:
-            await self._oversee(recorded, loaded)
+            await self._oversee(recorded, loaded, now)
 
     async def _look_after_turn(self, recorded: Recorded, queued: RunQueued) -> None:
         """See to it that what a run was to take the place of ends, and that the run has its turn."""
-        loaded = await self._load(recorded)
+        now, loaded = await self._load(recorded)
         active = loaded.state.active
         if active is not None and active.run_id == queued.supersedes:
-            await self._oversee(recorded, loaded)
+            await self._oversee(recorded, loaded, now)
         elif loaded.state.may_promote:
             with telemetry.about({}, headers=origin(recorded)):
                 await self._ender.promote(recorded.org, recorded.thread)
         if any(waiting.run_id == queued.run_id for waiting in loaded.state.queue):
             raise NotYetError(self._look_s)
 
-    async def _load(self, recorded: Recorded) -> Loaded:
-        return await self._journal.load(recorded.org, recorded.thread, until=recorded.sequence)
+    async def _load(self, recorded: Recorded) -> tuple[datetime, Loaded]:
+        """Read a thread, and the time before it."""
+        now = await self._clock.now()
+        return now, await self._journal.load(recorded.org, recorded.thread, until=recorded.sequence)
 
-    async def _oversee(self, recorded: Recorded, loaded: Loaded) -> None:
+    async def _oversee(self, recorded: Recorded, loaded: Loaded, now: datetime) -> None:
         org, thread = recorded.org, recorded.thread
         # What was written before this event is the business of the run's own item.
         known = await self._journal.events(org, thread, after=recorded.sequence - 1, until=loaded.sequence)
-        await self._overseer.oversee(org, thread, loaded.state, known)
+        await self._overseer.oversee(org, thread, loaded.state, known, now=now)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from datetime import datetime
 from typing import NoReturn, assert_never
 
 import structlog
@@ -25,7 +26,6 @@ from decopilot.domain.thread import ThreadState
 from decopilot.domain.tracing import asked_in
 from decopilot.kit import telemetry
 from decopilot.log.chunklog import ChunkLog
-from decopilot.log.clock import BrokerClock
 from decopilot.log.ending import Attempt, Ender
 from decopilot.log.journal import Journal
 from decopilot.log.signs import signs_of
@@ -51,7 +51,6 @@ class Overseer:
         ender: Ender,
         chunks: ChunkLog,
         *,
-        clock: BrokerClock,
         limits: Limits,
         may_be_held: Callable[[OrgId, RunId], Awaitable[bool]],
         at_once: int,
@@ -59,13 +58,16 @@ class Overseer:
         self._journal = journal
         self._ender = ender
         self._chunks = chunks
-        self._clock = clock
         self._limits = limits
         self._may_be_held = may_be_held
         self._free = asyncio.Semaphore(at_once)
 
-    async def oversee(self, org: OrgId, thread: ThreadId, state: ThreadState, events: Iterable[Recorded]) -> None:
+    async def oversee(
+        self, org: OrgId, thread: ThreadId, state: ThreadState, events: Iterable[Recorded], *, now: datetime
+    ) -> None:
         """End the thread's active run if that is due; `events` are those that tell of it.
+
+        `now` is a moment before they were read: what came since is younger than anything that is due.
 
         Returns once it has been ended.
 
@@ -75,7 +77,7 @@ class Overseer:
         """
         attempt = Attempt.of(org, thread, state)
         last = await self._chunks.last_of_run(org, thread, attempt.run)
-        verdict = await self._verdict(attempt, state, _times(events, attempt.run, last))
+        verdict = await self._verdict(attempt, state, _times(events, attempt.run, last), now)
         if isinstance(verdict, Wait):
             await self._leave(attempt, state, verdict.again_s)
         if self._free.locked():
@@ -90,8 +92,7 @@ class Overseer:
             # Somebody else has ended it meanwhile.
             raise NotYetError(AGAIN_S) from error
 
-    async def _verdict(self, attempt: Attempt, state: ThreadState, times: Times) -> Verdict:
-        now = await self._clock.now()
+    async def _verdict(self, attempt: Attempt, state: ThreadState, times: Times, now: datetime) -> Verdict:
         verdict = judge(state, times, now, self._limits)
         if not (isinstance(verdict, SealBehind) and verdict.unless_held):
             return verdict
