@@ -145,10 +145,6 @@ class Post:
         self.has_come.set()
 
 
-async def _keep_back(_: Route) -> None:
-    """The server never hears of it."""
-
-
 async def _keep_answer(route: Route) -> None:
     """The server takes it, and the page never hears of that."""
     await route.fetch()
@@ -156,6 +152,21 @@ async def _keep_answer(route: Route) -> None:
 
 async def _refuse(route: Route) -> None:
     await route.fulfill(status=429, json={"code": "too_many_messages", "detail": "Too many messages."})
+
+
+async def _lose(page: Page, text: str) -> list[Route]:
+    """Send a text, and leave the page before the server hears of it; returns what was posted."""
+    posted: list[Route] = []
+
+    async def keep_back(route: Route) -> None:
+        posted.append(route)
+
+    async with Post(page, keep_back) as post:
+        await _send(page, text)
+        await asyncio.wait_for(post.has_come.wait(), SOON_MS / 1000)
+        await page.reload()
+        await expect(page.get_by_test_id("composer")).to_have_value(text, timeout=SOON_MS)
+    return posted
 
 
 async def _questions(api: Api, thread: str) -> list[str]:
@@ -178,13 +189,13 @@ async def test_what_was_being_sent_outlives_a_reload_and_is_there_once(tab: Open
             await expect(_answer(page)).to_contain_text("1 2", timeout=SOON_MS)
             assert ["/count 2 0"] == await _questions(api, thread)
     await composer.press("Enter")
-    for is_old in (False, True):
+    for is_read_anew in (False, True):
         await expect(page.locator('[data-testid="message"][data-role="user"]')).to_contain_text(
             [*texts, "and then"], timeout=SOON_MS
         )
         await expect(composer).to_have_value("")
         await expect(page.get_by_test_id("notice")).to_be_hidden()
-        if not is_old:
+        if not is_read_anew:
             await expect(page.get_by_test_id("stop")).to_be_hidden(timeout=SOON_MS)
             await page.reload()
     assert [*texts, "and then"] == await _questions(api, thread)
@@ -195,11 +206,8 @@ async def test_a_message_whose_fate_is_not_known_keeps_its_id_over_a_reload(tab:
     composer = page.get_by_test_id("composer")
     ids: list[str] = []
     page.on("request", lambda request: ids.extend(_ids_in(request)))
-    async with Post(page, _keep_back) as post:
-        await _send(page, "/count 2 0")
-        await asyncio.wait_for(post.has_come.wait(), SOON_MS / 1000)
-        await page.reload()
-        await expect(page.get_by_test_id("notice")).to_contain_text("has not arrived", timeout=SOON_MS)
+    await _lose(page, "/count 2 0")
+    await expect(page.get_by_test_id("notice")).to_contain_text("has not arrived", timeout=SOON_MS)
     async with Post(page, _refuse):
         await composer.press("Enter")
         await expect(page.get_by_test_id("notice")).to_contain_text("Too many messages", timeout=SOON_MS)
@@ -219,17 +227,8 @@ def _ids_in(request: Request) -> list[str]:
 
 async def test_what_was_lost_on_its_way_leaves_the_box_when_it_arrives(tab: Opener, api: Api, thread: str) -> None:
     page = await tab(thread)
-    posted: list[Route] = []
-
-    async def delay(route: Route) -> None:
-        posted.append(route)
-
-    async with Post(page, delay) as post:
-        await _send(page, "/count 2 0")
-        await asyncio.wait_for(post.has_come.wait(), SOON_MS / 1000)
-        await page.reload()
-        await expect(page.get_by_test_id("composer")).to_have_value("/count 2 0", timeout=SOON_MS)
-    body = posted[0].request.post_data_json
+    (posted,) = await _lose(page, "/count 2 0")
+    body = posted.request.post_data_json
     status, _ = await api.call("POST", api.path(f"decopilot/threads/{thread}/messages"), body=body)
     assert 202 == status
     await expect(_answer(page)).to_contain_text("1 2", timeout=SOON_MS)
@@ -244,13 +243,12 @@ async def test_files_are_given_back_with_their_message_and_go_when_it_has_arrive
     attached = page.locator("#attached li:not(.uploading)")
     await page.locator("#files").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"one"})
     await expect(attached).to_contain_text(["a.txt"], timeout=SOON_MS)
-    for deal in (_keep_back, _keep_answer):
-        async with Post(page, deal) as post:
-            await _send(page, "/count 2 0")
-            await asyncio.wait_for(post.has_come.wait(), SOON_MS / 1000)
-            await page.reload()
-            if deal is _keep_back:
-                await expect(attached).to_contain_text(["a.txt"], timeout=SOON_MS)
+    await _lose(page, "/count 2 0")
+    await expect(attached).to_contain_text(["a.txt"], timeout=SOON_MS)
+    async with Post(page, _keep_answer) as post:
+        await page.get_by_test_id("composer").press("Enter")
+        await asyncio.wait_for(post.has_come.wait(), SOON_MS / 1000)
+        await page.reload()
     await expect(_answer(page)).to_contain_text("1 2", timeout=SOON_MS)
     await expect(page.get_by_test_id("composer")).to_have_value("")
     await expect(attached).to_have_count(0)
@@ -264,11 +262,7 @@ async def test_files_are_given_back_with_their_message_and_go_when_it_has_arrive
 async def test_what_was_to_be_private_is_so_behind_a_refusal_and_a_reload(tab: Opener, api: Api) -> None:
     page = await tab()
     await page.get_by_test_id("privacy").click()
-    async with Post(page, _keep_back) as post:
-        await _send(page, "/count 2 0")
-        await asyncio.wait_for(post.has_come.wait(), SOON_MS / 1000)
-        await page.reload()
-        await expect(page.get_by_test_id("composer")).to_have_value("/count 2 0", timeout=SOON_MS)
+    await _lose(page, "/count 2 0")
     await page.get_by_test_id("composer").press("Enter")
     await expect(_answer(page)).to_contain_text("1 2", timeout=SOON_MS)
     _, told = await api.call("GET", api.path(f"decopilot/threads/{page.url.partition('#')[2]}"))
@@ -318,11 +312,7 @@ async def test_what_is_sent_again_before_its_thread_is_read_waits_for_that_and_k
     composer = page.get_by_test_id("composer")
     ids: list[str] = []
     page.on("request", lambda request: ids.extend(_ids_in(request)))
-    async with Post(page, _keep_back) as post:
-        await _send(page, "/count 2 0")
-        await asyncio.wait_for(post.has_come.wait(), SOON_MS / 1000)
-        await page.reload()
-        await expect(composer).to_have_value("/count 2 0", timeout=SOON_MS)
+    await _lose(page, "/count 2 0")
     is_read = asyncio.Event()
 
     async def read(route: Route) -> None:
