@@ -9,10 +9,11 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nats.aio.msg import Msg
-from nats.js.errors import APIError
+from nats.js.errors import APIError, ServiceUnavailableError
 
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts import subjects
@@ -343,6 +344,46 @@ async def test_a_last_attempt_that_is_silent_ends_for_that_though_its_runner_ans
         await record.end_of("t1", run)
         was_due(began, ACK_WAIT_S + 3)
     await is_closed_once(record, run, "timed_out")
+
+
+async def test_a_run_that_can_not_be_read_ends_without_a_message_also_where_it_is_found_sealed(
+    record: Record, hand: ByHand
+) -> None:
+    run = await hand.post()
+    await hand.start(run)
+    async with await hand.pump(run) as pump:
+        await hand.open(run, pump)
+        for _ in range(2):
+            await hand.say(pump)
+        await hand.seal(run, pump)
+    _, lost, *_ = [frame for frame in await record.frames_of("t1", run) if b"secret" in frame.body]
+    await record.store.js.delete_msg(subjects.CHUNKS_STREAM, lost.sequence)
+    ender = Ender(record.store, record.journal, Histories(record.journal, record.views))
+    await ender.seal(Attempt.of(ORG, T1, (await record.journal.load(ORG, T1)).state), "cancelled")
+    end = await record.end_of("t1", run)
+    assert isinstance(end, RunFailed)
+    assert ("log_lost", None) == (end.error_category, end.message)
+
+
+async def test_an_end_whose_event_is_not_taken_is_given_up_and_told_later(
+    record: Record, hand: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = Store.publish
+
+    async def take_no_events(store: Store, stream: str, *args: Any, **rest: Any) -> int:  # noqa: ANN401  of `publish`
+        if stream == subjects.EVENTS_STREAM:
+            raise ServiceUnavailableError
+        return await publish(store, stream, *args, **rest)
+
+    run = await hand.post()
+    ender = Ender(record.store, record.journal, Histories(record.journal, record.views), patience_s=0.3)
+    attempt = Attempt.of(ORG, T1, (await record.journal.load(ORG, T1)).state)
+    with monkeypatch.context() as full:
+        full.setattr(Store, "publish", take_no_events)
+        with pytest.raises(TimeoutError):
+            await ender.seal(attempt, "cancelled")
+    assert await ender.end_if_sealed(attempt)
+    await is_closed_once(record, run, "cancelled")
 
 
 async def test_a_sealed_run_whose_end_nobody_told_ends_as_its_closing_frame_says(

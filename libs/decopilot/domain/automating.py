@@ -179,5 +179,5 @@ def _claimed(ledger: Ledger, claim: Claim) -> Ledger:
 def refuse(ledger: Ledger, claim: Claim, code: str) -> Ledger:
     """Give up a claim whose message `command` refuses for good."""
     skipped = ledger.skipped if claim.due is None else Skipped(due=claim.due, reason=code)
-    claims = tuple(other for other in ledger.claims if other.thread != claim.thread)
+    claims = tuple(other for other in ledger.claims if other != claim)
     return ledger.model_copy(update={"claims": claims, "skipped": skipped})

@@ -1,8 +1,9 @@
 """Ending a run: first the closing frame, then the terminal event that the sealed log implies, whoever ends it."""
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, get_args
@@ -15,7 +16,7 @@ from decopilot.contracts.events import FailureReason, RunRequested
 from decopilot.contracts.frames import Cursor, Frame, Outcome
 from decopilot.contracts.ids import OrgId, RunId, ThreadId
 from decopilot.contracts.messages import UIMessage
-from decopilot.domain.commands import End, Promote
+from decopilot.domain.commands import Command, End, Promote
 from decopilot.domain.fold import Fold, FoldError
 from decopilot.domain.interactions import resolution_chunks
 from decopilot.domain.margins import closing, opening, run_chunk
@@ -24,7 +25,7 @@ from decopilot.domain.resuming import LogLostError, Replay, unwritten_resolution
 from decopilot.domain.thread import ThreadState
 from decopilot.log.chunklog import ChunkLog
 from decopilot.log.history import Histories
-from decopilot.log.journal import Journal
+from decopilot.log.journal import Executed, Journal
 from decopilot.log.metrics import RUNS_ENDED, RUNS_LOST
 from decopilot.log.pump import ChunkTooLargeError, FencedError, Pump
 from decopilot.log.store import MessageTooLargeError, ResultT, Store, patiently
@@ -180,7 +181,8 @@ class Ender:
             # Ahead of the fence: two sealers that read a long run behind their fences would refuse each other for ever.
             last = await self._last(attempt)
             if last is not None:
-                await self._fold(attempt, last, replay)
+                with suppress(LogLostError, FoldError):
+                    await self._read_on(attempt, last, replay)
             try:
                 async with self.fencing_pump(attempt) as (pump, fence):
                     await self._seal_behind(attempt, reason, pump, fence, replay)
@@ -251,11 +253,32 @@ class Ender:
     async def _patiently(self, call: Callable[[], Awaitable[ResultT]]) -> ResultT:
         return await patiently(call, patience_s=self._patience_s)
 
+    async def _execute(self, org: OrgId, thread: ThreadId, command: Command) -> Executed:
+        # The journal itself asks for ever where an append is not taken.
+        async with asyncio.timeout(None if math.isinf(self._patience_s) else self._patience_s):
+            return await patiently(lambda: self._journal.execute(org, thread, command))
+
     async def _last(self, attempt: Attempt) -> Frame | None:
         return await self._patiently(lambda: self._chunks.last_of_run(attempt.org, attempt.thread, attempt.run))
 
     async def _fold(self, attempt: Attempt, last: Frame, replay: Replay) -> Fold | None:
-        """Read on up to a run's last frame, and fold what counts; None where that can't be done."""
+        """Fold what counts of a run, up to its last frame; None where that can't be done."""
+        try:
+            await self._read_on(attempt, last, replay)
+        except (LogLostError, FoldError) as error:
+            # The run must end all the same.
+            RUNS_LOST.add(1)
+            log.warning("log_unreadable", run_id=attempt.run, error=repr(error))
+            return None
+        return replay.fold
+
+    async def _read_on(self, attempt: Attempt, last: Frame, replay: Replay) -> None:
+        """Read and fold what follows on what was read of a run, up to its last frame.
+
+        Raises:
+            LogLostError, FoldError: it can't be folded, be it by what was read before.
+
+        """
 
         async def read_on() -> None:
             after = replay.frames[-1].sequence if replay.frames else 0
@@ -266,14 +289,8 @@ class Ender:
                 async for batch in batches:
                     replay.add([frame for frame in batch if frame.sequence <= last.sequence], last.void)
 
-        try:
-            await self._patiently(read_on)
-        except (LogLostError, FoldError) as error:
-            # The run must end all the same.
-            RUNS_LOST.add(1)
-            log.warning("log_unreadable", run_id=attempt.run, error=repr(error))
-            return None
-        return replay.fold
+        await self._patiently(read_on)
+        replay.add((), last.void)
 
     async def _append(self, attempt: Attempt, message: UIMessage, outcome: Outcome, end: Cursor) -> None:
         command = End(
@@ -285,13 +302,13 @@ class Ender:
             end=end,
         )
         try:
-            executed = await self._patiently(lambda: self._journal.execute(attempt.org, attempt.thread, command))
+            executed = await self._execute(attempt.org, attempt.thread, command)
         except MessageTooLargeError as error:
             # Whatever an agent made of its answer, its run must end: without a message that the log can't take.
             log.warning("message_not_kept", run_id=attempt.run, size_bytes=error.size_bytes)
             outcome = failure(message, "too_large", TOO_LARGE)
             bare = replace(command, outcome=outcome, message=None)
-            executed = await self._patiently(lambda: self._journal.execute(attempt.org, attempt.thread, bare))
+            executed = await self._execute(attempt.org, attempt.thread, bare)
         why = {} if outcome.reason is None else {"reason": outcome.reason, "category": outcome.error_category}
         if executed.appended is not None:
             RUNS_ENDED.add(1, {"status": outcome.status, "reason": outcome.reason or outcome.finish_reason})
@@ -302,7 +319,7 @@ class Ender:
     async def promote(self, org: OrgId, thread: ThreadId) -> None:
         """Let the thread go on by itself, as far as it does: drop what nobody is to answer, start the queue's head."""
         while True:
-            executed = await self._patiently(lambda: self._journal.execute(org, thread, Promote(now=datetime.now(UTC))))
+            executed = await self._execute(org, thread, Promote(now=datetime.now(UTC)))
             if executed.appended is None:
                 return
             log.info("thread_went_on", org=org, thread=thread, type=executed.appended.event.type)

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from decopilot.contracts.commands import SEND_MESSAGE, Accepted
 from decopilot.domain.access import check_changer, may_read
 from decopilot.domain.automating import Plan
 from decopilot.log.automations import Automations
+from decopilot.log.store import UNCERTAIN
 from decopilot_gateway.auth import Caller, Doorman, id_in_path
 from decopilot_gateway.bodies import read_body_if_any
 from decopilot_gateway.commanding import Commander
@@ -64,7 +66,9 @@ class Automating:
             accepted = await self._commander.ask(SEND_MESSAGE, plan.message(thread, body.context), Accepted)
         except ProblemError as problem:
             if problem.is_refusal:
-                await self._automations.refuse(plan, claim, problem.code)
+                # Else it ends by itself.
+                with suppress(*UNCERTAIN):
+                    await self._automations.refuse(plan, claim, problem.code)
             raise
         return accepted_response(accepted)
 
