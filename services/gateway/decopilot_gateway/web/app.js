@@ -3,7 +3,6 @@
 import { DecopilotClient, newId, ThreadChat, WatchClient } from "./client/index.js";
 import { Choices } from "./compose/choices.js";
 import { Composer } from "./compose/composer.js";
-import { joined, Outbox } from "./compose/outbox.js";
 import { QueueView } from "./compose/queue.js";
 import { ConnectionView } from "./connection.js";
 import { confirmed, isDialogOpen } from "./dialogs.js";
@@ -47,7 +46,6 @@ const $ = (id) => document.getElementById(id);
 const { org, user } = document.body.dataset;
 const client = new DecopilotClient({ url: document.baseURI, org });
 const watch = new WatchClient({ client, scope: user });
-const outbox = new Outbox(`${org} ${user}`);
 
 const notices = new Notices(({ text, code, action }) => {
   setText($("notice-text"), text);
@@ -91,8 +89,9 @@ const composer = new Composer(
     drop: $("drop"),
     hints: { idle: $("hint-idle"), busy: $("hint-busy") },
   },
-  { onSubmit: submit, onStop: stop, onError: (error) => notices.refused(error) },
+  { onSubmit: send, onStop: stop, onError: (error) => notices.refused(error) },
 );
+const { outbox } = composer;
 const decisions = new Decisions($("decisions"), {
   resolve,
   onTurned: schedule,
@@ -219,38 +218,15 @@ function draw() {
   if (later) schedule();
 }
 
-/** What the box holds of messages that were sent, up to one of them. */
-function textBack(thread, upTo) {
-  const back = outbox.back(thread);
-  const end = back.findIndex(({ id }) => id === upTo);
-  return joined(...(end < 0 ? back : back.slice(0, end)).map(({ text }) => text));
-}
-
-function giveBack({ thread, id, text, files }, as = id) {
-  composer.giveBack(thread, text, files, { behind: textBack(thread) });
-  outbox.giveBack(id, as);
-}
-
-function takeOut({ thread, id, text, files }) {
-  composer.takeOut(text, files, { behind: textBack(thread, id) });
-  outbox.settle(id);
-}
-
 /** It was refused, or lost, in appearance only: the stream shows it. */
 function arrived(sent) {
-  takeOut(sent);
+  composer.takeOut(sent);
   if (outbox.back(sent.thread).length === 0) notices.clear();
 }
 
 function tellOfBack(thread) {
   isOpening = false;
-  if (isInBox(thread)) notices.tell(NOT_SENT, { code: "not_sent" });
-}
-
-/** Whether what was given back still stands in the box. */
-function isInBox(thread) {
-  const text = textBack(thread);
-  return text !== "" && composer.beginsWith(thread, text);
+  if (composer.holdsBack(thread)) notices.tell(NOT_SENT, { code: "not_sent" });
 }
 
 function tellOfOther(thread) {
@@ -258,16 +234,10 @@ function tellOfOther(thread) {
   notices.tell(ELSEWHERE, { code: "not_sent", action });
 }
 
-/** Send what is in the box: what was given back, each as the message that it was, and the rest. */
-function submit({ text, files, interrupts }) {
-  const messages = outbox.take(chat.thread, { text, files });
-  for (const [place, message] of messages.entries()) send({ ...message, interrupts: interrupts && place === 0 });
-}
-
 /** Send what a button says; if that is back in the box, it is what is meant. */
 function say(text) {
   const known = outbox.back(chat.thread).find((sent) => sent.text === text && sent.files.length === 0);
-  if (known) takeOut(known);
+  if (known) composer.takeOut(known);
   return send({ id: known?.id, text });
 }
 
@@ -288,7 +258,7 @@ async function send({ id = newId("msg"), text, interrupts = false, files = [] })
     if (thread === chat.thread) notices.happened(SUCCEEDED);
     threads.refresh();
   } catch (error) {
-    giveBack({ thread, id, text, files }, error.messageId);
+    composer.giveBack({ thread, id, text, files }, error.messageId);
     // Another message under this id is stored: said again, this one needs an id of its own.
     if (error.code === "message_conflict") outbox.settle(error.messageId);
     const isGone = error.code === "thread_not_found";
@@ -364,7 +334,7 @@ async function fork(messageId) {
 async function takeBack({ messageId, text, files }) {
   const { thread } = chat;
   if (!(await wish(() => chat.takeBack(messageId)))) return;
-  composer.giveBack(thread, text, files, { behind: textBack(thread) });
+  composer.insert(thread, text, files);
   if (thread === chat.thread) composer.focus();
 }
 
@@ -411,7 +381,6 @@ async function remove(thread) {
   setText($("delete-name"), threads.titleOf(thread));
   if (!(await confirmed($("delete"))) || !(await wish(() => threads.delete(thread)))) return;
   composer.forget(thread);
-  outbox.empty(thread);
   if (thread === chat.thread) location.hash = "";
 }
 
@@ -541,16 +510,12 @@ addEventListener("keydown", (event) => {
 addEventListener("hashchange", route);
 addEventListener("focus", () => chat.getSnapshot().connection.state === "expired" && chat.wake());
 
-// What was on its way when the page was left is given back. Drafts outlive it by themselves; what was attached does not.
-for (const sent of outbox.all) {
-  if (sent.isBack) composer.giveBack(sent.thread, "", sent.files, { behind: "" });
-  else giveBack(sent);
-}
+composer.recover();
 // The token is a cookie by now; in the address bar it would be shared with the link.
 const { pathname, search, hash } = location;
 if (new URLSearchParams(search).has("token")) history.replaceState(null, "", pathname + hash);
 route();
-const elsewhere = outbox.all.findLast(({ thread }) => thread !== chat.thread && isInBox(thread));
+const elsewhere = outbox.all.findLast(({ thread }) => thread !== chat.thread && composer.holdsBack(thread));
 if (elsewhere) tellOfOther(elsewhere.thread);
 
 /** What the shown thread holds, for whoever looks at it from a console or a test. */

@@ -1,9 +1,9 @@
-/** Where one writes: the text and its draft, the files, and the buttons that send and stop. */
+/** Where one writes: the text and its draft, the files, what came back of what was sent, and the buttons. */
 
 import { label, setProperty } from "../dom.js";
 import { Attachments } from "./attachments.js";
 import { Drafts, NEW } from "./drafts.js";
-import { joined, without } from "./outbox.js";
+import { joined, Outbox, without } from "./outbox.js";
 
 const HEIGHT_MAX_PX = 220;
 
@@ -21,14 +21,15 @@ export class Composer {
   #successors = new Map();
 
   /**
-   * - `owner`: whose drafts are kept
+   * - `owner`: who writes here, whose drafts and whose `outbox` are kept
    * - `elements`: `form`, `text`, `send`, `stop`, `interrupt`, `files` (an input), `attached` (a list), `drop`, `hints`
-   * - `onSubmit({text, files, interrupts})`, `onStop()`: the reader wants to
+   * - `onSubmit({id, text, files, interrupts})`: a message is to be sent, again if it has an id; `onStop()`: a run is to end
    * - `onError(error)`: a file could not be uploaded
    */
   constructor(client, owner, elements, { onSubmit, onStop, onError }) {
     this.#elements = elements;
     this.#drafts = new Drafts(owner);
+    this.outbox = new Outbox(owner);
     this.#attachments = new Attachments(client, elements.attached, { onChange: () => this.#show(), onError });
     const { form, text, stop, interrupt, files } = elements;
     const submit = (interrupts) => this.#submit(onSubmit, interrupts);
@@ -108,6 +109,7 @@ export class Composer {
 
   forget(thread) {
     this.#drafts.set(thread, "");
+    this.outbox.empty(thread);
   }
 
   /** What was on its way to `thread` goes to the one that is shown by now. */
@@ -117,10 +119,24 @@ export class Composer {
 
   hasSuccessor = (thread) => this.#successors.has(thread);
 
-  /** Give back what a message had, `behind` what was given back before and ahead of what has been written since. */
-  giveBack(addressed, text, files, { behind }) {
+  /** Give back what was on its way when a page was left: drafts outlive that by themselves, what was attached does not. */
+  recover() {
+    for (const sent of this.outbox.all) {
+      if (sent.isBack) this.#attachments.giveBack(sent.thread, sent.files);
+      else this.giveBack(sent);
+    }
+  }
+
+  /** Give back a message that was sent; from now on it is known `as` that. */
+  giveBack({ thread, id, text, files }, as = id) {
+    this.insert(thread, text, files);
+    this.outbox.giveBack(id, as);
+  }
+
+  /** Put a text, and files, behind what was given back before and ahead of what has been written since. */
+  insert(addressed, text, files) {
     const thread = this.#successors.get(addressed) ?? addressed;
-    const written = this.#written(thread);
+    const [written, behind] = [this.#written(thread), this.#textBack(addressed)];
     const since = without(written, behind);
     const all = since === undefined ? joined(text, written) : joined(behind, text, since);
     if (thread === this.#thread) this.write(all);
@@ -128,17 +144,20 @@ export class Composer {
     this.#attachments.giveBack(thread, files);
   }
 
-  /** What was given back, `behind` other such, is not needed; what somebody has changed stays. */
-  takeOut(text, files, { behind }) {
-    const since = without(this.text, joined(behind, text));
+  /** What was given back is not needed here; where somebody has changed it, it stays. */
+  takeOut({ thread, id, text, files }) {
+    const ahead = this.#textBack(thread, id);
+    const since = without(this.text, joined(ahead, text));
+    this.outbox.settle(id);
     if (since === undefined) return;
-    this.write(joined(behind, since));
+    this.write(joined(ahead, since));
     this.#attachments.takeOut(files);
   }
 
-  /** Whether what is written for a thread begins with this. */
-  beginsWith(thread, text) {
-    return without(this.#written(thread), text) !== undefined;
+  /** Whether what was given back still stands here. */
+  holdsBack(thread) {
+    const text = this.#textBack(thread);
+    return text !== "" && without(this.#written(thread), text) !== undefined;
   }
 
   /** Draw what a ThreadChat's snapshot allows. */
@@ -156,6 +175,13 @@ export class Composer {
     if (this.#canSend) this.#due?.();
   }
 
+  /** What stands here of messages that were sent, up to one of them. */
+  #textBack(thread, upTo) {
+    const back = this.outbox.back(thread);
+    const end = back.findIndex(({ id }) => id === upTo);
+    return joined(...(end < 0 ? back : back.slice(0, end)).map(({ text }) => text));
+  }
+
   #written = (thread) => (thread === this.#thread ? this.text : this.#drafts.get(thread));
 
   get #key() {
@@ -169,7 +195,9 @@ export class Composer {
     if (!this.#canSend || this.#attachments.uploading) return;
     const { text } = this;
     this.write("");
-    onSubmit({ text, files: this.#attachments.take(), interrupts: interrupts && this.#isBusy });
+    const messages = this.outbox.take(this.#thread, { text, files: this.#attachments.take() });
+    const first = interrupts && this.#isBusy ? messages[0] : undefined;
+    for (const message of messages) onSubmit({ ...message, interrupts: message === first });
   }
 
   #changed() {
