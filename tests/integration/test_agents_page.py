@@ -25,7 +25,6 @@ from decopilot.contracts.ids import MessageId
 from decopilot.contracts.interactions import Approval
 from decopilot.contracts.messages import RunConfig
 from decopilot.domain.fold import fold
-from decopilot.log.store import Store
 from support.driven import Driven, KilledError, calls_of
 from support.services import Record, Services, until
 
@@ -66,11 +65,6 @@ def my_bots(folder: Path) -> Iterator[ModuleType]:
     spec.loader.exec_module(module)
     yield module
     module.DB.close()
-
-
-@pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
 
 
 @pytest.fixture

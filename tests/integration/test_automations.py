@@ -18,7 +18,7 @@ from decopilot.contracts.ids import ThreadId
 from decopilot.domain.commands import RefusedError
 from decopilot.kit.settings import Settings
 from decopilot.log.automations import ASK_AGAIN, Automations
-from decopilot.log.store import UNCERTAIN, Store
+from decopilot.log.store import UNCERTAIN
 from decopilot_command.app import build as build_command
 from decopilot_reactor.automating import Clockwork
 from support.automations import NAME, clockwork, ledger, plan, requested, runs, write_configuration
@@ -31,11 +31,6 @@ from support.threads import Threads
 EIGHT = datetime(2026, 5, 4, 8, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 THREAD = ThreadId("auto_report_20260504080000")
-
-
-@pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
 
 
 @pytest.fixture

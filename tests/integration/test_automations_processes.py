@@ -29,11 +29,6 @@ def services(own_broker: EmbeddedBroker, tmp_path: Path) -> Iterator[Services]:
     started.end()
 
 
-@pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
-
-
 class Crew:
     """Reactors and command, all with one automation."""
 

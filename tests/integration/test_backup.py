@@ -38,11 +38,6 @@ SKIPPED = 1000
 
 
 @pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "backup"
 

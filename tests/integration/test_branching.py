@@ -54,11 +54,6 @@ class Door:
 
 
 @pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
-
-
-@pytest.fixture
 def threads(record: Record) -> Threads:
     return Threads(record.journal, ORG)
 

@@ -64,11 +64,6 @@ from support.threads import Threads, approval, question
 
 
 @pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
-
-
-@pytest.fixture
 def threads(record: Record) -> Threads:
     return Threads(record.journal, ORG)
 

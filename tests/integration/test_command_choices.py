@@ -13,7 +13,6 @@ from decopilot.contracts.configuration import Configuration
 from decopilot.contracts.events import RunRequested
 from decopilot.contracts.messages import RunConfig
 from decopilot.kit.settings import Settings
-from decopilot.log.store import Store
 from decopilot_command.app import build
 from support.brokers import as_user
 from support.services import ORG, Record, again_told, running
@@ -28,11 +27,6 @@ WHOLE: dict[str, Any] = {
 LESS: dict[str, Any] = {"roles": {"member": []}}
 """The agent is gone, and members may use no model."""
 FILE = {"type": "file", "mediaType": "image/png", "url": "https://example.com/a.png"}
-
-
-@pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
 
 
 @asynccontextmanager

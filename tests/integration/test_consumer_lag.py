@@ -14,7 +14,6 @@ import pytest
 from decopilot.cli.broker import EmbeddedBroker
 from decopilot.contracts.configuration import Configuration
 from decopilot.kit.settings import Settings
-from decopilot.log.store import Store
 from decopilot_reactor.app import build as build_reactor
 from decopilot_reactor.settings import ReactorSettings
 from decopilot_runner.app import build
@@ -32,11 +31,6 @@ PRODUCTION = K8S / "overlays" / "production"
 def stage() -> agents.Stage:
     agents.stage.__init__()  # type: ignore[misc]  # as new for each test
     return agents.stage
-
-
-@pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
 
 
 def trigger(name: str) -> dict[str, str]:

@@ -25,16 +25,6 @@ READING_S = 6.0
 """Longer than an end waits for room in the log, and than an item is nobody else's without heartbeats."""
 
 
-@pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
-
-
-@pytest.fixture
-def hand(record: Record) -> ByHand:
-    return ByHand(record)
-
-
 async def test_a_run_that_can_not_be_read_ends_without_a_message_also_where_it_is_found_sealed(
     record: Record, hand: ByHand
 ) -> None:

@@ -37,16 +37,6 @@ WAITS = Outcome(status="requires_action", finish_reason="stop")
 
 
 @pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
-
-
-@pytest.fixture
-def hand(record: Record) -> ByHand:
-    return ByHand(record)
-
-
-@pytest.fixture
 def services(own_broker: EmbeddedBroker, tmp_path: Path) -> Iterator[Services]:
     started = Services(tmp_path, own_broker.url)
     yield started

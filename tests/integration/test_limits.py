@@ -61,11 +61,6 @@ from support.viewer import Api
 
 
 @pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
-
-
-@pytest.fixture
 def threads(record: Record) -> Threads:
     return Threads(record.journal, ORG)
 

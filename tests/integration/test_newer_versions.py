@@ -40,11 +40,6 @@ RETITLE = RetitleThread(org=ORG, thread=THREAD, user="ada", role="owner", title=
 TOO_OLD = Refused(code="version_too_old", detail="")
 
 
-@pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
-
-
 async def waiting(store: Store, consumer: str) -> int:
     """Count what was handed out, and not acknowledged."""
     info = await store.js.consumer_info(subjects.EVENTS_STREAM, consumer)

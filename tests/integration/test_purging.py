@@ -22,16 +22,6 @@ RUN = RunId("run-t1-m1")
 
 
 @pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
-
-
-@pytest.fixture
-def hand(record: Record) -> ByHand:
-    return ByHand(record)
-
-
-@pytest.fixture
 def readers(store: Store) -> Readers:
     return Readers(store)
 

@@ -23,7 +23,6 @@ from decopilot.log.ending import Ender
 from decopilot.log.history import Histories
 from decopilot.log.places import Places
 from decopilot.log.pump import Pump
-from decopilot.log.store import Store
 from decopilot.log.views import ViewConflictError
 from decopilot.log.watchlog import WatchLog
 from decopilot_reactor.app import build
@@ -40,11 +39,6 @@ from support.stack import free_port
 
 T1 = ThreadId("t1")
 TOLD = ["thread.status", "step", "step", "thread.status", "finish"]
-
-
-@pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
 
 
 @asynccontextmanager

@@ -26,11 +26,6 @@ BUCKETS = (subjects.THREADS_BUCKET, subjects.MESSAGES_BUCKET)
 T1, T2, GONE = ThreadId("t1"), ThreadId("t2"), ThreadId("gone")
 
 
-@pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
-
-
 async def contents(store: Store) -> dict[str, bytes]:
     """What the views' buckets hold, byte by byte; markers are nothing."""
     found: dict[str, bytes] = {}

@@ -20,7 +20,6 @@ from decopilot.domain.fold import fold
 from decopilot.domain.margins import closing, opening
 from decopilot.kit.settings import Settings
 from decopilot.log.pump import Pump
-from decopilot.log.store import Store
 from decopilot_runner.app import build
 from decopilot_runner.settings import RunnerSettings
 from support import agents
@@ -36,11 +35,6 @@ _names = itertools.count()
 def stage() -> agents.Stage:
     agents.stage.__init__()  # type: ignore[misc]  # as new for each test
     return agents.stage
-
-
-@pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
 
 
 @asynccontextmanager

@@ -13,17 +13,11 @@ from decopilot.contracts.messages import RunConfig
 from decopilot.domain.fold import fold
 from decopilot.domain.resuming import replay
 from decopilot.log.heartbeats import HEARTBEAT_S
-from decopilot.log.store import Store
 from decopilot.log.topology import ACK_WAIT_S
 from support.services import Record, Service, Services, until
 
 STEPS = 40
 SLOW = f"steps {STEPS} 40"
-
-
-@pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
 
 
 @pytest.fixture

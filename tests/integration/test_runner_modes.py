@@ -16,18 +16,12 @@ from decopilot.contracts.interactions import Answer
 from decopilot.contracts.messages import RunConfig, UIMessage
 from decopilot.domain.fold import fold
 from decopilot.kit.settings import Settings
-from decopilot.log.store import Store
 from decopilot_runner.app import build
 from decopilot_runner.settings import RunnerSettings
 from support.brokers import login
 from support.driven import noted
 from support.services import Record, Services, running, until
 from support.stack import free_port
-
-
-@pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
 
 
 @pytest.fixture

@@ -13,18 +13,12 @@ from decopilot.contracts.ids import RunId
 from decopilot.contracts.interactions import Approval
 from decopilot.contracts.messages import UIMessage
 from decopilot.domain.interactions import pending_in
-from decopilot.log.store import Store
 from support.crew_files import HANGING, acts
 from support.driven import calls_of, of
 from support.providers import Rig, file_of, rig, roles
 from support.services import Record, Service, Services, until
 
 RESULTS = ["user", "thought", "call", "call", "call", "result", "result", "result"]
-
-
-@pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
 
 
 @pytest.fixture

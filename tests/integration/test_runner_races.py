@@ -19,18 +19,12 @@ from decopilot.domain.margins import opening
 from decopilot.log.ending import Attempt, Ender
 from decopilot.log.history import Histories
 from decopilot.log.pump import FencedError
-from decopilot.log.store import Store
 from support import agents
 from support.freezing import freeze
 from support.services import ORG, Record, Service, Services, until
 
 THREAD = ThreadId("t1")
 STEPS = "steps 12 40"
-
-
-@pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
 
 
 @pytest.fixture

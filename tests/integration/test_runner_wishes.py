@@ -16,7 +16,6 @@ from decopilot.domain.commands import RefusedError
 from decopilot.domain.fold import fold
 from decopilot.kit.settings import Settings
 from decopilot.log.ending import Ender
-from decopilot.log.store import Store
 from decopilot_runner.app import build
 from decopilot_runner.settings import RunnerSettings
 from support import agents
@@ -32,11 +31,6 @@ ABORTED = {"finishReason": "other", "failureReason": "cancelled", "errorText": "
 def stage() -> agents.Stage:
     agents.stage.__init__()  # type: ignore[misc]  # as new for each test
     return agents.stage
-
-
-@pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
 
 
 @asynccontextmanager

@@ -34,11 +34,6 @@ _names = itertools.count()
 
 
 @pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
-
-
-@pytest.fixture
 def services(own_broker: EmbeddedBroker, tmp_path: Path) -> Iterator[Services]:
     started = Services(tmp_path, own_broker.url)
     yield started

@@ -15,7 +15,6 @@ from decopilot.contracts.ids import MessageId, RunId, ThreadId
 from decopilot.domain.fold import fold
 from decopilot.kit.settings import Settings
 from decopilot.log.blobs import Blobs
-from decopilot.log.store import Store
 from decopilot_runner.app import build
 from decopilot_runner.settings import RunnerSettings
 from support import own_tools
@@ -32,11 +31,6 @@ def gate() -> Iterator[None]:
     own_tools.gate.clear()
     yield
     own_tools.gate.set()
-
-
-@pytest.fixture
-def record(store: Store) -> Record:
-    return Record.of(store)
 
 
 @asynccontextmanager
